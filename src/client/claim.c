@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The lease path and the wait path (doc/protocol.md): the orders of R2, Q1, rescan, sleep, S6/S7, R3/R5 are law.
+ */
+#include "claim.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "handoff.h"
+#include "queue.h"
+#include "rows.h"
+#include "slots.h"
+
+/* A sleeping waiter looks again after this long, doubled up to the second: only for wake-ups lost by a death. */
+#define SLICE_NS UINT64_C(100000000)
+#define SLICE_MAX_NS UINT64_C(1000000000)
+
+int
+claim_open(const struct pool_state *state)
+{
+	switch (atomic_load_explicit(&state->seg.header->state, memory_order_relaxed)) {
+	case SEGMENT_OPEN:
+		return 0;
+	case SEGMENT_DRAINING:
+		return error_set(PGLEASE_EDRAINING, "pool %s is draining: it grants no new leases",
+		    state->seg.header->pool_name);
+	default:
+		return error_set(PGLEASE_EGONE, "the broker of %s has stopped: attach again when it is back",
+		    state->seg.header->instance_name);
+	}
+}
+
+bool
+claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	uint32_t start = tr->last_slot >= 0 ? (uint32_t)tr->last_slot : state->process->client % seg->nslots;
+
+	/* Every failed swap means that somebody else got on; as many as there are slots is enough of a try. */
+	for (uint32_t n = 0; n <= seg->nslots; n++) {
+		uint64_t w;
+		int slot = slot_find_idle(seg, tr->last_slot, start, thorough, &w);
+
+		if (slot < 0)
+			return false;
+		ret->before = w;
+		if (slot_lease(seg, (uint32_t)slot, &w, tr->row, state->process->client)) { /* S6 */
+			ret->slot = (uint32_t)slot;
+			ret->w = w;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Leave, then pass it on: a post that this waiter may have swallowed is given to the next if a slot is idle. */
+static void
+pass_on(struct segment *seg)
+{
+	uint64_t w;
+
+	if (queue_maybe_waiting(seg) && slot_find_idle(seg, -1, 0, true, &w) >= 0)
+		queue_wake(seg);
+}
+
+/* A slot that the row was granted and does not need: S8, S9 or S10. */
+static void
+give_on(struct pool_state *state, uint32_t slot, uint64_t w)
+{
+	if (handoff_give(&state->seg, slot, &w, WORD_NONE, true, clock_ns()) == HANDOFF_BLOCKED &&
+	    slot_return(&state->seg, slot, &w)) /* S10: the broker wants it */
+		client_ring(state);
+}
+
+/* GRANTED(wait) was seen in the row: takes it. False if it has been taken back: the row is OWNED again. */
+static bool
+take_granted(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, struct claim *ret)
+{
+	int slot = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &ret->w); /* S7 */
+	uint64_t w;
+
+	row_own(&state->seg, tr->row, row_w); /* R5 */
+	queue_served(&state->seg, tr->row, wait);
+	/* A second grant to the same wait is stale from R5 on, and its granter may not know. */
+	for (int other; (other = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &w)) >= 0;)
+		give_on(state, (uint32_t)other, w);
+	if (slot < 0)
+		return false;
+	ret->slot = (uint32_t)slot;
+	/* What it was swapped from: GRANTED with the same flags, one sequence number before. */
+	ret->before = word_pack(SLOT_GRANTED, word_flags(ret->w), tr->row, word_seq(ret->w) - 1);
+	ret->granted = true;
+	return true;
+}
+
+/* S6 while WAITING, then R3; a grant that came in between is given on: the row never holds two. */
+static bool
+claim_waiting(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	struct claim extra;
+
+	if (!claim_idle(state, tr, true, ret))
+		return false;
+	if (row_own(seg, tr->row, row_w)) { /* R3 */
+		queue_served(seg, tr->row, wait);
+		return true;
+	}
+	if (take_granted(state, tr, wait, row_w, &extra))
+		give_on(state, extra.slot, extra.w);
+	return true;
+}
+
+/* Gives up: R3. True if there is a grant after all. */
+static bool
+give_up(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	int slot;
+
+	if (!row_own(seg, tr->row, row_w)) /* R3 failed: GRANTED */
+		return take_granted(state, tr, wait, row_w, ret);
+	queue_leave(seg, tr->row, wait);
+	/* A granter between S9 and R4. */
+	slot = handoff_take_grant(seg, tr->row, wait, state->process->client, &ret->w);
+	if (slot < 0)
+		return false;
+	ret->slot = (uint32_t)slot;
+	ret->before = word_pack(SLOT_GRANTED, word_flags(ret->w), tr->row, word_seq(ret->w) - 1);
+	ret->granted = true;
+	return true;
+}
+
+/* Whether waiting could make the pool grow: the broker is told so once a wait and at each slice. */
+static bool
+may_grow(const struct segment *seg)
+{
+	uint32_t max = atomic_load_explicit(&seg->header->max_connections, memory_order_relaxed);
+
+	for (uint32_t slot = 0; slot < seg->nslots && slot < max; slot++)
+		if (word_state(slot_load(seg, slot)) == SLOT_EMPTY)
+			return true;
+	return false;
+}
+
+static struct timespec
+timespec_of(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+}
+
+/* One wait, from R2 to R3 or R5. 1: a slot; 0: the grant was taken back, wait anew; or a negative code. */
+static int
+wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	struct row *row = &seg->row[tr->row];
+	uint64_t row_w = row_load(seg, tr->row), wait, slice = SLICE_NS;
+	bool ring = true, queued;
+
+	if (!row_wait(seg, tr->row, &row_w, since)) /* R2 */
+		return error_set(PGLEASE_EGONE, "the broker of %s has detached this process",
+		    seg->header->instance_name);
+	wait = word_seq(row_w);
+	queued = queue_enter(seg, tr->row, wait, since);
+
+	for (;;) {
+		uint64_t now, until;
+		struct timespec ts;
+		int r;
+
+		/* Before the rescan: a post that comes from now on is not swallowed. Pairs with row_post's exchange. */
+		atomic_store(&row->posted, 0);
+		row_w = row_load(seg, tr->row);
+		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
+			return take_granted(state, tr, wait, &row_w, ret);
+		if (word_state(row_w) != ROW_WAITING || word_seq(row_w) != wait)
+			return error_set(PGLEASE_EGONE, "the broker of %s has detached this process",
+			    seg->header->instance_name);
+		if (claim_waiting(state, tr, wait, &row_w, ret))
+			return 1;
+		now = clock_ns();
+		r = claim_open(state);
+		if (r != 0 || now >= deadline) {
+			if (give_up(state, tr, wait, &row_w, ret))
+				return 1;
+			return r != 0 ? r : claim_timeout(state, since, now);
+		}
+		if (ring && may_grow(seg))
+			client_ring(state);
+		until = deadline - now < slice ? deadline : now + slice;
+		if (!queued) {
+			/* The ring was full: enqueue, look, sleep. */
+			queued = queue_enter(seg, tr->row, wait, since);
+			if (queued)
+				continue;
+		}
+		ts = timespec_of(until);
+		do
+			r = sem_clockwait(&row->sem, CLOCK_MONOTONIC, &ts);
+		while (r != 0 && errno == EINTR);
+		/* Woken: look at once. Slice over: look too, and next time sleep longer. */
+		ring = r != 0;
+		if (r != 0 && slice < SLICE_MAX_NS)
+			slice *= 2;
+	}
+}
+
+int
+claim_wait(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret)
+{
+	int r;
+
+	do
+		r = wait_once(state, tr, since, deadline, ret);
+	while (r == 0);
+	pass_on(&state->seg);
+	if (r < 0)
+		return r;
+	ret->waited = true;
+	return 0;
+}
+
+/* The longest holder, as far as a racy look tells: for the message only. */
+static void
+longest_holder(const struct segment *seg, uint64_t now, char *buf, size_t size)
+{
+	uint64_t oldest = 0;
+	int found = -1;
+	unsigned row, client;
+	const struct slot *slot;
+	char file[LAYOUT_SITE];
+
+	for (uint32_t i = 0; i < seg->nslots; i++) {
+		uint64_t at = atomic_load_explicit(&seg->slot[i].leased_at, memory_order_relaxed);
+
+		if (word_state(slot_load(seg, i)) == SLOT_LEASED && (found < 0 || at < oldest)) {
+			found = (int)i;
+			oldest = at;
+		}
+	}
+	*buf = '\0';
+	if (found < 0 || now < oldest)
+		return;
+	slot = &seg->slot[found];
+	row = word_who(slot_load(seg, (uint32_t)found));
+	client = row < seg->nrows ? word_who(row_load(seg, row)) : WORD_NONE;
+	if (client >= seg->nclients)
+		return;
+	snprintf(file, sizeof(file), "%.*s", LAYOUT_SITE - 1, slot->site_file);
+	snprintf(buf, size, "; longest held %.1f s by pid %u (%s:%u)", (double)(now - oldest) / 1e9,
+	    atomic_load_explicit(&seg->client[client].pid, memory_order_relaxed), file[0] != '\0' ? file : "?",
+	    atomic_load_explicit(&slot->site_line, memory_order_relaxed));
+}
+
+int
+claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
+{
+	const struct segment *seg = &state->seg;
+	const struct segment_header *h = seg->header;
+	uint32_t leased = 0, connected = 0, max = atomic_load_explicit(&h->max_connections, memory_order_relaxed);
+	char holder[160];
+
+	for (uint32_t i = 0; i < seg->nslots; i++) {
+		unsigned s = word_state(slot_load(seg, i));
+
+		leased += s == SLOT_LEASED || s == SLOT_GRANTED;
+		connected += s != SLOT_EMPTY && s != SLOT_BROKER;
+	}
+	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
+		return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s",
+		    h->pool_name, (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
+	longest_holder(seg, now, holder, sizeof(holder));
+	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s",
+	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Finding a slot for a thread's row: at once (claim) or after waiting. */
+#ifndef PGLEASE_CLIENT_CLAIM_H
+#define PGLEASE_CLIENT_CLAIM_H
+
+#include "client_priv.h"
+#include "threads.h"
+
+/* How a slot was had. */
+struct claim {
+	uint32_t slot;
+	uint64_t w;      /* the LEASED word */
+	uint64_t before; /* the word it was swapped from: IDLE or GRANTED */
+	bool waited;
+	bool granted;
+};
+
+/* S6 on an idle slot, without waiting. False if there is none. */
+bool claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struct claim *ret);
+/*
+ * Joins the queue and waits until `deadline` for a slot. 0, or PGLEASE_ETIMEOUT, PGLEASE_EDRAINING, PGLEASE_EGONE. The
+ * message of a time-out carries the pool's numbers.
+ */
+int claim_wait(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret);
+/* The time-out's message, also for an acquire that does not wait. Returns the code. */
+int claim_timeout(struct pool_state *state, uint64_t since, uint64_t now);
+/* 0 when the pool grants leases, else the code, with the message. */
+int claim_open(const struct pool_state *state);
+
+#endif

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Attachments: handles, the control connection, and what a forked child does with what it inherited.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "adopt.h"
+#include "client_priv.h"
+#include "rows.h"
+#include "shell.h"
+#include "threads.h"
+
+#define DEFAULT_MAX_SHELLS 64
+#define DEFAULT_TIMEOUT_MS 5000
+
+/* One message to the broker and its answer, under the client's mutex. */
+static int
+exchange(const struct pglease *client, int sock, const void *question, size_t size, enum wire_type type, void *answer,
+    size_t answer_size, int *ret_fd)
+{
+	union {
+		struct wire_error error;
+		char bytes[WIRE_MAX];
+	} buf;
+	uint64_t deadline = clock_ns() + (uint64_t)client->timeout_ms * UINT64_C(1000000);
+	ssize_t n = wire_send(sock, question, size, -1);
+	int fd = -1;
+
+	if (n != (ssize_t)size)
+		return error_set_errno(PGLEASE_EGONE, n < 0 ? (int)-n : EMSGSIZE,
+		    "the broker of %s does not take a message", client->instance);
+	do {
+		int ready = wait_fd(sock, POLLIN, deadline);
+
+		if (ready == 0)
+			return error_set(PGLEASE_ENOBROKER,
+			    "the broker of %s in %s did not answer within %u ms: is it stopped or overloaded?",
+			    client->instance, client->socket_dir, client->timeout_ms);
+		if (ready < 0)
+			return error_set_errno(PGLEASE_ESYSTEM, -ready, "poll");
+		n = wire_recv(sock, buf.bytes, sizeof(buf), &fd);
+	} while (n == -EAGAIN);
+	if (n > 0 && wire_is(&buf, (size_t)n, type) && (size_t)n == answer_size) {
+		memcpy(answer, &buf, answer_size);
+		if (ret_fd != NULL)
+			*ret_fd = fd;
+		else if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (n > 0 && wire_is(&buf, (size_t)n, WIRE_ERROR) && buf.error.code < 0)
+		return error_set(buf.error.code, "%.*s", (int)sizeof(buf.error.text) - 1, buf.error.text);
+	if (n <= 0)
+		return error_set(PGLEASE_EGONE, "the broker of %s closed the connection", client->instance);
+	return error_set(PGLEASE_EPROTOCOL, "the broker of %s answered with something unexpected", client->instance);
+}
+
+/* A connected control socket in `dir`, or -errno. */
+static int
+control_connect(const char *dir)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int sock, r = paths_control_socket(dir, address.sun_path, sizeof(address.sun_path));
+
+	if (r != 0)
+		return r;
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sock < 0)
+		return -errno;
+	if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return sock;
+	r = -errno;
+	close(sock);
+	return r;
+}
+
+/* Finds the broker; its folder goes to client->socket_dir. */
+static int
+find_broker(struct pglease *client, int *ret_sock)
+{
+	char dir[PATHS_MAX], tried[600] = "";
+	int sock = -ENOENT, denied = 0;
+
+	for (unsigned i = 0;; i++) {
+		int r = 0;
+
+		if (client->given_dir[0] != '\0') {
+			r = i == 0 ? 0 : -ENOENT;
+			memcpy(dir, client->given_dir, sizeof(dir));
+		} else {
+			r = paths_candidate_socket_dir(client->instance, i, dir, sizeof(dir));
+		}
+		if (r == -ENOENT)
+			break;
+		if (r == 0)
+			sock = control_connect(dir);
+		if (r == 0 && sock >= 0) {
+			memcpy(client->socket_dir, dir, sizeof(dir));
+			*ret_sock = sock;
+			return 0;
+		}
+		denied |= sock == -EACCES || sock == -EPERM;
+		snprintf(tried + strlen(tried), sizeof(tried) - strlen(tried), "%s%s (%s)", i == 0 ? "" : ", ", dir,
+		    strerror(r != 0 ? -r : -sock));
+	}
+	return error_set(denied ? PGLEASE_EPERM : PGLEASE_ENOBROKER,
+	    "no broker of instance %s: tried %s; start pgleased, or set PGLEASE_INSTANCE or PGLEASE_SOCKET_DIR",
+	    client->instance, tried);
+}
+
+/* The user that the broker runs as: adoptions require that the same answers there. */
+static void
+broker_user(int sock, char *buf, size_t size)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+	struct passwd pw, *found = NULL;
+	char strings[4096];
+
+	*buf = '\0';
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0 &&
+	    getpwuid_r(cred.uid, &pw, strings, sizeof(strings), &found) == 0 && found != NULL &&
+	    strlen(found->pw_name) < size)
+		strcpy(buf, found->pw_name);
+}
+
+static int
+process_attach(struct pglease *client, struct process **ret_process)
+{
+	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash()};
+	struct wire_welcome welcome;
+	struct process *process = calloc(1, sizeof(*process));
+	int r, sock = -1;
+
+	if (process == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	r = find_broker(client, &sock);
+	if (r != 0)
+		goto fail;
+	wire_header_init(&hello.header, WIRE_HELLO);
+	memcpy(hello.program, client->program, sizeof(hello.program));
+	r = exchange(client, sock, &hello, sizeof(hello), WIRE_WELCOME, &welcome, sizeof(welcome), NULL);
+	if (r != 0)
+		goto fail;
+	process->serial = guard_serial();
+	process->incarnation = welcome.incarnation;
+	process->instance_id = welcome.instance_id;
+	process->client = welcome.client;
+	process->control = sock;
+	for (unsigned i = 0; i < WIRE_NONCE; i++)
+		snprintf(process->nonce + 2 * i, 3, "%02x", welcome.nonce[i]);
+	broker_user(sock, process->broker_user, sizeof(process->broker_user));
+	*ret_process = process;
+	return 0;
+
+fail:
+	if (sock >= 0)
+		close(sock);
+	free(process);
+	return r;
+}
+
+static int
+pool_state_open(struct pglease *client, const char *name, struct process *process, struct pool_state **ret_state)
+{
+	struct wire_open open_message = {0};
+	struct wire_pool answer;
+	struct pool_state *state = calloc(1, sizeof(*state));
+	int fd = -1, r;
+
+	if (state == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	wire_header_init(&open_message.header, WIRE_OPEN);
+	snprintf(open_message.pool, sizeof(open_message.pool), "%s", name);
+	r = exchange(client, process->control, &open_message, sizeof(open_message), WIRE_POOL, &answer,
+	    sizeof(answer), &fd);
+	if (r != 0)
+		goto fail;
+	if (fd < 0) {
+		r = error_set(PGLEASE_ESYSTEM,
+		    "no descriptor came with pool %s: is this process at its limit of open files?", name);
+		goto fail;
+	}
+	r = segment_map(fd, &state->seg);
+	close(fd);
+	if (r != 0) {
+		r = error_set_errno(r == -EPROTO ? PGLEASE_EVERSION : PGLEASE_EPROTOCOL, -r,
+		    "the lease segment of pool %s cannot be used", name);
+		goto fail;
+	}
+	if (process->client >= state->seg.nclients) {
+		r = error_set(PGLEASE_EPROTOCOL, "the broker gave this client an index beyond the segment's");
+		goto fail;
+	}
+	state->shell = calloc(state->seg.nslots, sizeof(*state->shell));
+	if (state->shell == NULL) {
+		r = error_set(PGLEASE_ENOMEM, "out of memory");
+		goto fail;
+	}
+	state->serial = process->serial;
+	state->process = process;
+	state->pool = answer.pool;
+	state->max_shells = client->max_shells;
+	state->socket_dir = client->socket_dir;
+	state->dead_fd = client->dead_fd;
+	threads_register(state);
+	*ret_state = state;
+	return 0;
+
+fail:
+	segment_unmap(&state->seg);
+	free(state);
+	return r;
+}
+
+/* Frees what this process has of a pool; or, in a child, what it inherited. */
+static void
+pool_state_close(struct pool_state *state)
+{
+	if (state == NULL)
+		return;
+	threads_unregister(state);
+	shell_discard_all(state);
+	segment_unmap(&state->seg);
+	free(state->shell);
+	free(state);
+}
+
+/*
+ * In a child, at its first call: lets go of the parent's attachment (its sessions, rows and leases stay the parent's)
+ * and attaches anew, with the pools that were open. On failure the old states stay, to be tried again at the next call.
+ */
+static int
+reattach(struct pglease *client)
+{
+	struct process *old = atomic_load(&client->process), *process;
+	int r = process_attach(client, &process);
+
+	if (r != 0)
+		return r;
+	for (struct pglease_pool *pool = client->pools; pool != NULL; pool = pool->next) {
+		struct pool_state *inherited = atomic_load(&pool->state), *state = NULL;
+
+		r = pool_state_open(client, pool->name, process, &state);
+		if (r != 0) {
+			/* Those opened so far stay with the new process, which is published below: the rest are
+			 * found to be inherited again at their next use. */
+			break;
+		}
+		atomic_store(&pool->state, state);
+		pool_state_close(inherited);
+	}
+	atomic_store(&client->process, process);
+	close(old->control);
+	free(old);
+	return r;
+}
+
+int
+client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
+{
+	/* Acquire: pairs with the store that published the state's contents. */
+	struct pool_state *state = atomic_load_explicit(&pool->state, memory_order_acquire);
+	struct pglease *client = pool->client;
+	int r = 0;
+
+	if (state->serial == guard_serial()) {
+		*ret_state = state;
+		return 0;
+	}
+	pthread_mutex_lock(client->mutex);
+	if (atomic_load(&client->process)->serial != guard_serial()) {
+		r = reattach(client);
+	} else if ((state = atomic_load(&pool->state))->serial != guard_serial()) {
+		struct pool_state *fresh;
+
+		r = pool_state_open(client, pool->name, atomic_load(&client->process), &fresh);
+		if (r == 0) {
+			atomic_store(&pool->state, fresh);
+			pool_state_close(state);
+		}
+	}
+	state = atomic_load(&pool->state);
+	pthread_mutex_unlock(client->mutex);
+	if (r == 0)
+		*ret_state = state;
+	return r;
+}
+
+void
+client_ring(const struct pool_state *state)
+{
+	struct wire_ring ring = {.pool = state->pool};
+
+	wire_header_init(&ring.header, WIRE_RING);
+	/* The socket is non-blocking: when it is full, the broker has rings enough to wake up. */
+	wire_send(state->process->control, &ring, sizeof(ring), -1);
+}
+
+int
+pglease_attach(const char *instance, const pglease_options *options, pglease **ret_client)
+{
+	static const pglease_options defaults = PGLEASE_OPTIONS_INIT;
+	struct pglease *client;
+	struct process *process;
+	int r;
+
+	if (ret_client == NULL)
+		return error_set(PGLEASE_EINVAL, "ret_client is NULL");
+	instance = paths_instance(instance);
+	if (paths_check_name(instance) != 0)
+		return error_set(PGLEASE_EINVAL,
+		    "instance '%.64s': a name is 1 to 47 letters, digits, '_' or '-'", instance);
+	if (options == NULL)
+		options = &defaults;
+	if (options->socket_dir != NULL && strlen(options->socket_dir) >= PATHS_MAX)
+		return error_set(PGLEASE_EINVAL, "socket_dir is longer than %d bytes", PATHS_MAX - 1);
+	if ((r = guard_init()) != 0)
+		return error_set_errno(PGLEASE_ENOMEM, -r, "out of memory");
+	client = calloc(1, sizeof(*client));
+	if (client == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	client->dead_fd = -1;
+	client->max_shells = options->max_shells != 0 ? options->max_shells : DEFAULT_MAX_SHELLS;
+	client->timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+	snprintf(client->instance, sizeof(client->instance), "%s", instance);
+	snprintf(client->program, sizeof(client->program), "%s",
+	    options->program != NULL ? options->program : program_invocation_short_name);
+	if (options->socket_dir != NULL)
+		snprintf(client->given_dir, sizeof(client->given_dir), "%s", options->socket_dir);
+	client->mutex = guard_mutex_new();
+	if (client->mutex == NULL) {
+		r = error_set(PGLEASE_ENOMEM, "out of memory");
+		goto fail;
+	}
+	client->dead_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (client->dead_fd < 0) {
+		r = error_set_errno(PGLEASE_ESYSTEM, errno, "cannot open /dev/null");
+		goto fail;
+	}
+	r = process_attach(client, &process);
+	if (r != 0)
+		goto fail;
+	atomic_store(&client->process, process);
+	*ret_client = client;
+	return 0;
+
+fail:
+	if (client->dead_fd >= 0)
+		close(client->dead_fd);
+	guard_mutex_free(client->mutex);
+	free(client);
+	return r;
+}
+
+/* R6 for every row of this client that holds and awaits nothing, so that the broker can use its index again. */
+static void
+free_rows(struct pool_state *state)
+{
+	for (uint32_t row = 0; row < state->seg.nrows; row++) {
+		uint64_t w = row_load(&state->seg, row);
+
+		if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client &&
+		    atomic_load(&state->seg.row[row].held) == 0)
+			row_free(&state->seg, row, &w);
+	}
+}
+
+void
+pglease_detach(pglease *client)
+{
+	struct process *process;
+	bool own;
+
+	if (client == NULL)
+		return;
+	process = atomic_load(&client->process);
+	own = process->serial == guard_serial();
+	while (client->pools != NULL) {
+		struct pglease_pool *pool = client->pools;
+		struct pool_state *state = atomic_load(&pool->state);
+
+		client->pools = pool->next;
+		if (own && state->serial == process->serial)
+			free_rows(state);
+		pool_state_close(state);
+		free(pool);
+	}
+	if (own) {
+		struct wire_header bye;
+
+		wire_header_init(&bye, WIRE_DETACH);
+		wire_send(process->control, &bye, sizeof(bye), -1);
+	}
+	close(process->control);
+	free(process);
+	close(client->dead_fd);
+	guard_mutex_free(client->mutex);
+	free(client);
+}
+
+int
+pglease_pool_open(pglease *client, const char *name, pglease_pool **ret_pool)
+{
+	struct pglease_pool *pool;
+	struct pool_state *state;
+	int r = 0;
+
+	if (client == NULL || name == NULL || ret_pool == NULL)
+		return error_set(PGLEASE_EINVAL, "%s is NULL",
+		    client == NULL ? "client" : name == NULL ? "name" : "ret_pool");
+	if (*name == '\0' || strlen(name) >= LAYOUT_NAME)
+		return error_set(PGLEASE_EINVAL, "pool '%.80s': a name is 1 to %d bytes long", name, LAYOUT_NAME - 1);
+	pthread_mutex_lock(client->mutex);
+	if (atomic_load(&client->process)->serial != guard_serial())
+		r = reattach(client);
+	for (pool = client->pools; r == 0 && pool != NULL; pool = pool->next) {
+		if (strcmp(pool->name, name) == 0) {
+			*ret_pool = pool;
+			goto out;
+		}
+	}
+	if (r != 0)
+		goto out;
+	pool = calloc(1, sizeof(*pool));
+	if (pool == NULL) {
+		r = error_set(PGLEASE_ENOMEM, "out of memory");
+		goto out;
+	}
+	r = pool_state_open(client, name, atomic_load(&client->process), &state);
+	if (r != 0) {
+		free(pool);
+		goto out;
+	}
+	pool->client = client;
+	snprintf(pool->name, sizeof(pool->name), "%s", name);
+	atomic_store(&pool->state, state);
+	pool->next = client->pools;
+	client->pools = pool;
+	*ret_pool = pool;
+out:
+	pthread_mutex_unlock(client->mutex);
+	return r;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What the modules of src/client share.
+ *
+ * A handle (struct pglease, struct pglease_pool) outlives a fork; what belongs to one process is in struct process
+ * and struct pool_state, which the child abandons and makes anew (client.c). `serial` (guard.h) tells whose it is.
+ */
+#ifndef PGLEASE_CLIENT_PRIV_H
+#define PGLEASE_CLIENT_PRIV_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "error.h"
+#include "guard.h"
+#include "paths.h"
+#include "pglease.h"
+#include "segment.h"
+#include "wire.h"
+
+/* One process's attachment. Immutable once published. */
+struct process {
+	uint64_t serial; /* guard_serial() of the process that attached */
+	uint64_t incarnation;
+	uint64_t instance_id;
+	uint32_t client;
+	int control;
+	char nonce[2 * WIRE_NONCE + 1]; /* hex */
+	char broker_user[64];           /* name of the broker's user, for requirepeer; "" if it has none */
+};
+
+enum shell_state { SHELL_NONE = 0, SHELL_FREE, SHELL_IN_USE, SHELL_EVICTING };
+
+/*
+ * This process's PGconn for one slot. `state` is the lock: only the thread that swapped it to IN_USE (it holds the
+ * slot's lease) or EVICTING touches the rest; FREE is stored before the slot word is given up.
+ */
+struct shell {
+	_Atomic uint32_t state;
+	bool lost;             /* PQfinish or PQreset was called on it: it no longer is the slot's */
+	bool counted;          /* in the pool state's nshells */
+	bool site_known;       /* site_file/site_line are what the slot says */
+	uint32_t block;        /* statistics block of this lease */
+	uint64_t generation;   /* of the slot, that it was adopted for */
+	uint64_t session;      /* the slot's reset count that its parameters agree with */
+	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
+	uint64_t leased_at;
+	PGconn *conn;
+	const char *site_file;
+	int site_line;
+};
+
+/* One process's view of a pool. */
+struct pool_state {
+	uint64_t serial; /* of the process */
+	struct process *process;
+	struct segment seg;
+	uint32_t pool; /* index in the instance */
+	struct shell *shell; /* seg.nslots of them */
+	_Atomic uint32_t nshells;
+	uint32_t max_shells;
+	const char *socket_dir; /* the client's */
+	int dead_fd;            /* /dev/null: moved under a shell before it is disposed of */
+	uint64_t id;            /* names it in the threads' lists of rows; never used again */
+	struct pool_state *next_registered; /* threads.c */
+};
+
+struct pglease_pool {
+	struct pglease *client;
+	struct pglease_pool *next;
+	struct pool_state *_Atomic state;
+	char name[LAYOUT_NAME];
+};
+
+struct pglease {
+	pthread_mutex_t *mutex; /* guards process, pools and the control socket's exchanges */
+	struct process *_Atomic process;
+	struct pglease_pool *pools;
+	uint32_t max_shells;
+	uint32_t timeout_ms;
+	int dead_fd;
+	char instance[LAYOUT_NAME];
+	char program[40];
+	char socket_dir[PATHS_MAX]; /* where the broker was found; "" before */
+	char given_dir[PATHS_MAX];  /* by the options; "" if not */
+};
+
+/* client.c: the caller's own pool state, attaching anew after a fork. */
+int client_pool_state(pglease_pool *pool, struct pool_state **ret_state);
+/* Asks the broker to look at the pool. Never blocks; a lost ring costs at most one of its ticks. */
+void client_ring(const struct pool_state *state);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pglease: lease PostgreSQL connections from a broker that all processes of this host share.
+ *
+ *	pglease *client;
+ *	pglease_pool *pool;
+ *	pglease_lease lease;
+ *	PGconn *conn;
+ *
+ *	if (pglease_attach(NULL, NULL, &client) || pglease_pool_open(client, "app", &pool))
+ *		die(pglease_error_message());
+ *	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn))
+ *		die(pglease_error_message());
+ *	res = PQexec(conn, "select 1");		... all of libpq but PQfinish and PQreset
+ *	pglease_release(&lease);
+ *	pglease_detach(client);
+ *
+ * How it works, in short: the broker (pgleased) owns the server connections. A lease is taken in shared memory, by
+ * one compare-and-swap when a connection is idle; the PGconn speaks to PostgreSQL directly, over the server
+ * connection's own socket. What a lease leaves behind in its session (open transaction, settings, temporary tables,
+ * prepared statements) is gone before another process gets the connection; the same process may find it again.
+ *
+ * Return values: 0, or a negative code of enum pglease_error. Results come through ret_ parameters, which are left
+ * untouched on failure. pglease_error_message() tells more about the calling thread's last failure.
+ *
+ * Threads: every function may be called from any thread at any time, except that a handle must not be used during or
+ * after its pglease_detach(). A lease, like the PGconn it gives, is for one thread at a time; it ends when the thread
+ * that acquired it ends.
+ *
+ * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
+ * (PGLEASE_EFORKED in the child).
+ *
+ * Signals: the library installs no handlers, and no function here may be called from one.
+ */
+#ifndef PGLEASE_H
+#define PGLEASE_H
+
+#include <stdint.h>
+#include <time.h>
+
+#include <libpq-fe.h>
+#include <pglease_errors.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PGLEASE_API __attribute__((visibility("default")))
+#define PGLEASE_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define PGLEASE_API
+#define PGLEASE_MUST_CHECK
+#endif
+
+typedef struct pglease pglease;           /* this process's attachment to an instance */
+typedef struct pglease_pool pglease_pool; /* an opened pool; belongs to its attachment */
+
+/* A token, not an object: copy it freely; only the first release of the lease it names has an effect. */
+typedef struct pglease_lease {
+	pglease_pool *pool;
+	uint64_t incarnation; /* of the client that leased */
+	uint64_t sequence;    /* lease sequence of the slot */
+	uint32_t slot;
+	uint32_t row;
+} pglease_lease;
+
+/*
+ * Settings of an attachment; set every member (PGLEASE_OPTIONS_INIT gives the defaults). Strings are copied.
+ */
+typedef struct pglease_options {
+	const char *socket_dir; /* NULL: found by the instance's name (pglease(3), FILES) */
+	const char *program;    /* NULL: the program's name; shown by pgleasestat */
+	unsigned max_shells;    /* idle PGconns kept per pool; 0: 64 */
+	unsigned timeout_ms;    /* for the broker's answers; 0: 5000 */
+} pglease_options;
+#define PGLEASE_OPTIONS_INIT { NULL, NULL, 0, 0 }
+
+/*
+ * Attaches this process to the broker's instance; NULL: $PGLEASE_INSTANCE or "main". The handle is freed by
+ * pglease_detach. Blocks for at most options->timeout_ms.
+ * Errors: EINVAL, ENOBROKER, EPERM, EVERSION, ENOCLIENTS, ENOMEM, ESYSTEM, EPROTOCOL.
+ */
+PGLEASE_API int pglease_attach(const char *instance, const pglease_options *options, pglease **ret_client)
+    PGLEASE_MUST_CHECK;
+
+/*
+ * Ends the attachment: closes its pools, disposes of its PGconns (without ending the server's sessions) and frees the
+ * handle. Leases still held are lost and their connections replaced. Accepts NULL.
+ */
+PGLEASE_API void pglease_detach(pglease *client);
+
+/*
+ * Opens a pool; a second call for the same name gives the same handle. It lives as long as the attachment.
+ * Errors: EINVAL, ENOPOOL, EPERM, EGONE, ENOMEM, ESYSTEM, EPROTOCOL.
+ */
+PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_pool **ret_pool) PGLEASE_MUST_CHECK;
+
+#define PGLEASE_TIMEOUT_POOL (-1) /* the pool's acquire_timeout */
+#define PGLEASE_TIMEOUT_TRY 0     /* do not wait for a connection */
+
+/*
+ * Leases a connection, waiting up to timeout_ms milliseconds for one to be free. On success *ret_conn is an ordinary
+ * PGconn with an idle session at its baseline (or as this process last left it); it is the library's: never PQfinish or
+ * PQreset it, and do not touch it after the release. Making the PGconn, when this process has none for the connection
+ * yet, takes a short exchange with the broker, also with PGLEASE_TIMEOUT_TRY.
+ * Errors: EINVAL, ETIMEOUT, EDRAINING, ENOROWS, EGONE, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL.
+ */
+#define pglease_acquire(pool, timeout_ms, ret_lease, ret_conn) \
+	pglease_acquire_at((pool), (timeout_ms), (ret_lease), (ret_conn), __FILE__, __LINE__)
+PGLEASE_API int pglease_acquire_at(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn,
+    const char *file, int line) PGLEASE_MUST_CHECK;
+
+/* The same with a deadline of CLOCK_MONOTONIC; one that has passed means PGLEASE_TIMEOUT_TRY. */
+#define pglease_acquire_until(pool, deadline, ret_lease, ret_conn) \
+	pglease_acquire_until_at((pool), (deadline), (ret_lease), (ret_conn), __FILE__, __LINE__)
+PGLEASE_API int pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline,
+    pglease_lease *ret_lease, PGconn **ret_conn, const char *file, int line) PGLEASE_MUST_CHECK;
+
+/*
+ * Gives the connection back. A transaction that is still open is rolled back (one round trip to the server); a
+ * session that cannot be shared any more (COPY or a pipeline in progress, results not read, connection lost) is
+ * replaced by the broker, which is no error here.
+ * Errors: EINVAL; ESTALE when the token's lease has ended already, by release or revocation: nothing was done;
+ * EFORKED in a child of the process that leased.
+ */
+PGLEASE_API int pglease_release(const pglease_lease *lease);
+
+/* A pool's state, added up from shared memory at the moment of the call; without a system call or a lock. */
+typedef struct pglease_stats {
+	uint32_t max_connections, total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */
+	uint32_t waiting;         /* lessee rows waiting */
+	uint32_t clients;         /* processes attached to the instance */
+	uint64_t max_wait_ns;     /* age of the oldest waiter */
+	uint64_t acquired;        /* leases granted: immediate + waited */
+	uint64_t acquired_immediate, acquired_waited;
+	uint64_t released, returned; /* clean; to the broker */
+	uint64_t timeouts, failures;
+	uint64_t opened, open_failed, closed, revoked;
+	uint64_t adoptions, resets, rollbacks, handovers;
+	struct pglease_times {
+		uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
+	} wait, hold; /* of all leases (an immediate one waited 0); quantiles are within 1.6 % */
+} pglease_stats;
+
+/* Errors: EINVAL. */
+PGLEASE_API int pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats);
+
+/* The calling thread's last failure in words; never NULL; valid until the thread's next call here. */
+PGLEASE_API const char *pglease_error_message(void);
+/* A code in words; never NULL; static. */
+PGLEASE_API const char *pglease_strerror(int code);
+/* "0.1.0" */
+PGLEASE_API const char *pglease_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Shells: this process's PGconns whose sockets are the slots' server connections. Making one (adoption), keeping a bounded
+ * number, and disposing of one without ending the server's session.
+ */
+#ifndef PGLEASE_CLIENT_SHELL_H
+#define PGLEASE_CLIENT_SHELL_H
+
+#include "client_priv.h"
+
+/*
+ * The slot's shell, IN_USE, for the lessee of `slot` with lease word `w` (LEASED). Adopts if there is none for this
+ * generation: *ret_fresh. On failure there is none: PGLEASE_EGONE (broker not there), EBROKEN (it refused: the lease
+ * is revoked, or the connection is being replaced), ETIMEOUT, ENOMEM, EPROTOCOL, ESYSTEM.
+ */
+int shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t deadline, struct shell **ret_shell,
+    bool *ret_fresh);
+/* Before the slot is given up: the shell is kept for the next lease, within the bound. */
+void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
+/* The same, but the shell is of no further use. */
+void shell_discard(struct pool_state *state, struct shell *shell);
+/* Disposes of all: at detach, or of what a child inherited. */
+void shell_discard_all(struct pool_state *state);
+
+#endif

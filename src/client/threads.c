@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Rows of threads, and what happens when a thread ends. */
+#include "threads.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "rows.h"
+#include "slots.h"
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int key_error;
+static _Thread_local struct thread_row *thread_rows;
+
+/* Live pool states of this process; under the registry lock. */
+static struct pool_state *registry;
+static uint64_t last_id;
+
+static bool
+is_registered(const struct pool_state *state, uint64_t id)
+{
+	for (const struct pool_state *s = registry; s != NULL; s = s->next_registered)
+		if (s == state && s->id == id)
+			return true;
+	return false;
+}
+
+/* The thread ends: a lease that it holds is returned to the broker, then its row is free (R6). */
+static void
+row_leave(struct thread_row *tr)
+{
+	struct segment *seg = &tr->state->seg;
+	uint64_t w;
+
+	if (atomic_load(&seg->row[tr->row].held) != 0 && tr->last_slot >= 0) {
+		uint32_t slot = (uint32_t)tr->last_slot;
+
+		w = slot_load(seg, slot);
+		while (word_state(w) == SLOT_LEASED && word_who(w) == tr->row) {
+			/* Its generation ends now: the shell must be FREE so that it can be disposed of. */
+			atomic_store(&tr->state->shell[slot].state, SHELL_FREE);
+			if (slot_return(seg, slot, &w)) { /* S10 */
+				client_ring(tr->state);
+				break;
+			}
+		}
+		atomic_store(&seg->row[tr->row].held, 0);
+	}
+	w = row_load(seg, tr->row);
+	row_free(seg, tr->row, &w); /* R6 */
+}
+
+static void
+thread_ends(void *rows)
+{
+	for (struct thread_row *tr = rows, *next; tr != NULL; tr = next) {
+		next = tr->next;
+		/* After a fork the state is the parent's, its row too: its serial tells. */
+		guard_lock();
+		if (is_registered(tr->state, tr->id) && tr->state->serial == guard_serial())
+			row_leave(tr);
+		guard_unlock();
+		free(tr);
+	}
+}
+
+static void
+key_make(void)
+{
+	key_error = pthread_key_create(&key, thread_ends);
+}
+
+void
+threads_register(struct pool_state *state)
+{
+	guard_lock();
+	state->id = ++last_id;
+	state->next_registered = registry;
+	registry = state;
+	guard_unlock();
+}
+
+void
+threads_unregister(struct pool_state *state)
+{
+	guard_lock();
+	for (struct pool_state **p = &registry; *p != NULL; p = &(*p)->next_registered) {
+		if (*p == state) {
+			*p = state->next_registered;
+			break;
+		}
+	}
+	guard_unlock();
+}
+
+/* Forgets the thread's rows in pools that are closed. */
+static void
+rows_purge(void)
+{
+	guard_lock();
+	for (struct thread_row **p = &thread_rows; *p != NULL;) {
+		struct thread_row *tr = *p;
+
+		if (is_registered(tr->state, tr->id)) {
+			p = &tr->next;
+		} else {
+			*p = tr->next;
+			free(tr);
+		}
+	}
+	guard_unlock();
+}
+
+static int
+row_new(struct pool_state *state, struct thread_row **ret_row)
+{
+	struct thread_row *tr;
+	uint64_t w;
+	int row;
+
+	pthread_once(&key_once, key_make);
+	if (key_error != 0)
+		return error_set_errno(PGLEASE_ESYSTEM, key_error, "cannot make a thread-specific key");
+	rows_purge();
+	tr = calloc(1, sizeof(*tr));
+	if (tr == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	/* Each client starts at a place of its own, so that rows of one process are neighbours, and searches short. */
+	row = row_claim(&state->seg, state->process->client,
+	    (uint32_t)((uint64_t)state->process->client * state->seg.nrows / state->seg.nclients), &w);
+	if (row < 0) {
+		free(tr);
+		return error_set(PGLEASE_ENOROWS,
+		    "all %u lessee rows of pool %s are in use: raise max_clients, or hold fewer leases at a time",
+		    state->seg.nrows, state->seg.header->pool_name);
+	}
+	atomic_store_explicit(&state->seg.row[row].tid, (uint32_t)gettid(), memory_order_relaxed);
+	atomic_store(&state->seg.row[row].held, 0);
+	*tr = (struct thread_row){
+	    .next = thread_rows, .state = state, .id = state->id, .row = (uint32_t)row, .last_slot = -1};
+	thread_rows = tr;
+	pthread_setspecific(key, thread_rows);
+	*ret_row = tr;
+	return 0;
+}
+
+int
+threads_row(struct pool_state *state, struct thread_row **ret_row)
+{
+	for (struct thread_row *tr = thread_rows; tr != NULL; tr = tr->next) {
+		/* held is written by this thread at acquire, and by whoever releases before it gives the slot up */
+		if (tr->state == state && tr->id == state->id &&
+		    atomic_load_explicit(&state->seg.row[tr->row].held, memory_order_acquire) == 0) {
+			*ret_row = tr;
+			return 0;
+		}
+	}
+	return row_new(state, ret_row);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Lessee rows of threads: each thread keeps the rows that it claimed, one per lease it holds at the same time, and gives
+ * them back when it ends. A lease that a thread still holds when it ends goes back to the broker (S10).
+ */
+#ifndef PGLEASE_CLIENT_THREADS_H
+#define PGLEASE_CLIENT_THREADS_H
+
+#include "client_priv.h"
+
+struct thread_row {
+	struct thread_row *next;
+	struct pool_state *state; /* may be gone: only compared, until `id` is seen to be registered */
+	uint64_t id;              /* state->id */
+	uint32_t row;
+	int last_slot; /* affinity; the slot it holds when it holds one; -1: none yet */
+};
+
+/* Registers a pool state, so that threads that end know whether it still is there. */
+void threads_register(struct pool_state *state);
+/* Forgets it; rows are not freed here (detach tells the broker, which frees them). */
+void threads_unregister(struct pool_state *state);
+/* A row of the calling thread that holds no lease, claimed if need be (R1). Errors: ENOROWS, ENOMEM. */
+int threads_row(struct pool_state *state, struct thread_row **ret_row);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Giving a slot up, taking a grant, and repairing what somebody left half done. The orders of steps here are those of
+ * doc/protocol.md; each step is one transition in slots.c, rows.c or queue.c.
+ */
+#include "handoff.h"
+
+#include "queue.h"
+#include "rows.h"
+#include "slots.h"
+
+/* S9/S4 and R4 to the oldest waiter if it is due a grant. HANDOFF_IDLE: none is, the caller goes on. */
+static enum handoff_result
+grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty, uint64_t now)
+{
+	uint32_t row;
+	uint64_t wait, since;
+	unsigned row_client;
+
+	if (!queue_maybe_waiting(seg) || !queue_oldest(seg, &row, &wait))
+		return HANDOFF_IDLE;
+	since = atomic_load_explicit(&seg->row[row].place_since, memory_order_relaxed);
+	if (now < since ||
+	    now - since < atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed))
+		return HANDOFF_IDLE;
+	/* If the row has another owner by now, its wait has another number, and the grant is stale at birth. */
+	row_client = word_who(row_load(seg, row));
+	atomic_store_explicit(&seg->row[row].hint_slot, slot, memory_order_relaxed);
+	if (!slot_grant(seg, slot, w, row, wait, dirty && row_client != client)) /* S9, S4 */
+		return HANDOFF_LOST;
+	if (row_grant(seg, row, wait)) { /* R4 */
+		queue_served(seg, row, wait);
+		row_post(seg, row, false);
+		return HANDOFF_GRANTED;
+	}
+	/* The waiter gave up, served itself, died, or another granter was faster: back with it, S11. */
+	if (slot_idle(seg, slot, w, WORD_NONE, true))
+		queue_wake(seg);
+	return HANDOFF_GRANTED;
+}
+
+enum handoff_result
+handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty, uint64_t now)
+{
+	uint64_t seq = word_seq(*w);
+
+	if (word_state(*w) == SLOT_GRANTED) { /* S11: not the caller's to write in, nor to grant */
+		if (!slot_idle(seg, slot, w, WORD_NONE, true))
+			return HANDOFF_LOST;
+		queue_wake(seg);
+		return HANDOFF_IDLE;
+	}
+	atomic_store_explicit(&seg->slot[slot].idle_since, now, memory_order_relaxed);
+	for (;;) {
+		enum handoff_result r;
+
+		if (word_state(*w) == SLOT_LEASED && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
+			return HANDOFF_BLOCKED;
+		r = grant_oldest(seg, slot, w, client, dirty, now);
+		if (r == HANDOFF_GRANTED)
+			return r;
+		if (r == HANDOFF_IDLE && slot_idle(seg, slot, w, client, dirty)) { /* S3, S8 */
+			queue_wake(seg);
+			return r;
+		}
+		/* A swap failed: flags came (same sequence: look again), or the slot is not the caller's any more. */
+		if (word_seq(*w) != seq)
+			return HANDOFF_LOST;
+	}
+}
+
+bool
+handoff_repair(struct segment *seg, uint32_t slot, uint64_t now)
+{
+	uint64_t w = slot_load(seg, slot);
+	uint64_t wait = atomic_load_explicit(&seg->slot[slot].grant_wait, memory_order_relaxed);
+	uint32_t row = word_who(w);
+
+	/* grant_wait belongs to w if w is still there: its writer owns the word. */
+	if (word_state(w) != SLOT_GRANTED || slot_load(seg, slot) != w)
+		return false;
+	if (row < seg->nrows && !row_grant_is_stale(seg, row, wait)) {
+		bool granted = row_grant(seg, row, wait); /* R4 for a granter that died before it */
+
+		row_post(seg, row, true);
+		return granted;
+	}
+	return handoff_give(seg, slot, &w, WORD_NONE, true, now) == HANDOFF_IDLE; /* S11 */
+}
+
+static bool
+take(struct segment *seg, uint32_t slot, uint32_t row, uint64_t wait, unsigned client, uint64_t *ret_w)
+{
+	uint64_t w = slot_load(seg, slot);
+
+	if (word_state(w) != SLOT_GRANTED || word_who(w) != row ||
+	    atomic_load_explicit(&seg->slot[slot].grant_wait, memory_order_relaxed) != wait)
+		return false;
+	/* A flag (RETIRE) may come between: the grant is the row's all the same, as long as the sequence stands. */
+	for (uint64_t seq = word_seq(w); word_state(w) == SLOT_GRANTED && word_seq(w) == seq;) {
+		if (slot_lease(seg, slot, &w, row, client)) { /* S7 */
+			*ret_w = w;
+			return true;
+		}
+	}
+	return false;
+}
+
+int
+handoff_take_grant(struct segment *seg, uint32_t row, uint64_t wait, unsigned client, uint64_t *ret_w)
+{
+	uint32_t hint = atomic_load_explicit(&seg->row[row].hint_slot, memory_order_relaxed);
+
+	if (hint < seg->nslots && take(seg, hint, row, wait, client, ret_w))
+		return (int)hint;
+	for (uint32_t slot = 0; slot < seg->nslots; slot++)
+		if (take(seg, slot, row, wait, client, ret_w))
+			return (int)slot;
+	return -1;
+}
+
+void
+handoff_wake_all(struct segment *seg)
+{
+	uint32_t idle = 0;
+
+	if (!queue_maybe_waiting(seg))
+		return;
+	for (uint32_t slot = 0; slot < seg->nslots; slot++)
+		idle += word_state(slot_load(seg, slot)) == SLOT_IDLE;
+	if (idle != 0)
+		queue_wake_again(seg, idle);
+}
+
+uint32_t
+handoff_recover(struct segment *seg, uint64_t now)
+{
+	uint32_t repaired = 0;
+
+	for (uint32_t slot = 0; slot < seg->nslots; slot++)
+		repaired += handoff_repair(seg, slot, now);
+	queue_repost(seg);
+	handoff_wake_all(seg);
+	return repaired;
+}

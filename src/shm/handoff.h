@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What several transitions make together: giving a slot up so that nobody who waits is forgotten. Used by releasers
+ * and by the broker alike: there is one wake path.
+ */
+#ifndef PGLEASE_SHM_HANDOFF_H
+#define PGLEASE_SHM_HANDOFF_H
+
+#include <stdbool.h>
+
+#include "segment.h"
+
+enum handoff_result {
+	HANDOFF_LOST,    /* the word was no longer the caller's: nothing happened; *w is the word found */
+	HANDOFF_IDLE,    /* the slot is idle; a waiter was woken if there was one */
+	HANDOFF_GRANTED, /* the slot was granted to the oldest waiter */
+	HANDOFF_BLOCKED, /* LEASED with CANCELLING or RETIRE: the caller must return the slot (S10) */
+};
+
+/*
+ * Gives up a slot that the caller owns: LEASED by its row (S8, S9), BROKER (S3, S4) or a GRANTED one (S11): to the
+ * oldest waiter if it has waited longer than grant_after, else to IDLE and the wake path. `client` is the last
+ * client (WORD_NONE: none), `dirty` whether a reset is owed to whoever is not that client. Stores idle_since.
+ */
+enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty,
+    uint64_t now);
+
+/*
+ * A grant that was seen on a GRANTED word: completes it (R4 and post) if the row still waits for it, takes it back
+ * (S11 and the wake path) if it is stale. True if anything was repaired. Used by the broker after deaths and at ticks;
+ * safe for anyone at any time.
+ */
+bool handoff_repair(struct segment *seg, uint32_t slot, uint64_t now);
+
+/* The grant to (row, wait), taken (S7). Returns the slot, or -1 if there is none. *ret_w: the LEASED word. */
+int handoff_take_grant(struct segment *seg, uint32_t row, uint64_t wait, unsigned client, uint64_t *ret_w);
+
+/*
+ * What the broker does for a pool after a death, when the dead client's LEASED slots and rows are swept ("Clients and
+ * death", steps 3 and 5): repairs every grant, posts again, wakes for every idle slot. Returns the grants repaired.
+ */
+uint32_t handoff_recover(struct segment *seg, uint64_t now);
+
+/*
+ * Wakes waiters for every idle slot there is: after a death, at a tick. Bounded by the number of slots.
+ */
+void handoff_wake_all(struct segment *seg);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Log-linear histograms; see histogram.h for the bucketing and its error. */
+#include "histogram.h"
+
+#include <math.h>
+
+#include "counters.h"
+
+unsigned
+histogram_bucket_of(uint64_t value)
+{
+	unsigned exponent;
+
+	if (value < HISTOGRAM_SUB)
+		return (unsigned)value;
+	exponent = 63u - (unsigned)__builtin_clzll(value);
+	if (exponent >= HISTOGRAM_MAX_BITS)
+		return HISTOGRAM_BUCKETS - 1;
+	return HISTOGRAM_SUB + (exponent - HISTOGRAM_SUB_BITS) * HISTOGRAM_SUB +
+	       (unsigned)((value >> (exponent - HISTOGRAM_SUB_BITS)) & (HISTOGRAM_SUB - 1));
+}
+
+uint64_t
+histogram_bucket_low(unsigned bucket)
+{
+	unsigned exponent, sub;
+
+	if (bucket < HISTOGRAM_SUB)
+		return bucket;
+	exponent = (bucket - HISTOGRAM_SUB) / HISTOGRAM_SUB + HISTOGRAM_SUB_BITS;
+	sub = bucket % HISTOGRAM_SUB;
+	return (UINT64_C(1) << exponent) + ((uint64_t)sub << (exponent - HISTOGRAM_SUB_BITS));
+}
+
+uint64_t
+histogram_bucket_high(unsigned bucket)
+{
+	return histogram_bucket_low(bucket + 1);
+}
+
+void
+histogram_record(struct histogram *h, uint64_t value)
+{
+	counter_add(&h->bucket[histogram_bucket_of(value)], 1);
+}
+
+void
+histogram_add(struct histogram_sum *sum, const struct histogram *h)
+{
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		uint64_t n = counter_get(&h->bucket[i]);
+
+		sum->bucket[i] += n;
+		sum->count += n;
+	}
+}
+
+void
+histogram_add_value(struct histogram_sum *sum, uint64_t value, uint64_t n)
+{
+	sum->bucket[histogram_bucket_of(value)] += n;
+	sum->count += n;
+}
+
+static uint64_t
+bucket_middle(unsigned bucket)
+{
+	uint64_t low = histogram_bucket_low(bucket);
+
+	return low + (histogram_bucket_high(bucket) - low - 1) / 2;
+}
+
+uint64_t
+histogram_quantile(const struct histogram_sum *sum, double q)
+{
+	uint64_t rank, seen = 0;
+
+	if (sum->count == 0)
+		return 0;
+	rank = (uint64_t)ceil(q * (double)sum->count);
+	if (rank == 0)
+		rank = 1;
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		seen += sum->bucket[i];
+		if (seen >= rank)
+			return bucket_middle(i);
+	}
+	return bucket_middle(HISTOGRAM_BUCKETS - 1);
+}
+
+uint64_t
+histogram_max(const struct histogram_sum *sum)
+{
+	for (unsigned i = HISTOGRAM_BUCKETS; i-- > 0;)
+		if (sum->bucket[i] != 0)
+			return bucket_middle(i);
+	return 0;
+}

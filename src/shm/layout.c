@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The fingerprint of the layout: two programs that disagree on it must not share a segment. */
+#include "layout.h"
+
+uint32_t
+layout_hash(void)
+{
+	static const uint32_t facts[] = {
+	    LAYOUT_VERSION,
+	    LAYOUT_LINE,
+	    LAYOUT_MAX_SLOTS,
+	    LAYOUT_BASELINE,
+	    HISTOGRAM_BUCKETS,
+	    SLOT_NCOUNTERS,
+	    CLIENT_NCOUNTERS,
+	    BROKER_NCOUNTERS,
+	    sizeof(struct segment_header),
+	    offsetof(struct segment_header, slots),
+	    offsetof(struct segment_header, acquire_timeout_ns),
+	    offsetof(struct segment_header, head),
+	    offsetof(struct segment_header, idle_bitmap),
+	    offsetof(struct segment_header, client_counter),
+	    offsetof(struct segment_header, broker_counter),
+	    offsetof(struct segment_header, upstream_error),
+	    sizeof(struct slot),
+	    offsetof(struct slot, grant_wait),
+	    offsetof(struct slot, block),
+	    offsetof(struct slot, expired),
+	    offsetof(struct slot, site_file),
+	    sizeof(struct row),
+	    offsetof(struct row, posted),
+	    offsetof(struct row, sem),
+	    sizeof(struct client_row),
+	    offsetof(struct client_row, program),
+	    sizeof(struct stats_block),
+	    offsetof(struct stats_block, wait),
+	    offsetof(struct stats_block, hold),
+	};
+	uint32_t hash = 2166136261u;
+
+	for (unsigned i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+		for (unsigned shift = 0; shift < 32; shift += 8) {
+			hash ^= (facts[i] >> shift) & 0xff;
+			hash *= 16777619u;
+		}
+	}
+	return hash;
+}

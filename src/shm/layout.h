@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The layout of a pool's lease segment: a file format. Fixed-width types, offsets instead of pointers, static
+ * asserts on every offset that two programs must agree on. Nothing but the format is here: segment.c makes and maps
+ * it, slots.c, rows.c and queue.c change it, as doc/protocol.md says.
+ *
+ * Trust: every process that maps the segment can write all of it. The broker therefore takes from it no index, size
+ * or offset without checking it against its own copy (struct segment, private memory).
+ */
+#ifndef PGLEASE_SHM_LAYOUT_H
+#define PGLEASE_SHM_LAYOUT_H
+
+#include <assert.h>
+#include <semaphore.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "histogram.h"
+#include "word.h"
+
+#define LAYOUT_MAGIC UINT64_C(0x31455341454c4750) /* "PGLEASE1" in memory, little endian */
+#define LAYOUT_VERSION 1u
+#define LAYOUT_LINE 64
+
+/* Limits of an instance. */
+#define LAYOUT_MAX_POOLS 64
+#define LAYOUT_MAX_SLOTS 1024
+#define LAYOUT_MAX_CLIENTS 4096
+#define LAYOUT_MAX_ROWS 16384
+#define LAYOUT_NAME 64
+#define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
+#define LAYOUT_SITE 56
+
+enum segment_state {
+	SEGMENT_NEW = 0,      /* being made */
+	SEGMENT_OPEN = 1,     /* leases are granted */
+	SEGMENT_DRAINING = 2, /* no new leases */
+	SEGMENT_CLOSED = 3,   /* the broker has stopped or given the segment up */
+};
+
+/*
+ * One place for a server connection.
+ *
+ * word: the truth (doc/protocol.md). The other fields of the first line are written by the word's owner only and
+ * published by the swap with which it gives the slot up; whoever reads them without owning the slot (a monitor, an
+ * error message) may see a mixture of two leases, which costs a wrong line on a screen and nothing else. They are
+ * atomics, accessed relaxed, so that such a read is defined.
+ */
+struct slot {
+	alignas(LAYOUT_LINE) _Atomic uint64_t word;
+	_Atomic uint64_t generation; /* broker: counts connections; 0 before the first */
+	_Atomic uint64_t grant_wait; /* granter, before S4/S9: the wait that the grant is for */
+	_Atomic uint64_t idle_since; /* who made it IDLE; CLOCK_MONOTONIC ns */
+	_Atomic uint64_t session;    /* who reset it: counts resets of this generation */
+	_Atomic uint64_t leases;     /* lessee: leases of this slot, all generations */
+	_Atomic uint32_t block;      /* broker: index of the statistics block its lessees write */
+	_Atomic uint32_t server_pid; /* broker: backend pid, 0 when EMPTY */
+	_Atomic uint32_t expired;    /* broker: 1 when over max_lifetime: released to RETURNED */
+	uint32_t reserved;
+
+	/* Second and third line: the holder, written by the lessee after S6/S7. */
+	alignas(LAYOUT_LINE) _Atomic uint64_t leased_at; /* CLOCK_MONOTONIC ns */
+	_Atomic uint32_t holder_tid;                     /* thread id in the holder's pid namespace */
+	_Atomic uint32_t site_line;                      /* where it was acquired; 0: unknown */
+	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
+	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
+	char site_file[LAYOUT_SITE]; /* lessee; end of the path, zero-terminated; racy text */
+	char reserved2[40];
+};
+static_assert(sizeof(struct slot) == 192, "slot size");
+static_assert(offsetof(struct slot, leased_at) == 64, "holder starts a line");
+
+/*
+ * One thread's row. word: who may change it is in doc/protocol.md. sem wakes and means nothing. The rest is written
+ * by the row's owner only, but for posted and hint_slot (granters), which are hints.
+ */
+struct row {
+	alignas(LAYOUT_LINE) _Atomic uint64_t word;
+	_Atomic uint64_t ticket;     /* owner: its last queue ticket; 0: none */
+	_Atomic uint64_t wait_since; /* owner, before R2; CLOCK_MONOTONIC ns */
+	_Atomic uint32_t posted;     /* exchanged to 1 before a post, to 0 by the owner before its rescan */
+	_Atomic uint32_t hint_slot;  /* granter: where the grant is; checked, never believed */
+	sem_t sem;
+	alignas(LAYOUT_LINE) _Atomic uint32_t tid;
+	_Atomic uint32_t held; /* 1 while it holds a lease: owner at acquire, releaser before it gives the slot up */
+	_Atomic uint64_t place_since; /* owner, at Q1; CLOCK_MONOTONIC ns: from then on a grant gets due */
+	char reserved[48];
+};
+static_assert(sizeof(sem_t) == 32, "64-bit glibc");
+static_assert(sizeof(struct row) == 128, "row size");
+
+/* An attached process. Written by the broker only (clients can scribble; the broker has its own copy). */
+struct client_row {
+	alignas(LAYOUT_LINE) _Atomic uint64_t incarnation; /* 0: not in use */
+	_Atomic uint32_t pid;
+	_Atomic uint32_t uid;
+	_Atomic uint64_t attached_at; /* CLOCK_MONOTONIC ns */
+	char program[40];
+};
+static_assert(sizeof(struct client_row) == 64, "client row size");
+
+/*
+ * What the lessees of a slot count. A block is written under the lease of the slot that names it; when a lease is
+ * revoked the slot gets another block, and the old one waits, with what it holds, until its writer is dead. So a
+ * pool's totals are the sum over all blocks, and never go back.
+ */
+struct stats_block {
+	alignas(LAYOUT_LINE) _Atomic uint64_t counter[SLOT_NCOUNTERS];
+	alignas(LAYOUT_LINE) struct histogram wait; /* of leases that waited; ns */
+	struct histogram hold;                      /* of released leases; ns */
+};
+
+/* Every array starts on a page, at an offset kept here and in each process's own struct segment. */
+struct segment_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t hash; /* layout_hash(): sizes and offsets of every structure */
+	uint64_t size;
+	uint64_t instance_id; /* random; another after each start of the broker */
+	_Atomic uint32_t state; /* enum segment_state; SEGMENT_OPEN is published last, with release */
+	uint32_t pool; /* index in the instance */
+	uint32_t broker_pid;
+	uint32_t nslots;   /* capacity; slots past max_connections stay EMPTY */
+	uint32_t nrows;
+	uint32_t nclients;
+	uint32_t nblocks;
+	uint32_t queue_size; /* power of two */
+	uint64_t slots, rows, clients, blocks, baselines, queue; /* byte offsets from the start */
+	char instance_name[LAYOUT_NAME];
+	char pool_name[LAYOUT_NAME];
+	char user[LAYOUT_NAME];   /* database user, for the shells */
+	char dbname[LAYOUT_NAME]; /* database, for the shells */
+
+	/* Settings that clients obey; broker, relaxed: a stale value is the setting of a moment ago. */
+	alignas(LAYOUT_LINE) _Atomic uint64_t acquire_timeout_ns;
+	_Atomic uint64_t grant_after_ns;
+	_Atomic uint64_t bypass_ns; /* validation by-pass: a slot idle for less is not peeked at */
+	_Atomic uint64_t reset_timeout_ns;
+	_Atomic uint32_t max_connections;
+	_Atomic uint32_t upstream_down; /* 1 while connects fail */
+
+	/* The queue's counters: waiters write tail, granters head; together because both read both. */
+	alignas(LAYOUT_LINE) _Atomic uint64_t head;
+	_Atomic uint64_t tail;
+
+	/* Hints: bit set: the slot may be IDLE. A clear bit with an IDLE word is repaired by scans. */
+	alignas(LAYOUT_LINE) _Atomic uint64_t idle_bitmap[LAYOUT_MAX_SLOTS / 64];
+
+	alignas(LAYOUT_LINE) _Atomic uint64_t client_counter[CLIENT_NCOUNTERS];
+	alignas(LAYOUT_LINE) _Atomic uint64_t broker_counter[BROKER_NCOUNTERS];
+	/* Written by the broker: the upstream's last error, racy text for messages. */
+	alignas(LAYOUT_LINE) char upstream_error[256];
+};
+static_assert(offsetof(struct segment_header, magic) == 0, "magic first");
+static_assert(offsetof(struct segment_header, hash) == 12, "hash at 12");
+static_assert(sizeof(struct segment_header) <= 4096, "header fits a page");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics without locks");
+
+/* FNV-1a over the sizes and offsets that make up the format. */
+uint32_t layout_hash(void);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The queue of waiters: hints in arrival order (doc/protocol.md, "The queue of waiters", transitions Q1-Q6).
+ * Lock-free; everyone helps everyone; nobody can be blocked by the dead.
+ */
+#ifndef PGLEASE_SHM_QUEUE_H
+#define PGLEASE_SHM_QUEUE_H
+
+#include <stdbool.h>
+
+#include "segment.h"
+
+/* The gate: false when nobody waits, at the cost of two loads. */
+static inline bool
+queue_maybe_waiting(const struct segment *seg)
+{
+	return atomic_load(&seg->header->head) != atomic_load(&seg->header->tail);
+}
+
+/* Q1+Q2 or Q4, after R2. A new place counts from `since` (CLOCK_MONOTONIC ns). False if the ring is full: the waiter
+ * stays unqueued and tries again at its next rescan. */
+bool queue_enter(struct segment *seg, uint32_t row, uint64_t wait, uint64_t since);
+/* Q3: gives up, keeping the place. */
+void queue_leave(struct segment *seg, uint32_t row, uint64_t wait);
+/* Q5: was served: the place is used up. */
+void queue_served(struct segment *seg, uint32_t row, uint64_t wait);
+/* Moves head past what is not waiting (Q5, Q6) and gives the oldest waiter. False if there is none. */
+bool queue_oldest(struct segment *seg, uint32_t *ret_row, uint64_t *ret_wait);
+/* The wake path: posts the oldest waiter that has no post pending. True if one was posted. */
+bool queue_wake(struct segment *seg);
+/* Posts the `n` oldest waiters, whether posts are pending or not: repairs. */
+void queue_wake_again(struct segment *seg, uint32_t n);
+/* Posts every row that waits or is granted and has `posted` set: whoever set it may have died before its post. */
+void queue_repost(struct segment *seg);
+/* Number of waiting rows, by a scan of the rows: for messages and statistics. *ret_since: the oldest's, or 0. */
+uint32_t queue_count(const struct segment *seg, uint64_t *ret_since);
+
+#endif

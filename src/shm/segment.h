@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Making, checking and mapping a pool's lease segment. A struct segment is one process's private view: the mapping
+ * and its own copy of the sizes and array addresses, which the other processes cannot change.
+ */
+#ifndef PGLEASE_SHM_SEGMENT_H
+#define PGLEASE_SHM_SEGMENT_H
+
+#include "layout.h"
+
+struct segment {
+	struct segment_header *header;
+	size_t size;
+	uint32_t nslots, nrows, nclients, nblocks, queue_mask;
+	struct slot *slot;
+	struct row *row;
+	struct client_row *client;
+	struct stats_block *block;
+	char *baseline; /* nslots of LAYOUT_BASELINE bytes: name\0value\0 ... \0, in the order received */
+	_Atomic uint64_t *queue;
+};
+
+struct segment_params {
+	const char *instance_name, *pool_name, *user, *dbname;
+	uint64_t instance_id;
+	uint32_t pool, nslots, nrows, nclients;
+};
+
+/*
+ * Creates a sealed memfd (it can neither shrink nor grow), allocates its space, lays it out with all slots EMPTY and
+ * state SEGMENT_NEW. On success *ret_fd is the close-on-exec descriptor to hand out; caller owns both. Returns 0 or
+ * -errno (ENOSPC/ENOMEM when there is no memory for it: nobody is killed later for touching it).
+ */
+int segment_create(const struct segment_params *params, struct segment *ret_seg, int *ret_fd);
+/*
+ * Maps a segment that another process made. Checks seals, size, magic, version, hash and that every array lies
+ * inside. The descriptor stays the caller's. Returns 0, -EPROTO when it is another layout, -EBADMSG when it is no
+ * sound segment, or -errno.
+ */
+int segment_map(int fd, struct segment *ret_seg);
+/* Read-only; everything else as segment_map. Writing through it faults. */
+int segment_map_readonly(int fd, struct segment *ret_seg);
+void segment_unmap(struct segment *seg); /* accepts a zeroed one */
+
+static inline char *
+segment_baseline(const struct segment *seg, uint32_t slot)
+{
+	return seg->baseline + (size_t)slot * LAYOUT_BASELINE;
+}
+
+/* The value of a parameter in a slot's baseline, or NULL. Safe against a scribbled baseline. */
+const char *segment_baseline_value(const struct segment *seg, uint32_t slot, const char *name);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t clock_ns(void);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Transitions of slot words (doc/protocol.md, S1-S14, F1-F3), and the search for an idle one. This file alone swaps
+ * slot words; each swap is sequentially consistent and is its own pair: whoever's swap succeeds has acquired what the
+ * previous owner published.
+ */
+#include "slots.h"
+
+#include <assert.h>
+
+static bool
+swap(struct segment *seg, uint32_t slot, uint64_t *w, uint64_t next)
+{
+	assert(slot < seg->nslots);
+	if (!atomic_compare_exchange_strong(&seg->slot[slot].word, w, next))
+		return false;
+	*w = next;
+	return true;
+}
+
+bool
+slot_take(struct segment *seg, uint32_t slot, uint64_t *w)
+{
+	if (word_state(*w) == SLOT_BROKER)
+		return false;
+	return swap(seg, slot, w, word_next(*w, SLOT_BROKER, 0, WORD_NONE));
+}
+
+bool
+slot_empty(struct segment *seg, uint32_t slot, uint64_t *w)
+{
+	if (word_state(*w) != SLOT_BROKER)
+		return false;
+	return swap(seg, slot, w, word_next(*w, SLOT_EMPTY, 0, WORD_NONE));
+}
+
+bool
+slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty)
+{
+	_Atomic uint64_t *bits = &seg->header->idle_bitmap[slot / 64];
+	uint64_t bit = UINT64_C(1) << (slot % 64);
+	unsigned state = word_state(*w);
+
+	if (state != SLOT_BROKER && state != SLOT_LEASED && state != SLOT_GRANTED)
+		return false;
+	if (state != SLOT_BROKER && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
+		return false;
+	if (!swap(seg, slot, w, word_next(*w, SLOT_IDLE, dirty ? SLOT_DIRTY : 0, client)))
+		return false;
+	/*
+	 * The hint. Word first, then bit; slot_find_idle clears the bit first and then looks at the word again: one
+	 * of the two sees the other. Usually the bit is still set (claims do not clear it), and nothing is written.
+	 */
+	if ((atomic_load(bits) & bit) == 0)
+		atomic_fetch_or(bits, bit);
+	return true;
+}
+
+bool
+slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, bool dirty)
+{
+	unsigned state = word_state(*w);
+
+	if (state != SLOT_BROKER && state != SLOT_LEASED)
+		return false;
+	if (state == SLOT_LEASED && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
+		return false;
+	/* Before the swap, as the word's owner; published by it. */
+	atomic_store_explicit(&seg->slot[slot].grant_wait, wait, memory_order_relaxed);
+	return swap(seg, slot, w, word_next(*w, SLOT_GRANTED, dirty ? SLOT_DIRTY : 0, row));
+}
+
+bool
+slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client)
+{
+	unsigned flags = word_flags(*w);
+
+	switch (word_state(*w)) {
+	case SLOT_IDLE:
+		if ((flags & SLOT_RETIRE) != 0)
+			return false;
+		if (word_who(*w) == client)
+			flags &= ~SLOT_DIRTY;
+		break;
+	case SLOT_GRANTED:
+		if (word_who(*w) != row)
+			return false;
+		break;
+	default:
+		return false;
+	}
+	return swap(seg, slot, w, word_next(*w, SLOT_LEASED, flags, row));
+}
+
+bool
+slot_return(struct segment *seg, uint32_t slot, uint64_t *w)
+{
+	if (word_state(*w) != SLOT_LEASED)
+		return false;
+	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, word_flags(*w) & SLOT_CANCELLING, WORD_NONE));
+}
+
+bool
+slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned set, unsigned clear)
+{
+	return swap(seg, slot, w, word_with_flags(*w, (word_flags(*w) | set) & ~clear));
+}
+
+bool
+slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w)
+{
+	if (word_state(*w) != SLOT_IDLE)
+		return false;
+	return swap(seg, slot, w,
+	    word_pack(SLOT_IDLE, word_flags(*w) | SLOT_DIRTY, WORD_NONE, word_seq(*w)));
+}
+
+static bool
+is_idle(const struct segment *seg, uint32_t slot, uint64_t *ret_w)
+{
+	uint64_t w = slot_load(seg, slot);
+
+	if (word_state(w) != SLOT_IDLE || (word_flags(w) & SLOT_RETIRE) != 0)
+		return false;
+	*ret_w = w;
+	return true;
+}
+
+/* A bit that was set for a slot that is not idle: cleared, unless the slot became idle meanwhile. */
+static void
+clear_hint(struct segment *seg, uint32_t slot)
+{
+	_Atomic uint64_t *bits = &seg->header->idle_bitmap[slot / 64];
+	uint64_t bit = UINT64_C(1) << (slot % 64);
+
+	atomic_fetch_and(bits, ~bit);
+	if (word_state(slot_load(seg, slot)) == SLOT_IDLE)
+		atomic_fetch_or(bits, bit);
+}
+
+int
+slot_find_idle(struct segment *seg, int prefer, uint32_t start, bool thorough, uint64_t *ret_w)
+{
+	uint32_t words = (seg->nslots + 63) / 64;
+
+	if (prefer >= 0 && (uint32_t)prefer < seg->nslots && is_idle(seg, (uint32_t)prefer, ret_w))
+		return prefer;
+	if (start >= seg->nslots)
+		start = 0;
+	/* One lap: the first word from `start` on, the others, the first word's beginning. */
+	for (uint32_t n = 0; n <= words; n++) {
+		uint32_t i = (start / 64 + n) % words;
+		uint64_t bits = atomic_load(&seg->header->idle_bitmap[i]);
+
+		if (n == 0)
+			bits &= ~UINT64_C(0) << (start % 64);
+		else if (n == words)
+			bits &= ~(~UINT64_C(0) << (start % 64));
+		for (; bits != 0; bits &= bits - 1) {
+			uint32_t slot = i * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (slot >= seg->nslots)
+				break;
+			if (is_idle(seg, slot, ret_w))
+				return (int)slot;
+			clear_hint(seg, slot);
+		}
+	}
+	if (thorough)
+		for (uint32_t slot = 0; slot < seg->nslots; slot++)
+			if (is_idle(seg, slot, ret_w))
+				return (int)slot;
+	return -1;
+}

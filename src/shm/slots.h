@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The one place where slot words change. Each function is one transition of doc/protocol.md, named by its label;
+ * each is a single compare-and-swap from the exact word that the caller saw, so a caller with an old word fails
+ * harmlessly. True means that the transition happened. `w` is updated to the new word on success and to the word
+ * found on failure.
+ *
+ * Transitions to IDLE only make the slot idle: the caller must run queue_wake() (queue.h) after it. handoff.h
+ * bundles the two.
+ */
+#ifndef PGLEASE_SHM_SLOTS_H
+#define PGLEASE_SHM_SLOTS_H
+
+#include <stdbool.h>
+
+#include "segment.h"
+
+static inline uint64_t
+slot_load(const struct segment *seg, uint32_t slot)
+{
+	return atomic_load(&seg->slot[slot].word); /* pairs with every slot_* swap */
+}
+
+/* S1, S5, S12, S13, S14: the broker takes the word from any of these states. Flags are dropped: look at *w first. */
+bool slot_take(struct segment *seg, uint32_t slot, uint64_t *w);
+/* S2 */
+bool slot_empty(struct segment *seg, uint32_t slot, uint64_t *w);
+/* S3, from BROKER; S11, from GRANTED; S8, from LEASED. `client` is WORD_NONE or the last client. */
+bool slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty);
+/* S4, from BROKER; S9, from LEASED. Stores grant_wait first. */
+bool slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, bool dirty);
+/* S6, from IDLE without RETIRE; S7, from GRANTED to this row. `client` is the row's client: DIRTY is dropped if the
+ * word names it as the last one. */
+bool slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client);
+/* S10 */
+bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w);
+/* F1, F2 */
+bool slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned set, unsigned clear);
+/* F3 */
+bool slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w);
+
+/*
+ * An IDLE slot's index, or -1. Looks at `prefer` first (pass -1 for none), then by the bitmap, from `start` on, then,
+ * if `thorough`, at every word. *ret_w is the word seen.
+ */
+int slot_find_idle(struct segment *seg, int prefer, uint32_t start, bool thorough, uint64_t *ret_w);
+
+#endif

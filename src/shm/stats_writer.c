@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Writing the stats segment: the broker's side. Owns the POSIX object, its lock and its layout; what the rows say is
+ * the publisher's business (src/broker/publish.c).
+ */
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CREATE_TRIES 16
+
+struct stats_writer {
+	int fd;
+	char name[PATHS_MAX];
+	struct stats_header header; /* the sequence in it is even but for the time of a publication */
+};
+
+static uint64_t
+clock_get(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static int
+write_at(int fd, const void *buf, size_t size, uint64_t offset)
+{
+	const char *p = buf;
+
+	while (size > 0) {
+		ssize_t n = pwrite(fd, p, size, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		p += n;
+		offset += (uint64_t)n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The pid in a living broker's segment; 0 when it has not published yet. */
+static pid_t
+owner_pid(int fd)
+{
+	struct stats_header header;
+
+	if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || header.magic != STATS_MAGIC ||
+	    header.version != STATS_VERSION)
+		return 0;
+	return (pid_t)header.broker_pid;
+}
+
+/*
+ * A new, empty, locked object of that name. The lock decides between two brokers that start at once: an object is ours
+ * when we hold its lock, it still has its name, and nobody has written to it.
+ */
+static int
+create_locked(const char *name, int *ret_fd, pid_t *ret_owner)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat st;
+	int fd, r;
+
+	for (int i = 0; i < CREATE_TRIES; i++) {
+		/* Without O_CREAT first: with it, fs.protected_regular forbids opening a stale object of another user. */
+		fd = shm_open(name, O_RDWR, 0);
+		if (fd < 0 && errno == ENOENT)
+			fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+		if (fd < 0 && (errno == EEXIST || errno == ENOENT))
+			continue; /* another broker is as fast: look again */
+		if (fd < 0)
+			return -errno;
+		if (fcntl(fd, F_OFD_SETLK, &lock)) {
+			r = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+			if (r == -EBUSY)
+				*ret_owner = owner_pid(fd);
+			close(fd);
+			return r;
+		}
+		if (fstat(fd, &st)) {
+			r = -errno;
+			close(fd);
+			return r;
+		}
+		if (st.st_nlink > 0 && st.st_size == 0 && st.st_uid == geteuid()) {
+			*ret_fd = fd;
+			return 0;
+		}
+		/* Stale: its writer is dead, or we would not have the lock. */
+		if (st.st_nlink > 0 && shm_unlink(name) && errno != ENOENT) {
+			r = -errno;
+			close(fd);
+			return r;
+		}
+		close(fd);
+	}
+	return -EBUSY;
+}
+
+static uint64_t
+align_line(uint64_t offset)
+{
+	return (offset + LAYOUT_LINE - 1) & ~(uint64_t)(LAYOUT_LINE - 1);
+}
+
+static uint32_t
+row_size(enum stats_table_id id)
+{
+	static const uint32_t size[STATS_NTABLES] = {
+	    [STATS_POOLS] = sizeof(struct stats_pool_row),
+	    [STATS_SLOTS] = sizeof(struct stats_slot_row),
+	    [STATS_CLIENTS] = sizeof(struct stats_client_row),
+	    [STATS_WAITERS] = sizeof(struct stats_waiter_row),
+	};
+	return size[id];
+}
+
+/* Lays the tables out in the header and writes their columns, which never change afterwards. */
+static int
+write_layout(struct stats_writer *writer, const struct stats_writer_params *params)
+{
+	struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS];
+	struct stats_header *header = &writer->header;
+	uint64_t offset = sizeof(*header);
+	int r;
+
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		struct stats_table *table = &header->table[id];
+
+		snprintf(table->name, sizeof(table->name), "%s", stats_table_name(id));
+		table->ncolumns = stats_describe(id, columns[id]);
+		table->row_size = row_size(id);
+		table->capacity = params->capacity[id];
+		table->columns = align_line(offset);
+		table->offset = align_line(table->columns + table->ncolumns * sizeof(struct stats_column));
+		offset = table->offset + (uint64_t)table->row_size * table->capacity;
+	}
+	header->size = align_line(offset);
+	r = posix_fallocate(writer->fd, 0, (off_t)header->size);
+	if (r)
+		return -r;
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		r = write_at(writer->fd, columns[id], header->table[id].ncolumns * sizeof(struct stats_column),
+		    header->table[id].columns);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int
+stats_writer_new(const struct stats_writer_params *params, struct stats_writer **ret_writer, pid_t *ret_owner)
+{
+	struct stats_writer *writer;
+	int r;
+
+	writer = calloc(1, sizeof(*writer));
+	if (writer == NULL)
+		return -ENOMEM;
+	writer->fd = -1;
+	r = paths_stats_name(params->instance, writer->name, sizeof(writer->name));
+	if (r)
+		goto fail;
+	*ret_owner = 0;
+	r = create_locked(writer->name, &writer->fd, ret_owner);
+	if (r)
+		goto fail;
+
+	writer->header.magic = STATS_MAGIC;
+	writer->header.version = STATS_VERSION;
+	writer->header.ntables = STATS_NTABLES;
+	writer->header.instance_id = params->instance_id;
+	writer->header.broker_pid = (uint32_t)getpid();
+	writer->header.started_at = clock_get(CLOCK_REALTIME);
+	snprintf(writer->header.instance, sizeof(writer->header.instance), "%s", params->instance);
+	snprintf(writer->header.program, sizeof(writer->header.program), "%s", params->program);
+	snprintf(writer->header.socket_dir, sizeof(writer->header.socket_dir), "%s", params->socket_dir);
+	r = write_layout(writer, params);
+	if (r)
+		goto fail;
+	if (fchmod(writer->fd, params->mode)) { /* shm_open's mode is cut by the umask */
+		r = -errno;
+		goto fail;
+	}
+	*ret_writer = writer;
+	return 0;
+fail:
+	stats_writer_free(writer);
+	return r;
+}
+
+int
+stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct stats_rows rows[STATS_NTABLES])
+{
+	struct stats_header *header = &writer->header;
+	int r;
+
+	header->sequence |= 1;
+	r = write_at(writer->fd, &header->sequence, sizeof(header->sequence),
+	    offsetof(struct stats_header, sequence));
+	if (r)
+		return r;
+	/* Pairs with the fences in read_consistent() (stats_reader.c): odd before the rows, rows before even. The
+	 * kernel copies with plain stores, which the fences order like our own. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		struct stats_table *table = &header->table[id];
+
+		table->nrows = rows[id].nrows < table->capacity ? rows[id].nrows : table->capacity;
+		table->total = rows[id].total;
+		r = write_at(writer->fd, rows[id].rows, (size_t)table->nrows * table->row_size, table->offset);
+		if (r)
+			return r;
+	}
+	header->state = state;
+	header->published_at = clock_get(CLOCK_REALTIME);
+	header->published_mono = clock_get(CLOCK_MONOTONIC);
+	r = write_at(writer->fd, header, sizeof(*header), 0);
+	if (r)
+		return r;
+	atomic_thread_fence(memory_order_seq_cst);
+	header->sequence++;
+	return write_at(writer->fd, &header->sequence, sizeof(header->sequence),
+	    offsetof(struct stats_header, sequence));
+}
+
+void
+stats_writer_free(struct stats_writer *writer)
+{
+	struct stat st;
+
+	if (writer == NULL)
+		return;
+	if (writer->fd >= 0) {
+		/* No link left: somebody removed our object by hand, and the name may be another broker's by now. */
+		if (fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
+			shm_unlink(writer->name);
+		close(writer->fd); /* drops the lock, after the name */
+	}
+	free(writer);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What clients and the broker say to each other on sockets: formats only.
+ *
+ * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
+ * gets WELCOME (or ERROR), then OPENs pools; it RINGs when it needs the broker (it waits and there is room to grow, or
+ * it returned a slot). The connection stays open for the life of the attachment: its end is how the broker learns
+ * that the client is gone. A control tool says COMMAND instead of HELLO.
+ *
+ * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
+ * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
+ * WIRE_FD_REQUEST and receives one byte: WIRE_FD_OK with the descriptor (SCM_RIGHTS), or WIRE_FD_REFUSED.
+ */
+#ifndef PGLEASE_SHM_WIRE_H
+#define PGLEASE_SHM_WIRE_H
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "layout.h"
+
+#define WIRE_MAGIC 0x534c4750u /* "PGLS" */
+#define WIRE_VERSION 1u
+#define WIRE_PORT 5432 /* a file name, not a TCP port */
+#define WIRE_NONCE 16
+#define WIRE_MAX 1024 /* longest control message */
+
+enum wire_type {
+	WIRE_HELLO = 1,   /* client -> broker: struct wire_hello */
+	WIRE_WELCOME = 2, /* broker -> client: struct wire_welcome */
+	WIRE_OPEN = 3,    /* client -> broker: struct wire_open */
+	WIRE_POOL = 4,    /* broker -> client: struct wire_pool, with the lease segment's descriptor */
+	WIRE_RING = 5,    /* client -> broker: struct wire_ring; no answer */
+	WIRE_ERROR = 6,   /* broker -> client: struct wire_error */
+	WIRE_COMMAND = 7, /* tool -> broker: struct wire_command */
+	WIRE_RESULT = 8,  /* broker -> tool: struct wire_result; the last one has more = 0 */
+	WIRE_DETACH = 9,  /* client -> broker: no answer; a detach that holds nothing and wants no trace */
+};
+
+struct wire_header {
+	uint32_t magic;
+	uint16_t version; /* of the wire; the layout has its own */
+	uint16_t type;
+};
+
+struct wire_hello {
+	struct wire_header header;
+	uint32_t layout_version;
+	uint32_t layout_hash;
+	char program[40];
+};
+
+struct wire_welcome {
+	struct wire_header header;
+	uint32_t client; /* index of the client row, the same in every pool */
+	uint32_t broker_pid;
+	uint64_t incarnation;
+	uint64_t instance_id;
+	uint8_t nonce[WIRE_NONCE]; /* proves, in an adoption, that the requester is this client */
+};
+
+struct wire_open {
+	struct wire_header header;
+	char pool[LAYOUT_NAME];
+};
+
+struct wire_pool {
+	struct wire_header header;
+	uint32_t pool;
+	uint32_t reserved;
+};
+
+struct wire_ring {
+	struct wire_header header;
+	uint32_t pool;
+	uint32_t reserved;
+};
+
+struct wire_error {
+	struct wire_header header;
+	int32_t code; /* enum pglease_error */
+	char text[400];
+};
+
+struct wire_command {
+	struct wire_header header;
+	char verb[16];
+	char argument[LAYOUT_NAME];
+};
+
+struct wire_result {
+	struct wire_header header;
+	int32_t code; /* enum pglease_error; 0: done */
+	uint32_t more;
+	char text[800];
+};
+
+/* pool, slot, generation, lease sequence, client, nonce (32 hex digits) */
+#define WIRE_ADOPT_FORMAT \
+	"pglease.adopt=%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu64 ":%" PRIu32 ":%s"
+#define WIRE_ADOPT_SCAN \
+	"pglease.adopt=%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu64 ":%" SCNu32 ":%32[0-9a-f]"
+
+#define WIRE_FD_REQUEST "PGLSFD1\n" /* 8 bytes */
+#define WIRE_FD_OK 'D'
+#define WIRE_FD_REFUSED 'N'
+
+void wire_header_init(struct wire_header *header, enum wire_type type);
+/* 1 when `buf` of `size` bytes is a sound message of this type: magic, version, exact size. */
+int wire_is(const void *buf, size_t size, enum wire_type type);
+
+/* One message with at most one descriptor. Close-on-exec is set. Retry EINTR. Return bytes or -errno; recv gives
+ * 0 at end of file; *ret_fd is -1 when none came. A second descriptor in one message is closed. */
+ssize_t wire_send(int sock, const void *buf, size_t size, int fd);
+ssize_t wire_recv(int sock, void *buf, size_t size, int *ret_fd);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Giving slots up and taking grants; what is left by a granter that died at each step, and its repair. */
+#include "unit.h"
+
+#include "handoff.h"
+#include "queue.h"
+#include "rows.h"
+#include "slots.h"
+
+#define NOW UINT64_C(1000000000)
+#define MS UINT64_C(1000000)
+
+static struct segment seg;
+
+/* Rows 0.. owned by clients 0.., slots all leased by row 0. */
+static uint64_t
+leased(uint32_t slot)
+{
+	uint64_t w = slot_load(&seg, slot);
+
+	ck_assert(slot_take(&seg, slot, &w));
+	ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, false));
+	ck_assert(slot_lease(&seg, slot, &w, 0, 0));
+	return w;
+}
+
+static void
+setup(void)
+{
+	uint64_t w;
+
+	seg = unit_segment(3, 5);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(row_claim(&seg, i, i, &w), (int)i);
+}
+
+static uint64_t
+waiting(uint32_t row, uint64_t since)
+{
+	uint64_t w = row_load(&seg, row);
+
+	ck_assert(row_wait(&seg, row, &w, since));
+	ck_assert(queue_enter(&seg, row, word_seq(w), since));
+	return word_seq(w);
+}
+
+static int
+posts(uint32_t row)
+{
+	int value;
+
+	sem_getvalue(&seg.row[row].sem, &value);
+	return value;
+}
+
+START_TEST(without_waiters_it_is_idle_and_the_clients_own)
+{
+	uint64_t w;
+
+	setup();
+	w = leased(1);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_IDLE);
+	ck_assert_uint_eq(word_state(w), SLOT_IDLE);
+	ck_assert_uint_eq(word_who(w), 0);
+	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].idle_since), NOW);
+}
+END_TEST
+
+START_TEST(a_fresh_waiter_is_woken_an_old_one_is_granted)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, NOW - MS / 2);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_IDLE);
+	ck_assert_int_eq(posts(3), 1);
+	ck_assert(slot_lease(&seg, 1, &w, 0, 0)); /* barged */
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW + MS), HANDOFF_GRANTED);
+	ck_assert_uint_eq(word_state(w), SLOT_GRANTED);
+	ck_assert_uint_eq(word_who(w), 3);
+	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
+	ck_assert_uint_eq(word_state(row_load(&seg, 3)), ROW_GRANTED);
+	ck_assert(!queue_maybe_waiting(&seg));
+	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait + 1, 3, &w), -1);
+	ck_assert_int_eq(handoff_take_grant(&seg, 2, wait, 2, &w), -1);
+	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), 1);
+	ck_assert_uint_eq(word_state(w), SLOT_LEASED);
+	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), -1);
+}
+END_TEST
+
+START_TEST(a_grant_within_one_client_is_not_dirty)
+{
+	uint64_t w, row_w;
+
+	setup();
+	row_w = row_load(&seg, 3);
+	ck_assert(row_free(&seg, 3, &row_w));
+	ck_assert_int_eq(row_claim(&seg, 0, 3, &row_w), 3);
+	w = leased(1);
+	waiting(3, 0);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_GRANTED);
+	ck_assert_uint_eq(word_flags(w), 0);
+	/* But to a client that did not hold it before (WORD_NONE: a reset is owed), it is. */
+	setup();
+	w = leased(1);
+	waiting(3, 0);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, WORD_NONE, true, NOW), HANDOFF_GRANTED);
+	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
+}
+END_TEST
+
+START_TEST(flags_and_lost_words_are_told)
+{
+	uint64_t w, old;
+
+	setup();
+	w = old = leased(1);
+	ck_assert(slot_set_flags(&seg, 1, &w, SLOT_RETIRE, 0));
+	w = old; /* the releaser has not seen the flag */
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_BLOCKED);
+	ck_assert(slot_return(&seg, 1, &w));
+	w = old;
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_LOST);
+	ck_assert_uint_eq(word_state(slot_load(&seg, 1)), SLOT_RETURNED);
+}
+END_TEST
+
+START_TEST(granter_died_between_s9_and_r4)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, 0);
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, true));
+	/* died here */
+	ck_assert_uint_eq(handoff_recover(&seg, NOW), 1);
+	ck_assert_uint_eq(word_state(row_load(&seg, 3)), ROW_GRANTED);
+	ck_assert_int_ge(posts(3), 1);
+	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), 1);
+}
+END_TEST
+
+START_TEST(granter_died_between_r4_and_its_post)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, 0);
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, true));
+	ck_assert(row_grant(&seg, 3, wait));
+	atomic_store(&seg.row[3].posted, 1); /* or just before sem_post */
+	ck_assert_int_eq(posts(3), 0);
+	handoff_recover(&seg, NOW);
+	ck_assert_int_ge(posts(3), 1);
+}
+END_TEST
+
+START_TEST(grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on)
+{
+	uint64_t w, wait, row_w;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, 0);
+	waiting(4, 0);
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, false));
+	row_w = row_load(&seg, 3);
+	ck_assert(row_own(&seg, 3, &row_w)); /* timed out */
+	ck_assert(handoff_repair(&seg, 1, NOW));
+	w = slot_load(&seg, 1);
+	ck_assert_uint_eq(word_state(w), SLOT_IDLE);
+	ck_assert_uint_eq(word_who(w), WORD_NONE);
+	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY); /* "clean" was true for row 3's client only */
+	ck_assert_int_eq(posts(4), 1);
+	ck_assert(!handoff_repair(&seg, 1, NOW));
+}
+END_TEST
+
+START_TEST(releaser_died_before_the_wake_path)
+{
+	uint64_t w;
+
+	setup();
+	w = leased(1);
+	waiting(3, NOW);
+	ck_assert(slot_idle(&seg, 1, &w, 0, true));
+	handoff_recover(&seg, NOW);
+	ck_assert_int_eq(posts(3), 1);
+}
+END_TEST
+
+START_TEST(a_grant_to_a_row_that_is_not_there_is_taken_back)
+{
+	uint64_t w;
+
+	setup();
+	w = leased(1);
+	ck_assert(slot_grant(&seg, 1, &w, 4000, 1, true)); /* scribbled */
+	ck_assert(handoff_repair(&seg, 1, NOW));
+	ck_assert_uint_eq(word_state(slot_load(&seg, 1)), SLOT_IDLE);
+}
+END_TEST
+
+UNIT_MAIN("handoff", without_waiters_it_is_idle_and_the_clients_own, a_fresh_waiter_is_woken_an_old_one_is_granted,
+    a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, granter_died_between_s9_and_r4,
+    granter_died_between_r4_and_its_post, grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on,
+    releaser_died_before_the_wake_path, a_grant_to_a_row_that_is_not_there_is_taken_back)
