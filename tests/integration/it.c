@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See it.h. */
+#include "it.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AWAIT_TRIES 4000
+#define AWAIT_STEP_MS 5
+#define HEAR_MS 30000
+
+struct fixture *it_fixture;
+static pglease *client;
+
+void
+it_start(unsigned min, unsigned max, const char *extra)
+{
+	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = extra};
+	struct fixture_options options = {.pools = &pool, .npools = 1};
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+}
+
+void
+it_teardown(void)
+{
+	pglease_detach(client);
+	client = NULL;
+	ck_assert_msg(fixture_stop(it_fixture) == 0, "%s", fixture_error());
+	it_fixture = NULL;
+}
+
+pglease_pool *
+it_attach(void)
+{
+	pglease_pool *pool;
+
+	it_ok(pglease_attach(NULL, NULL, &client));
+	it_ok(pglease_pool_open(client, "app", &pool));
+	return pool;
+}
+
+pglease *
+it_client(void)
+{
+	return client;
+}
+
+PGconn *
+it_acquire(pglease_pool *pool, pglease_lease *lease)
+{
+	PGconn *conn;
+
+	it_ok(pglease_acquire(pool, 20000, lease, &conn));
+	return conn;
+}
+
+void
+it_release(const pglease_lease *lease)
+{
+	it_ok(pglease_release(lease));
+}
+
+const char *
+it_query(PGconn *conn, const char *sql)
+{
+	static char value[256];
+	PGresult *result = PQexec(conn, sql);
+	ExecStatusType status = PQresultStatus(result);
+
+	ck_assert_msg(status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK, "%s: %s", sql, PQerrorMessage(conn));
+	snprintf(value, sizeof(value), "%s", PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
+	PQclear(result);
+	return value;
+}
+
+struct it_worker
+it_worker(it_body body, const void *arg)
+{
+	struct it_worker worker;
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	worker.pid = check_fork();
+	ck_assert_int_ge(worker.pid, 0);
+	if (worker.pid == 0) {
+		close(pair[0]);
+		body(pair[1], arg);
+		/* Without atexit handlers: they are the test's. */
+		_exit(0);
+	}
+	close(pair[1]);
+	worker.socket = pair[0];
+	return worker;
+}
+
+void
+it_say(int socket, char byte)
+{
+	ck_assert_int_eq(send(socket, &byte, 1, MSG_NOSIGNAL), 1);
+}
+
+void
+it_hear(int socket, char byte)
+{
+	struct pollfd p = {.fd = socket, .events = POLLIN};
+	char got = 0;
+
+	ck_assert_msg(poll(&p, 1, HEAR_MS) == 1, "nothing heard, expected '%c'", byte);
+	ck_assert_msg(recv(socket, &got, 1, 0) == 1, "the other side has gone, expected '%c'", byte);
+	ck_assert_int_eq(got, byte);
+}
+
+void
+it_kill(struct it_worker *worker)
+{
+	int status;
+
+	ck_assert_int_eq(kill(worker->pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(worker->pid, &status, 0), worker->pid);
+	close(worker->socket);
+}
+
+void
+it_join(struct it_worker *worker)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(worker->pid, &status, 0), worker->pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "worker ended with status %x", status);
+	close(worker->socket);
+}
+
+void
+it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what)
+{
+	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+	pglease_stats stats;
+
+	/* The segment is memory: there is nothing to wait on, so it is looked at, and the deadline only ends a failure. */
+	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
+		it_ok(pglease_stats_get(pool, &stats));
+		if (condition(&stats, arg))
+			return;
+		nanosleep(&step, NULL);
+	}
+	ck_abort_msg("%s never came: total %u idle %u leased %u granted %u busy %u waiting %u clients %u", what,
+	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.waiting, stats.clients);
+}
+
+static bool
+waiting_is(const pglease_stats *stats, const void *arg)
+{
+	return stats->waiting == *(const uint32_t *)arg;
+}
+
+void
+it_await_waiting(pglease_pool *pool, uint32_t n)
+{
+	it_await(pool, waiting_is, &n, "the number of waiters");
+}
+
+static bool
+all_idle(const pglease_stats *stats, const void *arg)
+{
+	return stats->leased == 0 && stats->granted == 0 && stats->busy == 0 && stats->waiting == 0 && stats->idle > 0;
+}
+
+void
+it_await_all_idle(pglease_pool *pool)
+{
+	it_await(pool, all_idle, NULL, "an idle pool");
+}

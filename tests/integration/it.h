@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What the integration tests share: a fixture per test, worker processes that are told what to do and say when they have
+ * done it, and waiting for an event that shows in the pool's own statistics.
+ */
+#ifndef PGLEASE_TESTS_IT_H
+#define PGLEASE_TESTS_IT_H
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#include "fixture.h"
+#include "pglease.h"
+
+extern struct fixture *it_fixture;
+
+/* One pool `app` with these limits; teardown stops and checks. */
+void it_start(unsigned min, unsigned max, const char *extra);
+void it_teardown(void);
+
+/* Attached, with the pool `app` open; the test fails if not. */
+pglease_pool *it_attach(void);
+/* The handle of the last it_attach in this process. */
+pglease *it_client(void);
+
+/* Acquires or fails the test. */
+PGconn *it_acquire(pglease_pool *pool, pglease_lease *lease);
+void it_release(const pglease_lease *lease);
+/* The first field of a query's result; the test fails on an error. Static buffer, overwritten by the next call. */
+const char *it_query(PGconn *conn, const char *sql);
+
+#define it_ok(call) ck_assert_msg((call) == 0, "%s: %s", #call, pglease_error_message())
+
+/* A worker process: runs `body` and exits 0 (or is killed). Worker and test talk in single bytes. */
+struct it_worker {
+	pid_t pid;
+	int socket;
+};
+typedef void (*it_body)(int socket, const void *arg);
+struct it_worker it_worker(it_body body, const void *arg);
+void it_say(int socket, char byte);
+void it_hear(int socket, char byte); /* waits; fails on anything else */
+void it_kill(struct it_worker *worker); /* SIGKILL, and reaps */
+void it_join(struct it_worker *worker); /* waits for it to end; fails unless with 0 */
+
+/* Looks at the pool's statistics until `condition` holds; fails after 20 s. */
+typedef bool (*it_condition)(const pglease_stats *stats, const void *arg);
+void it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what);
+void it_await_waiting(pglease_pool *pool, uint32_t n);
+void it_await_all_idle(pglease_pool *pool);
+
+#define IT_MAIN(name, ...)                                                                                          \
+	int main(void)                                                                                              \
+	{                                                                                                           \
+		const TTest *const tests[] = {__VA_ARGS__};                                                         \
+		Suite *suite = suite_create(name);                                                                  \
+		TCase *tcase = tcase_create(name);                                                                  \
+		SRunner *runner;                                                                                    \
+		int failed;                                                                                         \
+                                                                                                                    \
+		tcase_set_timeout(tcase, 180);                                                                      \
+		tcase_add_checked_fixture(tcase, NULL, it_teardown);                                                \
+		for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)                                       \
+			tcase_add_test(tcase, tests[i]);                                                            \
+		suite_add_tcase(suite, tcase);                                                                      \
+		runner = srunner_create(suite);                                                                     \
+		srunner_run_all(runner, CK_ENV);                                                                    \
+		failed = srunner_ntests_failed(runner);                                                             \
+		srunner_free(runner);                                                                               \
+		return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;                                                   \
+	}
+
+#endif
