@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Adoption. A connection goes through START (start-up packets), SHELL (ReadyForQuery was sent; the request for the
+ * descriptor is awaited) and is then closed. What is claimed is checked twice, and the second time counts: in the
+ * step that sends the descriptor.
+ */
+#include "adopt.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cancel.h"
+#include "listener.h"
+#include "log.h"
+#include "server.h"
+#include "slots.h"
+#include "startup.h"
+
+#define ADOPT_MAX 512
+#define ADOPT_LIMIT UINT64_C(5000000000) /* for the whole of it */
+#define ADOPT_ENCRYPTION_REQUESTS 2 /* GSS, then SSL */
+
+static const char request[] = WIRE_FD_REQUEST;
+#define REQUEST_SIZE (sizeof(request) - 1)
+
+struct handshake {
+	TAILQ_ENTRY(handshake) all;
+	struct adopt *adopt;
+	int fd;
+	struct event readable;
+	bool shell; /* START is over */
+	unsigned encryption_requests;
+	uint64_t since;
+	struct startup_claim claim; /* SHELL */
+	size_t used;
+	uint8_t buf[STARTUP_MAX];
+};
+
+struct adopt {
+	struct adopt_params params;
+	struct listener *listener;
+	TAILQ_HEAD(, handshake) all; /* oldest first */
+	unsigned count;
+};
+
+static void
+handshake_free(struct handshake *h)
+{
+	TAILQ_REMOVE(&h->adopt->all, h, all);
+	h->adopt->count--;
+	event_del(&h->readable);
+	if (h->fd >= 0)
+		close(h->fd);
+	explicit_bzero(h, sizeof(*h));
+	free(h);
+}
+
+/* The answers fit into an empty socket's buffer: a peer for which they do not is let go. */
+static bool
+answer(struct handshake *h, const uint8_t *buf, size_t size)
+{
+	return size != 0 && send(h->fd, buf, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
+}
+
+static void
+refuse(struct handshake *h, const char *sqlstate, const char *message)
+{
+	uint8_t buf[STARTUP_ANSWER];
+
+	log_debug("adoption refused: %s", message);
+	answer(h, buf, startup_error(sqlstate, message, buf, sizeof(buf)));
+	handshake_free(h);
+}
+
+static bool
+equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t size)
+{
+	uint8_t difference = 0;
+
+	for (size_t i = 0; i < size; i++)
+		difference |= a[i] ^ b[i];
+	return difference == 0;
+}
+
+/* What a claim names, if the claimant is who it says and holds this slot at this moment. */
+static struct server *
+check_claim(struct adopt *a, const struct startup_claim *claim, struct client **ret_client, const char **ret_sqlstate,
+    const char **ret_why)
+{
+	struct client *client = clients_get(a->params.clients, claim->client);
+	struct pool *pool;
+	struct server *server;
+	uint64_t w;
+
+	*ret_sqlstate = "28000";
+	*ret_why = "this client is not attached to the broker: attach again";
+	if (client == NULL || !equal_in_constant_time(claim->nonce, client_nonce(client), WIRE_NONCE))
+		return NULL;
+	*ret_sqlstate = "55000";
+	*ret_why = "there is no such slot";
+	if (claim->pool >= a->params.npools)
+		return NULL;
+	pool = a->params.pools[claim->pool];
+	if (claim->slot >= pool->seg.nslots)
+		return NULL;
+	server = &pool->server[claim->slot];
+	*ret_why = "the lease is not held any more: release it and acquire again";
+	w = slot_load(&pool->seg, claim->slot);
+	if (server->state != SERVER_LENT || server->hung_up || server->generation != claim->generation ||
+	    word_state(w) != SLOT_LEASED || word_seq(w) != claim->sequence ||
+	    pool_word_client(pool, w) != claim->client)
+		return NULL;
+	*ret_client = client;
+	return server;
+}
+
+static void
+count_refusal(struct adopt *a, const struct startup_claim *claim)
+{
+	if (claim->pool < a->params.npools)
+		pool_count(a->params.pools[claim->pool], COUNTER_ADOPTIONS_REFUSED);
+}
+
+/* A start-up packet: the server's answers, up to ReadyForQuery. False when the handshake is over (freed). */
+static bool
+welcome(struct handshake *h, const struct startup *startup)
+{
+	uint8_t buf[STARTUP_ANSWER];
+	const char *sqlstate, *why;
+	struct client *client;
+	struct server *server;
+	uint32_t key;
+
+	if (!startup_parse_claim(startup->options, &h->claim)) {
+		refuse(h, "08P01",
+		    "this socket only hands out leased connections: use libpglease, not a connection string");
+		return false;
+	}
+	server = check_claim(h->adopt, &h->claim, &client, &sqlstate, &why);
+	if (server == NULL) {
+		count_refusal(h->adopt, &h->claim);
+		refuse(h, sqlstate, why);
+		return false;
+	}
+	if (server_key_mint(server, client_incarnation(client), &key) != 0) {
+		refuse(h, "53200", "the broker is out of memory");
+		return false;
+	}
+	if (!answer(h, buf,
+		startup_answer(startup, server->baseline, server->baseline_size, server->pid, key, buf,
+		    sizeof(buf)))) {
+		handshake_free(h);
+		return false;
+	}
+	h->shell = true;
+	return true;
+}
+
+/* The descriptor, to who holds the lease in this very step; then the connection has served. */
+static void
+hand_out(struct handshake *h)
+{
+	struct client *client;
+	const char *sqlstate, *why;
+	struct server *server = check_claim(h->adopt, &h->claim, &client, &sqlstate, &why);
+	char byte = server != NULL ? WIRE_FD_OK : WIRE_FD_REFUSED;
+
+	if (wire_send(h->fd, &byte, 1, server != NULL ? PQsocket(server->conn) : -1) != 1)
+		log_debug("adoption: the client is gone");
+	else if (server != NULL)
+		pool_count(server->pool, COUNTER_ADOPTIONS_SERVED);
+	else
+		count_refusal(h->adopt, &h->claim);
+	handshake_free(h);
+}
+
+/* After ReadyForQuery. False when the handshake is over (freed). */
+static bool
+step_shell(struct handshake *h)
+{
+	size_t n = h->used < REQUEST_SIZE ? h->used : REQUEST_SIZE;
+
+	if (memcmp(h->buf, request, n) == 0 && h->used <= REQUEST_SIZE) {
+		if (h->used < REQUEST_SIZE)
+			return true;
+		hand_out(h);
+	} else if (h->buf[0] == 'X') {
+		handshake_free(h);
+	} else {
+		/* What PQreset leads to: the shell is connected to the broker, which executes nothing. */
+		refuse(h, "08P01",
+		    "this PGconn is connected to the pglease broker, not to PostgreSQL (was it PQreset?): release the "
+		    "lease and acquire again");
+	}
+	return false;
+}
+
+/* False when the handshake is over (freed). */
+static bool
+step_start(struct handshake *h)
+{
+	struct startup startup;
+
+	switch (startup_parse(h->buf, h->used, &startup)) {
+	case STARTUP_MORE:
+		return true;
+	case STARTUP_SSL:
+		if (++h->encryption_requests > ADOPT_ENCRYPTION_REQUESTS || !answer(h, (const uint8_t *)"N", 1)) {
+			handshake_free(h);
+			return false;
+		}
+		break;
+	case STARTUP_CANCEL:
+		/* The requester waits for the connection's end, which comes when the real cancel has returned. */
+		cancel_request(h->adopt->params.context->cancels, h->adopt->params.pools, h->adopt->params.npools,
+		    h->adopt->params.clients, startup.cancel_pid, startup.cancel_key, h->fd);
+		h->fd = -1;
+		handshake_free(h);
+		return false;
+	case STARTUP_PACKET:
+		if (!welcome(h, &startup))
+			return false;
+		break;
+	case STARTUP_BAD:
+		refuse(h, "08P01", startup.why);
+		return false;
+	}
+	h->used -= startup.used;
+	memmove(h->buf, h->buf + startup.used, h->used);
+	return true;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct handshake *h = arg;
+	ssize_t n;
+
+	n = recv(h->fd, h->buf + h->used, sizeof(h->buf) - h->used, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		handshake_free(h);
+		return;
+	}
+	h->used += (size_t)n;
+	/* Several packets may have come at once; each step takes one or leaves the bytes as they are. */
+	for (size_t before = 0; h->used != 0 && h->used != before;) {
+		bool shell = h->shell;
+
+		before = h->used;
+		if (shell ? !step_shell(h) : !step_start(h))
+			return;
+		if (h->shell != shell)
+			before = 0;
+	}
+}
+
+static void
+accepted(void *context, int fd)
+{
+	struct adopt *a = context;
+	struct handshake *h;
+
+	/* Whoever connects and says nothing must not keep others out. */
+	if (a->count == ADOPT_MAX)
+		handshake_free(TAILQ_FIRST(&a->all));
+	h = calloc(1, sizeof(*h));
+	if (h == NULL) {
+		close(fd);
+		return;
+	}
+	h->adopt = a;
+	h->fd = fd;
+	TAILQ_INSERT_TAIL(&a->all, h, all);
+	a->count++;
+	h->since = clock_ns();
+	if (event_assign(&h->readable, a->params.context->base, fd, EV_READ | EV_PERSIST, on_readable, h) != 0 ||
+	    event_add(&h->readable, NULL) != 0)
+		handshake_free(h);
+}
+
+static void
+starved(void *context)
+{
+	struct adopt *a = context;
+
+	if (!TAILQ_EMPTY(&a->all))
+		handshake_free(TAILQ_FIRST(&a->all));
+}
+
+int
+adopt_new(const struct adopt_params *params, struct adopt **ret)
+{
+	struct adopt *a = calloc(1, sizeof(*a));
+	char path[PATHS_MAX];
+	int r;
+
+	if (a == NULL)
+		return log_refuse("out of memory");
+	a->params = *params;
+	TAILQ_INIT(&a->all);
+	r = paths_adopt_socket(params->socket_dir, path, sizeof(path));
+	if (r == 0)
+		r = listener_new(params->context->base, path, SOCK_STREAM, accepted, starved, a, &a->listener);
+	if (r != 0) {
+		free(a);
+		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));
+	}
+	*ret = a;
+	return 0;
+}
+
+void
+adopt_tick(struct adopt *a, uint64_t now)
+{
+	struct handshake *h;
+
+	listener_tick(a->listener);
+	/* Counted from the first byte to the last: whoever sends one byte now and then gains nothing. */
+	while ((h = TAILQ_FIRST(&a->all)) != NULL && now > h->since && now - h->since > ADOPT_LIMIT)
+		handshake_free(h);
+}
+
+void
+adopt_free(struct adopt *a)
+{
+	if (a == NULL)
+		return;
+	listener_free(a->listener);
+	while (!TAILQ_EMPTY(&a->all))
+		handshake_free(TAILQ_FIRST(&a->all));
+	free(a);
+}

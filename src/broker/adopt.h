@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The adoption socket, <socket_dir>/.s.PGSQL.5432: plays a PostgreSQL server to libpq until the shell is made, then
+ * hands out the server connection's descriptor. Cancel requests come here too, because a shell's address is this one.
+ */
+#ifndef PGLEASE_BROKER_ADOPT_H
+#define PGLEASE_BROKER_ADOPT_H
+
+#include "clients.h"
+
+struct adopt;
+
+struct adopt_params {
+	const struct pool_context *context;
+	struct pool **pools;
+	unsigned npools;
+	struct clients *clients;
+	const char *socket_dir;
+};
+
+/* 0, or -1 with log_refuse(). */
+int adopt_new(const struct adopt_params *params, struct adopt **ret);
+/* Lets go of those that take too long. */
+void adopt_tick(struct adopt *adopt, uint64_t now);
+void adopt_free(struct adopt *adopt);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Cancel requests of clients. */
+#include "cancel.h"
+
+#include <unistd.h>
+
+#include "log.h"
+#include "server.h"
+#include "slots.h"
+
+#define TRIES 64
+
+/* The connection that this key was minted for. Backend pids of two upstreams may be equal. */
+static struct server *
+find_server(struct pool **pools, unsigned npools, uint32_t pid, uint32_t key, uint64_t *ret_incarnation)
+{
+	if (pid == 0 || key == 0)
+		return NULL;
+	for (unsigned i = 0; i < npools; i++) {
+		for (uint32_t slot = 0; slot < pools[i]->seg.nslots; slot++) {
+			struct server *s = &pools[i]->server[slot];
+
+			if (s->state == SERVER_LENT && s->pid == pid &&
+			    (*ret_incarnation = server_key_owner(s, key)) != 0)
+				return s;
+		}
+	}
+	return NULL;
+}
+
+static bool
+is_leased_by(const struct server *s, uint64_t w, const struct client *client)
+{
+	return word_state(w) == SLOT_LEASED && pool_word_client(s->pool, w) == client_index(client);
+}
+
+/* Step 1: the flag first, then the check, so that the lease cannot pass on in between. */
+static bool
+mark(struct server *s, const struct client *client)
+{
+	uint64_t w = slot_load(&s->pool->seg, s->slot);
+
+	for (unsigned i = 0; i < TRIES && is_leased_by(s, w, client); i++) {
+		if ((word_flags(w) & SLOT_CANCELLING) == 0 &&
+		    !slot_set_flags(&s->pool->seg, s->slot, &w, SLOT_CANCELLING, 0)) /* F1 */
+			continue;
+		if (is_leased_by(s, w, client))
+			return true;
+		/* Its row is another client's now: nobody's lease is in flight unless an older cancel is. */
+		if (s->cancels == 0)
+			slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING); /* F1 */
+		return false;
+	}
+	return false;
+}
+
+void
+cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, const struct clients *clients,
+    uint32_t pid, uint32_t key, int requester)
+{
+	uint64_t incarnation = 0;
+	struct server *s = find_server(pools, npools, pid, key, &incarnation);
+	struct client *client = s == NULL ? NULL : clients_by_incarnation(clients, incarnation);
+	struct cancels_ticket ticket;
+
+	if (client == NULL || !mark(s, client)) {
+		/* Without a slot there is no pool to count it for: it counts for the first one. */
+		pool_count(s != NULL ? s->pool : pools[0], COUNTER_CANCELS_REFUSED);
+		log_debug("cancel request refused: %s", s == NULL ? "unknown key" : "the lease has ended");
+		close(requester);
+		return;
+	}
+	ticket = (struct cancels_ticket){
+	    .pool = s->pool->index,
+	    .slot = s->slot,
+	    .generation = s->generation,
+	    .requester = requester,
+	};
+	pool_count(s->pool, COUNTER_CANCELS);
+	log_debug("pool %s: slot %u: cancel for client %u", s->pool->settings->name, s->slot, client_index(client));
+	server_cancel_begin(s);
+	if (cancels_submit(cancels, s->conn, &ticket) != 0) {
+		log_warning("pool %s: slot %u: too many cancel requests: one is dropped", s->pool->settings->name,
+		    s->slot);
+		server_cancel_done(s);
+		close(requester);
+	}
+}
+
+void
+cancel_returned(struct pool **pools, unsigned npools, const struct cancels_ticket *ticket)
+{
+	struct server *s = &pools[ticket->pool]->server[ticket->slot];
+
+	/* The connection may have been closed meanwhile. */
+	if (s->generation != ticket->generation || s->state == SERVER_NONE || s->state == SERVER_CONNECTING)
+		return;
+	server_cancel_done(s);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Threads that send cancel requests. The loop's thread owns `waiting` and `running`; the threads share only `done`
+ * with it, under the mutex, and write the eventfd.
+ */
+#include "cancels.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "segment.h"
+
+#define CANCELS_RUNNING 32
+#define CANCELS_QUEUED 1024
+#define CANCELS_STACK (256 * 1024)
+
+struct job {
+	struct job *next;
+	struct cancels *cancels;
+	PGcancel *cancel;
+	struct cancels_ticket ticket;
+	int sent;
+	char error[256];
+};
+
+struct cancels {
+	struct event *readable;
+	int eventfd;
+	cancels_done report;
+	void *context;
+	pthread_attr_t attr;
+	bool has_attr;
+	unsigned running, queued;
+	struct job *waiting, **waiting_end; /* not started */
+	pthread_mutex_t mutex;
+	struct job *done; /* under the mutex */
+};
+
+static void
+job_free(struct job *job)
+{
+	PQfreeCancel(job->cancel);
+	free(job);
+}
+
+static void *
+run(void *arg)
+{
+	struct job *job = arg;
+	struct cancels *c = job->cancels;
+	uint64_t one = 1;
+
+	job->sent = PQcancel(job->cancel, job->error, sizeof(job->error));
+	pthread_mutex_lock(&c->mutex);
+	job->next = c->done;
+	c->done = job;
+	/* Inside the lock: when the loop has counted this thread as done, it uses nothing of `c` any more. */
+	while (write(c->eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_mutex_unlock(&c->mutex);
+	return NULL;
+}
+
+static int
+start(struct job *job)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int r;
+
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, &job->cancels->attr, run, job);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+static void
+finish(struct cancels *c, struct job *job)
+{
+	if (!job->sent)
+		log_warning("a cancel request for slot %u of pool %u was not taken: %s", job->ticket.slot,
+		    job->ticket.pool, job->error);
+	c->report(c->context, &job->ticket, job->sent);
+	if (job->ticket.requester >= 0)
+		close(job->ticket.requester);
+	job_free(job);
+}
+
+static struct job *
+take_waiting(struct cancels *c)
+{
+	struct job *job = c->waiting;
+
+	if (job == NULL)
+		return NULL;
+	c->waiting = job->next;
+	if (c->waiting == NULL)
+		c->waiting_end = &c->waiting;
+	c->queued--;
+	return job;
+}
+
+static void
+start_waiting(struct cancels *c)
+{
+	struct job *job;
+
+	/* Out of the queue first: once it runs, its `next` is the thread's. */
+	while (c->running < CANCELS_RUNNING && (job = take_waiting(c)) != NULL) {
+		if (start(job) == 0) {
+			c->running++;
+			continue;
+		}
+		if (c->running != 0) { /* no thread to be had now: when another one ends */
+			job->next = c->waiting;
+			if (c->waiting == NULL)
+				c->waiting_end = &job->next;
+			c->waiting = job;
+			c->queued++;
+			return;
+		}
+		snprintf(job->error, sizeof(job->error), "no thread can be started");
+		finish(c, job);
+	}
+}
+
+static void
+collect(struct cancels *c)
+{
+	struct job *done;
+	uint64_t n;
+
+	if (read(c->eventfd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		log_error("cancel threads: eventfd: %m");
+	pthread_mutex_lock(&c->mutex);
+	done = c->done;
+	c->done = NULL;
+	pthread_mutex_unlock(&c->mutex);
+	while (done != NULL) {
+		struct job *job = done;
+
+		done = job->next;
+		c->running--;
+		finish(c, job);
+	}
+}
+
+static void
+on_done(evutil_socket_t fd, short what, void *arg)
+{
+	struct cancels *c = arg;
+
+	collect(c);
+	start_waiting(c);
+}
+
+int
+cancels_new(struct event_base *base, cancels_done done, void *context, struct cancels **ret)
+{
+	struct cancels *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return -ENOMEM;
+	c->report = done;
+	c->context = context;
+	c->waiting_end = &c->waiting;
+	pthread_mutex_init(&c->mutex, NULL);
+	c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->eventfd < 0)
+		goto fail;
+	if (pthread_attr_init(&c->attr) != 0)
+		goto fail;
+	c->has_attr = true;
+	if (pthread_attr_setstacksize(&c->attr, CANCELS_STACK) != 0 ||
+	    pthread_attr_setdetachstate(&c->attr, PTHREAD_CREATE_DETACHED) != 0)
+		goto fail;
+	c->readable = event_new(base, c->eventfd, EV_READ | EV_PERSIST, on_done, c);
+	if (c->readable == NULL || event_add(c->readable, NULL) != 0)
+		goto fail;
+	*ret = c;
+	return 0;
+
+fail:
+	cancels_free(c, 0);
+	return -ENOMEM;
+}
+
+void
+cancels_free(struct cancels *c, unsigned wait_ms)
+{
+	uint64_t end = clock_ns() + (uint64_t)wait_ms * 1000000;
+	struct job *job;
+
+	if (c == NULL)
+		return;
+	while ((job = take_waiting(c)) != NULL) {
+		if (job->ticket.requester >= 0)
+			close(job->ticket.requester);
+		job_free(job);
+	}
+	while (c->running > 0) {
+		struct pollfd poll_fd = {.fd = c->eventfd, .events = POLLIN};
+		uint64_t now = clock_ns();
+
+		if (now >= end || (poll(&poll_fd, 1, (int)((end - now) / 1000000) + 1) < 0 && errno != EINTR))
+			return; /* a thread still uses it: the process ends with it */
+		if ((poll_fd.revents & POLLIN) != 0)
+			collect(c);
+	}
+	if (c->readable != NULL)
+		event_free(c->readable);
+	if (c->eventfd >= 0)
+		close(c->eventfd);
+	if (c->has_attr)
+		pthread_attr_destroy(&c->attr);
+	/* The last thread may still be leaving the lock. */
+	pthread_mutex_lock(&c->mutex);
+	pthread_mutex_unlock(&c->mutex);
+	pthread_mutex_destroy(&c->mutex);
+	free(c);
+}
+
+int
+cancels_submit(struct cancels *c, PGconn *conn, const struct cancels_ticket *ticket)
+{
+	struct job *job;
+
+	if (c->queued >= CANCELS_QUEUED)
+		return -EAGAIN;
+	job = calloc(1, sizeof(*job));
+	if (job == NULL)
+		return -ENOMEM;
+	job->cancels = c;
+	job->ticket = *ticket;
+	job->cancel = PQgetCancel(conn);
+	if (job->cancel == NULL) {
+		free(job);
+		return -ENOMEM;
+	}
+	*c->waiting_end = job;
+	c->waiting_end = &job->next;
+	c->queued++;
+	start_waiting(c);
+	return 0;
+}

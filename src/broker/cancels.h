@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Sending cancel requests to servers. PQcancel blocks, so each runs in a short-lived thread, a limited number at a
+ * time, others queue; completion comes back to the loop. Whether a cancel is allowed is not decided here (adopt.c,
+ * revoke.c).
+ */
+#ifndef PGLEASE_BROKER_CANCELS_H
+#define PGLEASE_BROKER_CANCELS_H
+
+#include <libpq-fe.h>
+#include <stdint.h>
+
+struct event_base;
+struct cancels;
+
+/* What a completion needs; copied into the job, so nothing it names need still exist. */
+struct cancels_ticket {
+	uint32_t pool, slot;
+	uint64_t generation;
+	int requester; /* socket to close when the cancel has returned, or -1; owned by the job */
+};
+
+/* In the loop, after the real cancel has returned (`sent`: the server took it). */
+typedef void (*cancels_done)(void *context, const struct cancels_ticket *ticket, int sent);
+
+int cancels_new(struct event_base *base, cancels_done done, void *context, struct cancels **ret);
+/* Waits up to `wait_ms` for running threads; what they still hold then is left to the end of the process. */
+void cancels_free(struct cancels *cancels, unsigned wait_ms);
+/* 0, or -ENOMEM / -EAGAIN (too many queued): then nothing was done, and the requester's socket is still the caller's. */
+int cancels_submit(struct cancels *cancels, PGconn *conn, const struct cancels_ticket *ticket);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The client table. A client is ATTACHED until its control connection ends or its process dies. If the connection ends
+ * first it is DETACHED: fenced off, but its index and its rows stay its own until the process is dead, because it may
+ * be one instruction before a swap. One that has freed its rows leaves its index at once, and becomes a GHOST, out of the
+ * table, if it may still write to statistics blocks, which wait for the process's end.
+ */
+#include "clients.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "revoke.h"
+#include "server.h"
+
+struct owed {
+	struct pool *pool;
+	uint32_t block;
+};
+
+enum client_state { CLIENT_ATTACHED, CLIENT_IS_DETACHED, CLIENT_GHOST };
+
+struct client {
+	struct clients *clients;
+	enum client_state state;
+	struct client *next; /* ghosts */
+	uint32_t index;
+	uint64_t incarnation;
+	uint8_t nonce[WIRE_NONCE];
+	pid_t pid;
+	uid_t uid;
+	int pidfd;
+	struct event dead;
+	client_died died;
+	void *context;
+	struct owed *owed;
+	unsigned nowed, owed_size;
+};
+
+struct clients {
+	struct event_base *base;
+	struct pool **pools;
+	unsigned npools;
+	unsigned max, next; /* next: where the search for a free index begins, so that one is reused late */
+	uint64_t last_incarnation;
+	struct client **by_index;
+	struct client *ghosts;
+};
+
+int
+clients_new(struct event_base *base, struct pool **pools, unsigned npools, unsigned max, struct clients **ret)
+{
+	struct clients *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return -ENOMEM;
+	c->base = base;
+	c->pools = pools;
+	c->npools = npools;
+	c->max = max;
+	c->by_index = calloc(max, sizeof(struct client *));
+	if (c->by_index == NULL) {
+		free(c);
+		return -ENOMEM;
+	}
+	*ret = c;
+	return 0;
+}
+
+static void
+client_free(struct client *client)
+{
+	event_del(&client->dead);
+	close(client->pidfd);
+	explicit_bzero(client->nonce, sizeof(client->nonce));
+	free(client->owed);
+	free(client);
+}
+
+void
+clients_free(struct clients *c)
+{
+	if (c == NULL)
+		return;
+	for (unsigned i = 0; i < c->max; i++)
+		if (c->by_index[i] != NULL)
+			client_free(c->by_index[i]);
+	while (c->ghosts != NULL) {
+		struct client *ghost = c->ghosts;
+
+		c->ghosts = ghost->next;
+		client_free(ghost);
+	}
+	free(c->by_index);
+	free(c);
+}
+
+/* The rows are for monitors and messages; the broker believes its own table only. */
+static void
+publish(struct clients *c, const struct client *client, const char *program)
+{
+	for (unsigned i = 0; i < c->npools; i++) {
+		struct client_row *row = &c->pools[i]->seg.client[client->index];
+
+		if (program == NULL) {
+			atomic_store_explicit(&row->incarnation, 0, memory_order_release);
+			continue;
+		}
+		atomic_store_explicit(&row->pid, (uint32_t)client->pid, memory_order_relaxed);
+		atomic_store_explicit(&row->uid, (uint32_t)client->uid, memory_order_relaxed);
+		atomic_store_explicit(&row->attached_at, clock_ns(), memory_order_relaxed);
+		snprintf(row->program, sizeof(row->program), "%s", program);
+		/* Last, with release: a reader that sees the incarnation sees the rest. */
+		atomic_store_explicit(&row->incarnation, client->incarnation, memory_order_release);
+	}
+}
+
+static void
+give_blocks_back(struct client *client)
+{
+	for (unsigned i = 0; i < client->nowed; i++) {
+		pool_block_put(client->owed[i].pool, client->owed[i].block);
+		pool_want_attention(client->owed[i].pool);
+	}
+	client->nowed = 0;
+}
+
+static void
+remove_ghost(struct clients *c, struct client *ghost)
+{
+	struct client **at = &c->ghosts;
+
+	while (*at != ghost)
+		at = &(*at)->next;
+	*at = ghost->next;
+}
+
+/* The process of a client that was detached before is dead. */
+static void
+bury(struct clients *c, struct client *client)
+{
+	if (client->state == CLIENT_GHOST) {
+		remove_ghost(c, client);
+	} else {
+		revoke_leases(c->pools, c->npools, client, true, COUNTER_REVOKED_DEATH);
+		revoke_rows(c->pools, c->npools, client);
+		c->by_index[client->index] = NULL;
+	}
+	give_blocks_back(client);
+	client_free(client);
+}
+
+static void
+on_dead(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *client = arg;
+
+	if (client->state != CLIENT_ATTACHED) {
+		bury(client->clients, client);
+		return;
+	}
+	client->died(client->context);
+	clients_end(client->clients, client, CLIENT_DIED);
+}
+
+int
+clients_attach(struct clients *c, const struct client_params *params, struct client **ret)
+{
+	struct client *client;
+	unsigned i;
+
+	for (i = 0; i < c->max && c->by_index[(c->next + i) % c->max] != NULL; i++)
+		;
+	if (i == c->max)
+		return -ENOSPC;
+	client = calloc(1, sizeof(*client));
+	if (client == NULL)
+		return -ENOMEM;
+	if (getrandom(client->nonce, sizeof(client->nonce), 0) != sizeof(client->nonce) ||
+	    event_assign(&client->dead, c->base, params->pidfd, EV_READ, on_dead, client) != 0 ||
+	    event_add(&client->dead, NULL) != 0) {
+		free(client);
+		return -ENOMEM;
+	}
+	client->clients = c;
+	client->index = (c->next + i) % c->max;
+	client->incarnation = ++c->last_incarnation;
+	client->pid = params->pid;
+	client->uid = params->uid;
+	client->pidfd = params->pidfd;
+	client->died = params->died;
+	client->context = params->context;
+	c->by_index[client->index] = client;
+	c->next = (client->index + 1) % c->max;
+	publish(c, client, params->program);
+	*ret = client;
+	return 0;
+}
+
+static bool
+is_dead(const struct client *client)
+{
+	struct pollfd poll_fd = {.fd = client->pidfd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+/*
+ * Whether the process is on its way out: its descriptors close a moment before its pidfd says so. For the log and the
+ * counters only; blocks wait for the pidfd.
+ */
+static bool
+is_exiting(const struct client *client)
+{
+	char path[64], text[512];
+	const char *at;
+	unsigned long flags = 0;
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)client->pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return true;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	/* pid (comm) state ppid pgrp session tty tpgid flags: comm may hold anything but ends at the last ')'. */
+	at = strrchr(text, ')');
+	if (at == NULL || sscanf(at, ") %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
+		return false;
+	return (flags & 0x4) != 0; /* PF_EXITING */
+}
+
+static const char *
+end_name(enum client_end end)
+{
+	switch (end) {
+	case CLIENT_DETACHED:
+		return "detached";
+	case CLIENT_LOST:
+		return "lost its control connection";
+	case CLIENT_DIED:
+		break;
+	}
+	return "died";
+}
+
+void
+clients_end(struct clients *c, struct client *client, enum client_end end)
+{
+	bool dead = is_dead(client);
+	unsigned leases;
+
+	if (end == CLIENT_LOST && (dead || is_exiting(client)))
+		end = CLIENT_DIED;
+	publish(c, client, NULL);
+	leases = revoke_leases(c->pools, c->npools, client, dead,
+	    end == CLIENT_DIED ? COUNTER_REVOKED_DEATH : COUNTER_REVOKED_DETACH);
+	if (end == CLIENT_DETACHED && leases == 0)
+		log_debug("client %u (pid %ld) detached", client->index, (long)client->pid);
+	else
+		log_info("client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid, end_name(end),
+		    leases);
+	if (!dead && revoke_has_rows(c->pools, c->npools, client)) {
+		revoke_recover(c->pools, c->npools);
+		client->state = CLIENT_IS_DETACHED; /* bury() goes on when the process is dead */
+		return;
+	}
+	revoke_rows(c->pools, c->npools, client);
+	c->by_index[client->index] = NULL;
+	if (dead)
+		give_blocks_back(client);
+	if (client->nowed == 0) {
+		client_free(client);
+		return;
+	}
+	client->state = CLIENT_GHOST;
+	client->next = c->ghosts;
+	c->ghosts = client;
+}
+
+bool
+client_owe_block(struct client *client, struct pool *pool, uint32_t block)
+{
+	if (client->nowed == client->owed_size) {
+		unsigned size = client->owed_size == 0 ? 4 : 2 * client->owed_size;
+		struct owed *owed = reallocarray(client->owed, size, sizeof(*owed));
+
+		if (owed == NULL)
+			return false;
+		client->owed = owed;
+		client->owed_size = size;
+	}
+	client->owed[client->nowed++] = (struct owed){.pool = pool, .block = block};
+	return true;
+}
+
+struct client *
+clients_get(const struct clients *c, uint32_t index)
+{
+	struct client *client = index < c->max ? c->by_index[index] : NULL;
+
+	return client != NULL && client->state == CLIENT_ATTACHED ? client : NULL;
+}
+
+struct client *
+clients_get_detached(const struct clients *c, uint32_t index)
+{
+	return index < c->max ? c->by_index[index] : NULL;
+}
+
+struct client *
+clients_by_incarnation(const struct clients *c, uint64_t incarnation)
+{
+	for (unsigned i = 0; i < c->max; i++)
+		if (clients_get(c, i) != NULL && c->by_index[i]->incarnation == incarnation)
+			return c->by_index[i];
+	return NULL;
+}
+
+unsigned
+client_index(const struct client *client)
+{
+	return client->index;
+}
+
+uint64_t
+client_incarnation(const struct client *client)
+{
+	return client->incarnation;
+}
+
+const uint8_t *
+client_nonce(const struct client *client)
+{
+	return client->nonce;
+}
+
+pid_t
+client_pid(const struct client *client)
+{
+	return client->pid;
+}
+
+uid_t
+client_uid(const struct client *client)
+{
+	return client->uid;
+}

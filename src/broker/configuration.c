@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Reading the configuration file with inih. inih splits lines; what it would silently get wrong is caught here: lines
+ * longer than its buffer are an error instead of being cut, section headers are read by our own line reader (inih
+ * cuts names at 50 characters and is silent about empty sections), and a key that comes twice is an error (an
+ * indented line would otherwise be a second value).
+ */
+#include "configuration.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+struct parse {
+	const char *path;
+	FILE *file;
+	struct configuration *config;
+	configuration_complain complain;
+	void *context;
+	char *line; /* getline's */
+	size_t line_size;
+	unsigned number; /* of the line that inih is working on */
+	unsigned complaints;
+	unsigned last_bad_line;
+	bool bad_pool[LAYOUT_MAX_POOLS]; /* complained about: what follows from that is not said too */
+	enum setting_section section;
+	struct setting_scope {
+		void *values; /* NULL: outside any section, or in a bad one */
+		char title[96];
+		bool seen[64];
+	} scope;
+	bool had_instance;
+};
+
+static void LOG_PRINTF(3, 4)
+complain(struct parse *p, bool at_line, const char *format, ...)
+{
+	char text[700], message[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (at_line)
+		snprintf(message, sizeof(message), "%s:%u: %s", p->path, p->number, text);
+	else
+		snprintf(message, sizeof(message), "%s: %s", p->path != NULL ? p->path : "configuration", text);
+	log_flatten(message);
+	if (at_line) {
+		p->last_bad_line = p->number;
+		if (p->section == SETTING_POOL && p->config->npools != 0)
+			p->bad_pool[p->config->npools - 1] = true;
+	}
+	p->complaints++;
+	p->complain(p->context, message);
+}
+
+static void
+begin_section(struct parse *p, const char *title)
+{
+	struct configuration *c = p->config;
+
+	memset(&p->scope, 0, sizeof(p->scope));
+	snprintf(p->scope.title, sizeof(p->scope.title), "%s", title);
+	if (strcmp(title, "pglease") == 0) {
+		if (p->had_instance)
+			complain(p, true, "section [pglease] comes twice: merge them");
+		p->had_instance = true;
+		p->section = SETTING_INSTANCE;
+		p->scope.values = &c->instance;
+	} else if (strncmp(title, "pool ", 5) == 0) {
+		const char *name = title + 5 + strspn(title + 5, " ");
+		struct pool_settings *pool = &c->pool[c->npools];
+
+		if (paths_check_name(name) != 0) {
+			complain(p, true, "bad pool name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'", name);
+			return;
+		}
+		for (unsigned i = 0; i < c->npools; i++) {
+			if (strcmp(c->pool[i].name, name) == 0) {
+				complain(p, true, "two pools of the name %s: rename one of them", name);
+				return;
+			}
+		}
+		if (c->npools == LAYOUT_MAX_POOLS) {
+			complain(p, true, "more than %u pools", LAYOUT_MAX_POOLS);
+			return;
+		}
+		settings_init(SETTING_POOL, pool);
+		strcpy(pool->name, name);
+		c->npools++;
+		p->section = SETTING_POOL;
+		p->scope.values = pool;
+	} else {
+		complain(p, true, "unknown section [%s]: allowed: [pglease], [pool NAME]", title);
+	}
+}
+
+/* A section header is taken from the whole line, before inih sees it. */
+static void
+look_for_section(struct parse *p)
+{
+	const char *start = p->line, *end;
+	char title[96];
+
+	if (strncmp(start, "\xef\xbb\xbf", 3) == 0)
+		start += 3;
+	start += strspn(start, " \t");
+	if (*start != '[')
+		return;
+	end = strchr(++start, ']');
+	if (end == NULL || (size_t)(end - start) >= sizeof(title)) {
+		complain(p, true, "bad section header: allowed: [pglease], [pool NAME]");
+		p->scope = (struct setting_scope){.title = "?"}; /* its keys are swallowed */
+		return;
+	}
+	memcpy(title, start, (size_t)(end - start));
+	title[end - start] = '\0';
+	begin_section(p, title);
+}
+
+/* inih's line reader, with the contract of fgets. */
+static char *
+read_line(char *buf, int size, void *arg)
+{
+	struct parse *p = arg;
+	ssize_t n = getline(&p->line, &p->line_size, p->file);
+
+	if (n < 0)
+		return NULL;
+	p->number++;
+	if (strlen(p->line) != (size_t)n) {
+		complain(p, true, "the line has a zero byte: this is no configuration file");
+		p->line[0] = '\0';
+	} else if (n >= size) {
+		complain(p, true, "the line has %zd characters: at most %d are allowed", n, size - 1);
+		p->line[0] = '\0';
+	}
+	look_for_section(p);
+	/* An empty line must still be a line. */
+	snprintf(buf, (size_t)size, "%s", p->line[0] != '\0' ? p->line : "\n");
+	return buf;
+}
+
+/* inih's handler: 1 is success, also for what has been complained about already. */
+static int
+set_key(void *arg, const char *section, const char *name, const char *value)
+{
+	struct parse *p = arg;
+	const struct setting *s;
+	char why[200];
+
+	if (p->scope.title[0] == '\0') {
+		complain(p, true, "\"%s\" stands before any section: begin with [pglease] or [pool NAME]", name);
+		return 1;
+	}
+	if (p->scope.values == NULL)
+		return 1;
+	s = settings_find(p->section, name);
+	if (s == NULL) {
+		char allowed[400] = "";
+		size_t at = 0;
+
+		for (size_t i = 0; i < settings_count && at < sizeof(allowed); i++)
+			if (settings[i].section == p->section)
+				at += (size_t)snprintf(allowed + at, sizeof(allowed) - at, "%s%s", at == 0 ? "" : ", ",
+				    settings[i].name);
+		complain(p, true, "unknown key \"%s\" in [%s]: allowed: %s", name, p->scope.title, allowed);
+		return 1;
+	}
+	if (p->scope.seen[s - settings]) {
+		complain(p, true, "%s is set twice in [%s] (a line that begins with a space continues the one before)",
+		    name, p->scope.title);
+		return 1;
+	}
+	p->scope.seen[s - settings] = true;
+	if (*value == '\0' && *s->initial == '\0')
+		return 1; /* "key =" leaves a text at its default */
+	if (settings_set(s, p->scope.values, value, why, sizeof(why)) != 0) {
+		/* The value of a conninfo may hold a password: it is never shown. */
+		if (s->type == SETTING_TEXT)
+			complain(p, true, "bad %s in [%s]: %s", name, p->scope.title, why);
+		else
+			complain(p, true, "bad %s \"%s\" in [%s]: %s", name, value, p->scope.title, why);
+	}
+	return 1;
+}
+
+static void
+check_pool(struct parse *p, const struct pool_settings *pool)
+{
+	char *error = NULL;
+	PQconninfoOption *options;
+
+	if (pool->min_connections > pool->max_connections)
+		complain(p, false, "pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64 ")",
+		    pool->name, pool->min_connections, pool->max_connections);
+	if (pool->embedded && pool->conninfo[0] != '\0')
+		complain(p, false, "pool %s: embedded = yes and conninfo exclude each other: remove one", pool->name);
+	if (!pool->embedded && pool->conninfo[0] == '\0')
+		complain(p, false, "pool %s has no upstream: set embedded = yes or conninfo", pool->name);
+	if (pool->conninfo[0] == '\0')
+		return;
+	options = PQconninfoParse(pool->conninfo, &error);
+	if (options == NULL) {
+		/* libpq's text may quote a part of the string, and so of a password. */
+		complain(p, false, "pool %s: conninfo is no libpq connection string (keyword=value ..., or a URI)",
+		    pool->name);
+		PQfreemem(error);
+		return;
+	}
+	PQconninfoFree(options);
+}
+
+static int
+open_file(struct parse *p)
+{
+	struct stat st;
+	int fd = open(p->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0) {
+		complain(p, false, "cannot be read: %s", strerror(errno));
+		return -1;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		complain(p, false, "is not a regular file");
+		close(fd);
+		return -1;
+	}
+	p->file = fdopen(fd, "r");
+	if (p->file == NULL) {
+		complain(p, false, "cannot be read: %s", strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return 0;
+}
+
+static void
+parse_file(struct parse *p)
+{
+	int bad;
+
+	if (open_file(p) != 0)
+		return;
+	bad = ini_parse_stream(read_line, p, set_key, p);
+	if (bad > 0 && (unsigned)bad != p->last_bad_line) {
+		p->number = (unsigned)bad;
+		complain(p, true, "neither a section, nor key = value, nor a comment");
+	}
+	if (ferror(p->file))
+		complain(p, false, "cannot be read: %s", strerror(errno));
+	fclose(p->file);
+	if (p->complaints == 0 && p->config->npools == 0)
+		complain(p, false, "has no pool: add a section [pool NAME] with embedded = yes or conninfo");
+}
+
+int
+configuration_read(const char *path, configuration_complain complain_to, void *context, struct configuration **ret)
+{
+	struct parse p = {.path = path, .complain = complain_to, .context = context};
+
+	static_assert(sizeof(p.scope.seen) >= 32, "room for all settings");
+	p.config = calloc(1, sizeof(*p.config));
+	if (p.config == NULL) {
+		complain(&p, false, "out of memory");
+		return -1;
+	}
+	settings_init(SETTING_INSTANCE, &p.config->instance);
+	if (path != NULL) {
+		parse_file(&p);
+	} else {
+		settings_init(SETTING_POOL, &p.config->pool[0]);
+		strcpy(p.config->pool[0].name, "main");
+		p.config->pool[0].embedded = 1;
+		p.config->npools = 1;
+	}
+	free(p.line);
+	for (unsigned i = 0; i < p.config->npools; i++)
+		if (!p.bad_pool[i])
+			check_pool(&p, &p.config->pool[i]);
+	if (p.complaints != 0) {
+		configuration_free(p.config);
+		return -1;
+	}
+	*ret = p.config;
+	return 0;
+}
+
+void
+configuration_free(struct configuration *configuration)
+{
+	if (configuration == NULL)
+		return;
+	/* Connection strings may hold passwords. */
+	explicit_bzero(configuration, sizeof(*configuration));
+	free(configuration);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Control connections. A session is silent until it has said HELLO; then it is a client's, until either ends. What
+ * sessions can cost is bounded: the number of silent ones and their time, the messages taken from one between two
+ * ticks, and what waits to be read by it (a client that does not read its answers is let go).
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "listener.h"
+#include "log.h"
+#include "pglease_errors.h"
+
+#define SILENT_MAX 256
+#define SILENT_LIMIT UINT64_C(5000000000)
+#define MESSAGES_AT_ONCE 16
+#define MESSAGES_PER_TICK 256
+
+struct session {
+	TAILQ_ENTRY(session) all;
+	struct control *control;
+	int fd;
+	struct event readable;
+	uint64_t since;
+	unsigned messages; /* since the last tick */
+	bool held;         /* too many: not read until the next tick */
+	struct client *client; /* NULL: silent */
+};
+
+TAILQ_HEAD(session_list, session);
+
+struct control {
+	struct control_params params;
+	struct listener *listener;
+	struct session_list silent, attached; /* silent: oldest first */
+	unsigned nsilent;
+};
+
+/* False: the session is gone. */
+typedef bool (*message_handler)(struct session *session, const void *message);
+
+static void
+session_free(struct session *s)
+{
+	struct control *c = s->control;
+
+	if (s->client != NULL) {
+		TAILQ_REMOVE(&c->attached, s, all);
+	} else {
+		TAILQ_REMOVE(&c->silent, s, all);
+		c->nsilent--;
+	}
+	event_del(&s->readable);
+	close(s->fd);
+	free(s);
+}
+
+/* Ends a session and its client. */
+static void
+end(struct session *s, enum client_end how)
+{
+	struct control *c = s->control;
+	struct client *client = s->client;
+
+	session_free(s);
+	if (client != NULL)
+		clients_end(c->params.clients, client, how);
+}
+
+/* The client's process is dead, and clients.c knows: only the session is left. */
+static void
+on_died(void *context)
+{
+	session_free(context);
+}
+
+static bool
+say(struct session *s, const void *message, size_t size, int fd)
+{
+	ssize_t n = wire_send(s->fd, message, size, fd);
+
+	if (n == (ssize_t)size)
+		return true;
+	if (s->client != NULL)
+		log_warning("client %u (pid %ld) does not read its answers or has gone: detached",
+		    client_index(s->client), (long)client_pid(s->client));
+	end(s, CLIENT_LOST);
+	return false;
+}
+
+static bool LOG_PRINTF(3, 4)
+say_error(struct session *s, int code, const char *format, ...)
+{
+	struct wire_error error = {.code = code};
+	va_list args;
+
+	wire_header_init(&error.header, WIRE_ERROR);
+	va_start(args, format);
+	vsnprintf(error.text, sizeof(error.text), format, args);
+	va_end(args);
+	log_info("a client was refused: %s", error.text);
+	return say(s, &error, sizeof(error), -1);
+}
+
+/* After an error that ends the session. */
+static bool LOG_PRINTF(3, 4)
+refuse(struct session *s, int code, const char *format, ...)
+{
+	char text[400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (say_error(s, code, "%s", text))
+		end(s, CLIENT_LOST);
+	return false;
+}
+
+/* What a client says its program is, as text. */
+static void
+copy_program(char *to, size_t size, const char *from, size_t from_size)
+{
+	snprintf(to, size, "%.*s", (int)strnlen(from, from_size), from);
+	log_flatten(to);
+}
+
+/* Who may use a pool: the broker's own user, and root. */
+static bool
+may_use(const struct pool *pool, uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+/* A process that may use no pool takes nobody's place. */
+static bool
+may_attach(const struct control *c, uid_t uid)
+{
+	for (unsigned i = 0; i < c->params.npools; i++)
+		if (may_use(c->params.pools[i], uid))
+			return true;
+	return false;
+}
+
+static bool
+on_hello(struct session *s, const void *message)
+{
+	const struct wire_hello *hello = message;
+	struct control *c = s->control;
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	char program[sizeof(hello->program)];
+	struct client_params params;
+	struct wire_welcome welcome = {0};
+	struct client *client;
+	int r;
+
+	if (s->client != NULL)
+		return refuse(s, PGLEASE_EPROTOCOL, "HELLO was said twice");
+	if (hello->layout_version != LAYOUT_VERSION || hello->layout_hash != layout_hash())
+		return refuse(s, PGLEASE_EVERSION,
+		    "the library has layout %u (%08x), the broker %s has layout %u (%08x): use the library that was "
+		    "installed with this broker",
+		    hello->layout_version, hello->layout_hash, c->params.instance, LAYOUT_VERSION, layout_hash());
+	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
+		return refuse(s, PGLEASE_EPERM, "the broker cannot see this process (another pid namespace?)");
+	if (!may_attach(c, peer.uid))
+		return refuse(s, PGLEASE_EPERM,
+		    "uid %lu may not use the instance %s: only the broker's user (uid %lu) and root may",
+		    (unsigned long)peer.uid, c->params.instance, (unsigned long)geteuid());
+	copy_program(program, sizeof(program), hello->program, sizeof(hello->program));
+	params = (struct client_params){
+	    .pid = peer.pid,
+	    .uid = peer.uid,
+	    .pidfd = pidfd_open(peer.pid, 0),
+	    .program = program,
+	    .died = on_died,
+	    .context = s,
+	};
+	if (params.pidfd < 0)
+		return refuse(s, PGLEASE_ESYSTEM, "the broker cannot watch process %ld: %s", (long)peer.pid,
+		    strerror(errno));
+	r = clients_attach(c->params.clients, &params, &client);
+	if (r != 0) {
+		close(params.pidfd);
+		if (r == -ENOSPC)
+			return refuse(s, PGLEASE_ENOCLIENTS,
+			    "%u processes are attached to the instance %s already: raise max_clients",
+			    c->params.max_clients, c->params.instance);
+		return refuse(s, PGLEASE_ENOMEM, "the broker is out of memory");
+	}
+	TAILQ_REMOVE(&c->silent, s, all);
+	c->nsilent--;
+	s->client = client;
+	TAILQ_INSERT_TAIL(&c->attached, s, all);
+	log_debug("client %u: pid %ld, uid %lu, %s", client_index(client), (long)peer.pid, (unsigned long)peer.uid,
+	    program);
+	wire_header_init(&welcome.header, WIRE_WELCOME);
+	welcome.client = client_index(client);
+	welcome.broker_pid = (uint32_t)getpid();
+	welcome.incarnation = client_incarnation(client);
+	welcome.instance_id = c->params.instance_id;
+	memcpy(welcome.nonce, client_nonce(client), WIRE_NONCE);
+	return say(s, &welcome, sizeof(welcome), -1);
+}
+
+static bool
+on_open(struct session *s, const void *message)
+{
+	const struct wire_open *open_message = message;
+	struct control *c = s->control;
+	struct wire_pool answer = {0};
+	char name[LAYOUT_NAME];
+
+	if (s->client == NULL)
+		return refuse(s, PGLEASE_EPROTOCOL, "OPEN came before HELLO");
+	copy_program(name, sizeof(name), open_message->pool, sizeof(open_message->pool));
+	for (unsigned i = 0; i < c->params.npools; i++) {
+		struct pool *pool = c->params.pools[i];
+
+		if (strcmp(pool->settings->name, name) != 0)
+			continue;
+		if (!may_use(pool, client_uid(s->client)))
+			return say_error(s, PGLEASE_EPERM,
+			    "uid %lu may not use the pool %s: only the broker's user (uid %lu) and root may",
+			    (unsigned long)client_uid(s->client), name, (unsigned long)geteuid());
+		wire_header_init(&answer.header, WIRE_POOL);
+		answer.pool = i;
+		return say(s, &answer, sizeof(answer), pool->fd);
+	}
+	return say_error(s, PGLEASE_ENOPOOL, "the instance %s has no pool \"%s\"", c->params.instance, name);
+}
+
+static bool
+on_ring(struct session *s, const void *message)
+{
+	const struct wire_ring *ring = message;
+	struct control *c = s->control;
+
+	if (s->client == NULL || ring->pool >= c->params.npools)
+		return refuse(s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
+	pool_want_attention(c->params.pools[ring->pool]);
+	return true;
+}
+
+static bool
+on_detach(struct session *s, const void *message)
+{
+	end(s, CLIENT_DETACHED);
+	return false;
+}
+
+static const struct {
+	enum wire_type type;
+	message_handler handler;
+} messages[] = {
+    {WIRE_HELLO, on_hello},
+    {WIRE_OPEN, on_open},
+    {WIRE_RING, on_ring},
+    {WIRE_DETACH, on_detach},
+};
+
+enum taken { TAKEN_ONE, TAKEN_NONE, TAKEN_SESSION_GONE };
+
+static enum taken
+take_message(struct session *s)
+{
+	union {
+		struct wire_header header;
+		char bytes[WIRE_MAX + 1]; /* one more than allowed, so that a longer one is no message of ours */
+	} message;
+	ssize_t n = recv(s->fd, &message, sizeof(message), MSG_DONTWAIT); /* descriptors sent to us are dropped */
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return TAKEN_NONE;
+	if (n <= 0) {
+		end(s, CLIENT_LOST);
+		return TAKEN_SESSION_GONE;
+	}
+	s->messages++;
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
+		if (wire_is(&message, (size_t)n, messages[i].type))
+			return messages[i].handler(s, &message) ? TAKEN_ONE : TAKEN_SESSION_GONE;
+	refuse(s, PGLEASE_EPROTOCOL, "the broker does not understand this message (another version?)");
+	return TAKEN_SESSION_GONE;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE; i++) {
+		if (s->messages >= MESSAGES_PER_TICK) {
+			s->held = true;
+			event_del(&s->readable);
+			return;
+		}
+		if (take_message(s) != TAKEN_ONE)
+			return;
+	}
+}
+
+static void
+accepted(void *context, int fd)
+{
+	struct control *c = context;
+	struct session *s;
+
+	/* Whoever connects and says nothing must not keep others out. */
+	if (c->nsilent == SILENT_MAX)
+		session_free(TAILQ_FIRST(&c->silent));
+	s = calloc(1, sizeof(*s));
+	if (s == NULL) {
+		close(fd);
+		return;
+	}
+	s->control = c;
+	s->fd = fd;
+	s->since = clock_ns();
+	TAILQ_INSERT_TAIL(&c->silent, s, all);
+	c->nsilent++;
+	if (event_assign(&s->readable, c->params.base, fd, EV_READ | EV_PERSIST, on_readable, s) != 0 ||
+	    event_add(&s->readable, NULL) != 0)
+		session_free(s);
+}
+
+static void
+starved(void *context)
+{
+	struct control *c = context;
+
+	if (!TAILQ_EMPTY(&c->silent))
+		session_free(TAILQ_FIRST(&c->silent));
+}
+
+int
+control_new(const struct control_params *params, struct control **ret)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	char path[PATHS_MAX];
+	int r;
+
+	if (c == NULL)
+		return log_refuse("out of memory");
+	c->params = *params;
+	TAILQ_INIT(&c->silent);
+	TAILQ_INIT(&c->attached);
+	r = paths_control_socket(params->socket_dir, path, sizeof(path));
+	if (r == 0)
+		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, &c->listener);
+	if (r != 0) {
+		free(c);
+		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));
+	}
+	*ret = c;
+	return 0;
+}
+
+void
+control_tick(struct control *c, uint64_t now)
+{
+	struct session *s;
+
+	listener_tick(c->listener);
+	while ((s = TAILQ_FIRST(&c->silent)) != NULL && now > s->since && now - s->since > SILENT_LIMIT)
+		session_free(s);
+	TAILQ_FOREACH(s, &c->attached, all)
+	{
+		s->messages = 0;
+		if (s->held && event_add(&s->readable, NULL) == 0)
+			s->held = false;
+	}
+}
+
+void
+control_free(struct control *c)
+{
+	if (c == NULL)
+		return;
+	listener_free(c->listener);
+	while (!TAILQ_EMPTY(&c->silent))
+		session_free(TAILQ_FIRST(&c->silent));
+	while (!TAILQ_EMPTY(&c->attached))
+		session_free(TAILQ_FIRST(&c->attached));
+	free(c);
+}

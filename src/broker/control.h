@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The control socket, <socket_dir>/control: where processes attach, get their pools' segments, ring, and where their
+ * end is noticed first. One message a packet (wire.h).
+ */
+#ifndef PGLEASE_BROKER_CONTROL_H
+#define PGLEASE_BROKER_CONTROL_H
+
+#include "clients.h"
+
+struct control;
+
+struct control_params {
+	struct event_base *base;
+	struct pool **pools;
+	unsigned npools;
+	struct clients *clients;
+	unsigned max_clients;
+	uint64_t instance_id;
+	const char *instance, *socket_dir;
+};
+
+/* 0, or -1 with log_refuse(). */
+int control_new(const struct control_params *params, struct control **ret);
+/* Lets go of those that say nothing; lets those that talked too much go on. */
+void control_tick(struct control *control, uint64_t now);
+/* Closes the socket and all connections; the clients are clients.c's. */
+void control_free(struct control *control);
+
+#endif

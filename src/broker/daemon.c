@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * From the command line to a running instance. With -d the broker is a child; its parent waits at a pipe for "R" (it
+ * serves) or for the reason why it does not, and ends with the status that this deserves.
+ */
+#include "daemon.h"
+
+#include <config.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "instance.h"
+#include "log.h"
+
+struct options {
+	const char *file, *name;
+	bool background, done;
+};
+
+static const char usage[] =
+    "Usage: pgleased [-c FILE] [-n NAME] [-d]\n"
+    "The pglease broker: opens PostgreSQL connections and lends them to the processes of this host.\n"
+    "\n"
+    "  -c FILE  configuration file; without one: instance \"main\" with one pool \"main\" on an embedded PostgreSQL\n"
+    "  -n NAME  name of the instance (overrides the file's)\n"
+    "  -d       run in the background: returns when the instance is ready, or says why it is not and exits 1\n"
+    "  -V       version\n"
+    "  -h       this help\n";
+
+static int
+parse_options(int argc, char **argv, struct options *o)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "c:n:dVh")) != -1) {
+		switch (c) {
+		case 'c':
+			o->file = optarg;
+			break;
+		case 'n':
+			o->name = optarg;
+			break;
+		case 'd':
+			o->background = true;
+			break;
+		case 'V':
+			printf("pgleased (pglease) %s\n", PACKAGE_VERSION);
+			o->done = true;
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			o->done = true;
+			return 0;
+		default:
+			fputs("Try 'pgleased -h'.\n", stderr);
+			return -1;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "pgleased: unexpected argument: %s\n", argv[optind]);
+		return -1;
+	}
+	if (o->name != NULL && paths_check_name(o->name) != 0) {
+		fprintf(stderr, "pgleased: bad name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'\n", o->name);
+		return -1;
+	}
+	return 0;
+}
+
+struct complaints {
+	unsigned count;
+	char first[1024];
+};
+
+static void
+take_complaint(void *context, const char *message)
+{
+	struct complaints *c = context;
+
+	if (c->count++ == 0)
+		snprintf(c->first, sizeof(c->first), "%s", message);
+}
+
+static int
+read_configuration(const struct options *o, struct configuration **ret)
+{
+	struct complaints complaints = {0};
+
+	if (configuration_read(o->file, take_complaint, &complaints, ret) != 0) {
+		if (complaints.count > 1)
+			return log_refuse("%s (and %u more)", complaints.first, complaints.count - 1);
+		return log_refuse("%s", complaints.first);
+	}
+	if (o->name != NULL)
+		snprintf((*ret)->instance.instance, sizeof((*ret)->instance.instance), "%s", o->name);
+	return 0;
+}
+
+/* In the background: leaves the terminal and tells the parent. */
+static void
+tell_parent(void *context)
+{
+	int *report = context, null;
+
+	if (*report < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	if (write(*report, "R", 1) != 1)
+		log_warning("whoever started the broker has gone");
+	close(*report);
+	*report = -1;
+}
+
+static int
+serve(const struct configuration *config, bool background, int report)
+{
+	struct instance *instance;
+
+	umask(022);
+	log_setup((enum log_level)config->instance.log_level, background);
+	if (instance_start(config, tell_parent, &report, &instance) != 0) {
+		if (report >= 0 && write(report, log_reason(), strlen(log_reason())) < 0)
+			log_error("%s", log_reason());
+		return 1;
+	}
+	instance_run(instance);
+	instance_stop(instance);
+	return 0;
+}
+
+/* Waits for the child to be ready. Returns the exit status. */
+static int
+await_child(int fd)
+{
+	char text[1100];
+	size_t used = 0;
+	ssize_t n;
+
+	while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) != 0) {
+		if (n < 0 && errno != EINTR)
+			break;
+		used += n > 0 ? (size_t)n : 0;
+	}
+	if (used == 1 && text[0] == 'R')
+		return 0;
+	text[used] = '\0';
+	fprintf(stderr, "pgleased: %s\n", used != 0 ? text : "the broker ended before it was ready");
+	return 1;
+}
+
+static int
+serve_in_background(const struct configuration *config)
+{
+	int report[2], status;
+	pid_t pid;
+
+	if (pipe2(report, O_CLOEXEC) != 0 || (pid = fork()) < 0) {
+		fprintf(stderr, "pgleased: cannot go to the background: %s\n", strerror(errno));
+		return 1;
+	}
+	if (pid == 0) {
+		close(report[0]);
+		setsid();
+		if (chdir("/") != 0)
+			log_warning("cannot leave the present folder: %m");
+		return serve(config, true, report[1]);
+	}
+	close(report[1]);
+	status = await_child(report[0]);
+	close(report[0]);
+	if (status != 0)
+		waitpid(pid, NULL, 0); /* it is about to end: it has said why, or closed its pipe */
+	return status;
+}
+
+int
+daemon_main(int argc, char **argv)
+{
+	struct options options = {0};
+	struct configuration *config = NULL;
+	int status;
+
+	if (parse_options(argc, argv, &options) != 0)
+		return 1;
+	if (options.done)
+		return fflush(stdout) == 0 ? 0 : 1;
+	if (read_configuration(&options, &config) != 0) {
+		fprintf(stderr, "pgleased: %s\n", log_reason());
+		return 1;
+	}
+	if (options.background) {
+		status = serve_in_background(config);
+	} else {
+		status = serve(config, false, -1);
+		if (status != 0)
+			fprintf(stderr, "pgleased: %s\n", log_reason());
+	}
+	configuration_free(config);
+	return status;
+}

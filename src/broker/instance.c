@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The instance: order of start and stop, the tick, the signals. */
+#include "instance.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "adopt.h"
+#include "cancel.h"
+#include "cancels.h"
+#include "clients.h"
+#include "control.h"
+#include "embedded.h"
+#include "hangups.h"
+#include "log.h"
+#include "maintain.h"
+#include "publish.h"
+#include "queue.h"
+#include "server.h"
+#include "sockdir.h"
+
+#define TICK_MS 100
+#define CANCELS_WAIT_MS 2000
+/* How long "ready" waits for the pools' first connections: with an upstream that is down it serves all the same. */
+#define READY_LIMIT UINT64_C(2000000000)
+
+struct instance {
+	const struct configuration *config;
+	uint64_t id, started_at;
+	char socket_dir[PATHS_MAX];
+	struct sockdir *sockdir;
+	struct pool_context shared;
+	struct event *tick, *sigterm, *sigint;
+	struct embedded *embedded;
+	struct pool *pools[LAYOUT_MAX_POOLS];
+	const struct segment *segments[LAYOUT_MAX_POOLS];
+	unsigned npools;
+	struct clients *clients;
+	struct adopt *adopt;
+	struct control *control;
+	struct publisher *publisher;
+	int publish_error;
+	instance_ready ready;
+	void *ready_context;
+};
+
+static void
+publish(struct instance *i, enum segment_state state)
+{
+	int r = publisher_publish(i->publisher, state, i->segments, i->npools);
+
+	if (r != 0 && r != i->publish_error)
+		log_warning("the statistics cannot be published: %s", strerror(-r));
+	i->publish_error = r;
+}
+
+/* Every pool has its first connection, has failed to get one, or does not want any. */
+static bool
+pools_have_tried(const struct instance *i)
+{
+	for (unsigned n = 0; n < i->npools; n++) {
+		const struct pool *p = i->pools[n];
+
+		if (p->settings->min_connections != 0 && p->failures == 0 && p->open == p->connecting)
+			return false;
+	}
+	return true;
+}
+
+static void
+look_ready(struct instance *i)
+{
+	if (i->ready == NULL || (!pools_have_tried(i) && clock_ns() - i->started_at < READY_LIMIT))
+		return;
+	publish(i, SEGMENT_OPEN);
+	log_info("instance %s is ready: %u pools, sockets in %s", i->config->instance.instance, i->npools,
+	    i->socket_dir);
+	i->ready(i->ready_context);
+	i->ready = NULL;
+}
+
+/* Nothing to look at: nothing open, wanted or waited for. */
+static bool
+is_at_rest(const struct pool *p)
+{
+	return p->open == 0 && !p->attention && p->failures == 0 && p->settings->min_connections == 0 &&
+	       !queue_maybe_waiting(&p->seg);
+}
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *i = arg;
+	uint64_t now = clock_ns();
+
+	for (unsigned n = 0; n < i->npools; n++)
+		if (!is_at_rest(i->pools[n]))
+			maintain_pool(i->pools[n], i->clients, now);
+	control_tick(i->control, now);
+	adopt_tick(i->adopt, now);
+	publish(i, SEGMENT_OPEN);
+	look_ready(i);
+}
+
+static void
+on_attention(evutil_socket_t fd, short what, void *arg)
+{
+	struct instance *i = arg;
+	uint64_t now = clock_ns();
+
+	for (unsigned n = 0; n < i->npools; n++)
+		if (i->pools[n]->attention)
+			maintain_pool(i->pools[n], i->clients, now);
+	look_ready(i);
+}
+
+static void
+on_signal(evutil_socket_t signal, short what, void *arg)
+{
+	struct instance *i = arg;
+
+	log_info("instance %s stops: %s", i->config->instance.instance, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+	event_base_loopbreak(i->shared.base);
+}
+
+static void
+on_hang_up(void *context, uint32_t pool, uint32_t slot, uint32_t generation)
+{
+	struct instance *i = context;
+	struct server *s = &i->pools[pool]->server[slot];
+
+	if (s->state != SERVER_NONE && s->state != SERVER_CONNECTING && (uint32_t)s->generation == generation)
+		server_hung_up(s);
+}
+
+static void
+on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
+{
+	struct instance *i = context;
+
+	cancel_returned(i->pools, i->npools, ticket);
+}
+
+/* A descriptor for each server connection, client (two) and adoption: as many as the system allows. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			log_warning("cannot raise the limit of open files: %m");
+	}
+}
+
+static int
+start_loop(struct instance *i)
+{
+	struct event_base *base = event_base_new();
+
+	i->shared.base = base;
+	if (base == NULL)
+		return log_refuse("cannot make an event loop");
+	signal(SIGPIPE, SIG_IGN);
+	/* Before anything that blocks: a signal that comes meanwhile stops the instance when it has started. */
+	i->sigterm = evsignal_new(base, SIGTERM, on_signal, i);
+	i->sigint = evsignal_new(base, SIGINT, on_signal, i);
+	i->tick = event_new(base, -1, EV_PERSIST, on_tick, i);
+	i->shared.attention = event_new(base, -1, 0, on_attention, i);
+	if (i->sigterm == NULL || i->sigint == NULL || i->tick == NULL || i->shared.attention == NULL ||
+	    event_add(i->sigterm, NULL) != 0 || event_add(i->sigint, NULL) != 0 ||
+	    hangups_new(base, on_hang_up, i, &i->shared.hangups) != 0 ||
+	    cancels_new(base, on_cancel_returned, i, &i->shared.cancels) != 0)
+		return log_refuse("cannot make the event loop: %m");
+	return 0;
+}
+
+static int
+start_embedded(struct instance *i)
+{
+	const struct instance_settings *s = &i->config->instance;
+	struct embedded_params params = {
+	    .base = i->shared.base,
+	    .instance = s->instance,
+	    .socket_dir = i->socket_dir,
+	    .data_dir = s->data_dir,
+	};
+	bool wanted = false;
+
+	for (unsigned n = 0; n < i->config->npools; n++) {
+		if (!i->config->pool[n].embedded)
+			continue;
+		wanted = true;
+		params.max_connections += (unsigned)i->config->pool[n].max_connections;
+	}
+	return wanted ? embedded_start(&params, &i->embedded) : 0;
+}
+
+static int
+start_pools(struct instance *i)
+{
+	for (unsigned n = 0; n < i->config->npools; n++) {
+		const struct pool_settings *settings_of = &i->config->pool[n];
+		struct pool_params params = {
+		    .context = &i->shared,
+		    .settings = settings_of,
+		    .conninfo = settings_of->embedded ? embedded_conninfo(i->embedded) : settings_of->conninfo,
+		    .instance = i->config->instance.instance,
+		    .instance_id = i->id,
+		    .index = n,
+		    .max_clients = (uint32_t)i->config->instance.max_clients,
+		};
+
+		if (pool_new(&params, &i->pools[n]) != 0)
+			return -1;
+		i->segments[n] = &i->pools[n]->seg;
+		i->npools++;
+	}
+	return 0;
+}
+
+static int
+start_sockets(struct instance *i)
+{
+	const struct instance_settings *s = &i->config->instance;
+	struct adopt_params adopt = {
+	    .context = &i->shared,
+	    .pools = i->pools,
+	    .npools = i->npools,
+	    .socket_dir = i->socket_dir,
+	};
+	struct control_params control = {
+	    .base = i->shared.base,
+	    .pools = i->pools,
+	    .npools = i->npools,
+	    .max_clients = (unsigned)s->max_clients,
+	    .instance_id = i->id,
+	    .instance = s->instance,
+	    .socket_dir = i->socket_dir,
+	};
+
+	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
+		return log_refuse("out of memory");
+	adopt.clients = control.clients = i->clients;
+	return adopt_new(&adopt, &i->adopt) != 0 || control_new(&control, &i->control) != 0 ? -1 : 0;
+}
+
+static int
+start_publisher(struct instance *i)
+{
+	struct publisher_params params = {
+	    .instance = i->config->instance.instance,
+	    .socket_dir = i->socket_dir,
+	    .instance_id = i->id,
+	    .mode = (mode_t)i->config->instance.stats_mode,
+	    .pools = i->segments,
+	    .npools = i->npools,
+	};
+	const char *error;
+
+	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
+}
+
+static int
+start(struct instance *i)
+{
+	const struct instance_settings *s = &i->config->instance;
+	struct timeval tick = {.tv_usec = TICK_MS * 1000};
+
+	if (s->socket_dir[0] != '\0')
+		snprintf(i->socket_dir, sizeof(i->socket_dir), "%s", s->socket_dir);
+	else if (paths_default_socket_dir(s->instance, i->socket_dir, sizeof(i->socket_dir)) != 0)
+		return log_refuse("the default path of the socket folder is too long: set socket_dir");
+	if (getrandom(&i->id, sizeof(i->id), 0) != sizeof(i->id))
+		return log_refuse("no random numbers: %m");
+	raise_descriptor_limit();
+	if (start_loop(i) != 0 || sockdir_take(i->socket_dir, &i->sockdir) != 0 || start_embedded(i) != 0 ||
+	    start_pools(i) != 0 || start_publisher(i) != 0 || start_sockets(i) != 0)
+		return -1;
+	i->started_at = clock_ns();
+	for (unsigned n = 0; n < i->npools; n++) {
+		/* Published last, with release: a client that sees OPEN sees the settings. */
+		atomic_store_explicit(&i->pools[n]->seg.header->state, SEGMENT_OPEN, memory_order_release);
+		pool_grow(i->pools[n], i->started_at);
+	}
+	if (event_add(i->tick, &tick) != 0)
+		return log_refuse("cannot make the event loop: %m");
+	return 0;
+}
+
+int
+instance_start(const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret)
+{
+	struct instance *i = calloc(1, sizeof(*i));
+
+	if (i == NULL)
+		return log_refuse("out of memory");
+	i->config = configuration;
+	i->ready = ready;
+	i->ready_context = context;
+	if (start(i) != 0) {
+		instance_stop(i);
+		return -1;
+	}
+	*ret = i;
+	return 0;
+}
+
+void
+instance_run(struct instance *i)
+{
+	event_base_dispatch(i->shared.base);
+}
+
+static void
+free_event(struct event *event)
+{
+	if (event != NULL)
+		event_free(event);
+}
+
+void
+instance_stop(struct instance *i)
+{
+	if (i == NULL)
+		return;
+	/* Clients find the segments closed before their control connections end. */
+	for (unsigned n = 0; n < i->npools; n++)
+		pool_stop(i->pools[n]);
+	if (i->publisher != NULL)
+		publish(i, SEGMENT_CLOSED);
+	control_free(i->control);
+	adopt_free(i->adopt);
+	clients_free(i->clients);
+	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
+	for (unsigned n = 0; n < i->npools; n++)
+		pool_free(i->pools[n]);
+	embedded_stop(i->embedded);
+	publisher_free(i->publisher);
+	hangups_free(i->shared.hangups);
+	free_event(i->tick);
+	free_event(i->shared.attention);
+	free_event(i->sigterm);
+	free_event(i->sigint);
+	sockdir_release(i->sockdir);
+	if (i->shared.base != NULL)
+		event_base_free(i->shared.base);
+	free(i);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Listening sockets. */
+#include "listener.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_AT_ONCE 64
+
+struct listener {
+	int fd;
+	bool bound, paused;
+	struct event *readable;
+	listener_accepted accepted;
+	listener_starved starved;
+	void *context;
+	struct sockaddr_un address;
+};
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
+		int accepted = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (accepted >= 0) {
+			l->accepted(l->context, accepted);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_warning("cannot accept on %s: %m", l->address.sun_path);
+			l->starved(l->context);
+			/* Readable all the time now: wait for the tick instead of spinning. */
+			l->paused = true;
+			event_del(l->readable);
+		}
+		return;
+	}
+}
+
+int
+listener_new(struct event_base *base, const char *path, int socket_type, listener_accepted accepted,
+    listener_starved starved, void *context, struct listener **ret)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	int r = -ENOMEM;
+
+	if (l == NULL)
+		return r;
+	l->accepted = accepted;
+	l->starved = starved;
+	l->context = context;
+	l->address.sun_family = AF_UNIX;
+	l->fd = -1;
+	if (strlen(path) >= sizeof(l->address.sun_path)) {
+		r = -ENAMETOOLONG;
+		goto fail;
+	}
+	strcpy(l->address.sun_path, path);
+	l->fd = socket(AF_UNIX, socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0 || bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) != 0) {
+		r = -errno;
+		goto fail;
+	}
+	l->bound = true;
+	if (chmod(path, 0666) != 0 || listen(l->fd, BACKLOG) != 0) {
+		r = -errno;
+		goto fail;
+	}
+	l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
+	if (l->readable == NULL || event_add(l->readable, NULL) != 0)
+		goto fail;
+	*ret = l;
+	return 0;
+
+fail:
+	listener_free(l);
+	return r;
+}
+
+void
+listener_tick(struct listener *l)
+{
+	if (l->paused && event_add(l->readable, NULL) == 0)
+		l->paused = false;
+}
+
+void
+listener_free(struct listener *l)
+{
+	if (l == NULL)
+		return;
+	if (l->readable != NULL)
+		event_free(l->readable);
+	if (l->fd >= 0)
+		close(l->fd);
+	if (l->bound)
+		unlink(l->address.sun_path);
+	free(l);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * One pass over a pool's slots: what was returned, granted and never completed, over age, idle for long, leased by
+ * nobody, or scribbled over. An idle pass costs one load for each slot and changes nothing.
+ */
+#include "maintain.h"
+
+#include "handoff.h"
+#include "log.h"
+#include "queue.h"
+#include "revoke.h"
+#include "rows.h"
+#include "server.h"
+#include "slots.h"
+
+/* How long a revoked connection waits for its cancel before it is closed all the same. */
+#define ENDING_LIMIT UINT64_C(10000000000)
+
+static void
+look_at_idle(struct server *s, uint64_t w, uint64_t now)
+{
+	const struct pool_settings *settings_of = s->pool->settings;
+	/* A client wrote it: one in the future counts as now. */
+	uint64_t since = atomic_load_explicit(&s->pool->seg.slot[s->slot].idle_since, memory_order_relaxed);
+	enum broker_counter cause;
+
+	if (s->hung_up)
+		cause = COUNTER_CLOSED_UPSTREAM;
+	else if (now >= s->expires_at)
+		cause = COUNTER_CLOSED_LIFETIME;
+	else if (settings_of->idle_timeout != 0 && s->pool->open > settings_of->min_connections && since < now &&
+		 now - since > settings_of->idle_timeout)
+		cause = COUNTER_CLOSED_IDLE;
+	else
+		return;
+	if (server_take(s, &w)) /* S5 */
+		server_close(s, cause);
+}
+
+static void
+look_at_granted(struct server *s, uint64_t w, uint64_t now)
+{
+	if (s->hung_up || (word_flags(w) & SLOT_RETIRE) != 0) {
+		if (server_take(s, &w)) /* S12 */
+			server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_LIFETIME);
+		return;
+	}
+	if (handoff_repair(&s->pool->seg, s->slot, now))
+		pool_count(s->pool, COUNTER_GRANTS_REPAIRED);
+}
+
+static void
+look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint64_t now)
+{
+	unsigned client = pool_word_client(s->pool, w);
+
+	/*
+	 * By a row of nobody who is attached: a process that was detached and goes on ("Clients and death", (1) at each
+	 * tick). (R1 comes before S6 and R6 after the release, so no lessee ever looks like this; if it released
+	 * meanwhile, the swap fails.)
+	 */
+	if (clients_get(clients, client) == NULL) {
+		if (revoke_lease(s, w, clients_get_detached(clients, client), false, COUNTER_REVOKED_DETACH))
+			log_warning("pool %s: slot %u: lease revoked: its lessee is not attached any more",
+			    s->pool->settings->name, s->slot);
+		return;
+	}
+	if ((s->hung_up || now >= s->expires_at) && (word_flags(w) & SLOT_RETIRE) == 0) {
+		if (s->hung_up)
+			server_hung_up(s);
+		else
+			server_retire(s, w);
+		return;
+	}
+	/* The flag of a cancel that is over, or that never was. */
+	if ((word_flags(w) & SLOT_CANCELLING) != 0 && s->cancels == 0)
+		slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING); /* F1 */
+}
+
+static void
+look_at_lent(struct server *s, uint64_t w, const struct clients *clients, uint64_t now)
+{
+	switch (word_state(w)) {
+	case SLOT_IDLE:
+		look_at_idle(s, w, now);
+		break;
+	case SLOT_GRANTED:
+		look_at_granted(s, w, now);
+		break;
+	case SLOT_LEASED:
+		look_at_leased(s, w, clients, now);
+		break;
+	case SLOT_RETURNED:
+		server_settle(s, w);
+		break;
+	default:
+		/* A client has written over the word: who has the connection is not known any more. */
+		log_warning("pool %s: slot %u: its word was overwritten by a client", s->pool->settings->name, s->slot);
+		if (server_seize(s))
+			server_end(s, COUNTER_CLOSED_BROKEN);
+		break;
+	}
+}
+
+void
+maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
+{
+	unsigned lent = 0;
+
+	p->attention = false;
+	for (uint32_t i = 0; i < p->seg.nslots; i++) {
+		struct server *s = &p->server[i];
+		uint64_t w = slot_load(&p->seg, i);
+
+		switch (s->state) {
+		case SERVER_NONE:
+			/* A slot without a connection that a client has written over. */
+			if (word_state(w) != SLOT_EMPTY && server_seize(s))
+				slot_empty(&p->seg, i, &s->word); /* S2 */
+			break;
+		case SERVER_LENT:
+			look_at_lent(s, w, clients, now);
+			lent += s->state == SERVER_LENT;
+			break;
+		case SERVER_ENDING:
+			if (now - s->started_at > ENDING_LIMIT)
+				server_close(s, s->close_cause);
+			break;
+		case SERVER_CONNECTING:
+		case SERVER_RESETTING:
+			break;
+		}
+	}
+	if (queue_maybe_waiting(&p->seg))
+		handoff_wake_all(&p->seg);
+	pool_grow(p, now);
+	/*
+	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Relaxed: a stale value
+	 * costs a client one wait, or one refusal that the next acquire does not see.
+	 */
+	atomic_store_explicit(&p->seg.header->upstream_down, p->failures != 0 && lent == 0, memory_order_relaxed);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Making and stopping pools, how many connections there are to be, and statistics blocks. Single connections are
+ * server.c's matter.
+ */
+#include "pool.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "hangups.h"
+#include "log.h"
+#include "queue.h"
+#include "rows.h"
+#include "server.h"
+#include "slots.h"
+
+#define CONNECTS_AT_ONCE 4
+#define BACKOFF_FIRST UINT64_C(100000000) /* 100 ms */
+#define BACKOFF_LAST UINT64_C(10000000000)
+#define BACKOFF_LAST_EMBEDDED UINT64_C(400000000) /* our own server, of which nobody else asks anything */
+
+static uint32_t
+clamp(uint64_t n, uint32_t low, uint32_t high)
+{
+	return n < low ? low : n > high ? high : (uint32_t)n;
+}
+
+/* What libpq will use as user and database, as far as it can be known before connecting. */
+static int
+find_identity(const char *conninfo, char *user, char *dbname)
+{
+	PQconninfoOption *given = PQconninfoParse(conninfo, NULL), *defaults = PQconndefaults();
+	PQconninfoOption *both[] = {defaults, given};
+
+	user[0] = dbname[0] = '\0';
+	for (size_t i = 0; i < 2; i++) {
+		for (PQconninfoOption *o = both[i]; o != NULL && o->keyword != NULL; o++) {
+			if (o->val == NULL || *o->val == '\0')
+				continue;
+			if (strcmp(o->keyword, "user") == 0)
+				snprintf(user, LAYOUT_NAME, "%s", o->val);
+			else if (strcmp(o->keyword, "dbname") == 0)
+				snprintf(dbname, LAYOUT_NAME, "%s", o->val);
+		}
+	}
+	if (dbname[0] == '\0')
+		strcpy(dbname, user);
+	if (given != NULL)
+		PQconninfoFree(given);
+	if (defaults != NULL)
+		PQconninfoFree(defaults);
+	return given != NULL && defaults != NULL ? 0 : -1;
+}
+
+/* The settings that clients obey; they read them relaxed, and a stale one is the setting of a moment ago. */
+static void
+publish_settings(struct pool *p)
+{
+	struct segment_header *h = p->seg.header;
+	const struct pool_settings *s = p->settings;
+
+	atomic_store_explicit(&h->acquire_timeout_ns, s->acquire_timeout, memory_order_relaxed);
+	atomic_store_explicit(&h->grant_after_ns, s->grant_after, memory_order_relaxed);
+	atomic_store_explicit(&h->bypass_ns, s->validation_bypass, memory_order_relaxed);
+	atomic_store_explicit(&h->reset_timeout_ns, s->reset_timeout, memory_order_relaxed);
+	atomic_store_explicit(&h->max_connections, (uint32_t)s->max_connections, memory_order_relaxed);
+}
+
+int
+pool_new(const struct pool_params *params, struct pool **ret)
+{
+	const struct pool_settings *settings_of = params->settings;
+	char user[LAYOUT_NAME], dbname[LAYOUT_NAME];
+	struct segment_params segment = {
+	    .instance_name = params->instance,
+	    .pool_name = settings_of->name,
+	    .user = user,
+	    .dbname = dbname,
+	    .instance_id = params->instance_id,
+	    .pool = params->index,
+	    .nslots = clamp(2 * settings_of->max_connections, 16, LAYOUT_MAX_SLOTS),
+	    .nrows = clamp(UINT64_C(4) * params->max_clients, 64, LAYOUT_MAX_ROWS),
+	    .nclients = params->max_clients,
+	};
+	struct pool *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (p == NULL)
+		return log_refuse("out of memory");
+	p->fd = -1;
+	p->context = params->context;
+	p->settings = settings_of;
+	p->conninfo = params->conninfo;
+	p->index = params->index;
+	if (find_identity(p->conninfo, user, dbname) != 0) {
+		log_refuse("pool %s: out of memory", settings_of->name);
+		goto fail;
+	}
+	r = segment_create(&segment, &p->seg, &p->fd);
+	if (r != 0) {
+		log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s", settings_of->name,
+		    segment.nslots, segment.nrows, strerror(-r));
+		goto fail;
+	}
+	publish_settings(p);
+	p->server = calloc(p->seg.nslots, sizeof(*p->server));
+	p->spare_block = calloc(p->seg.nblocks, sizeof(*p->spare_block));
+	if (p->server == NULL || p->spare_block == NULL) {
+		log_refuse("pool %s: out of memory", settings_of->name);
+		goto fail;
+	}
+	for (uint32_t i = 0; i < p->seg.nslots; i++) {
+		p->server[i].pool = p;
+		p->server[i].slot = i;
+		p->server[i].block = i;
+		p->server[i].has_block = true;
+	}
+	for (uint32_t i = p->seg.nblocks; i-- > p->seg.nslots;)
+		p->spare_block[p->nspares++] = i;
+	*ret = p;
+	return 0;
+
+fail:
+	pool_free(p);
+	return -1;
+}
+
+void
+pool_stop(struct pool *p)
+{
+	/* Clients read the state before they wait and when they wake. */
+	atomic_store(&p->seg.header->state, SEGMENT_CLOSED);
+	p->stopping = true;
+	for (uint32_t i = 0; i < p->seg.nslots; i++) {
+		struct server *s = &p->server[i];
+
+		uint64_t w = slot_load(&p->seg, i);
+
+		if (s->state == SERVER_LENT && !server_seize(s))
+			continue; /* a client keeps it from being taken; pool_free closes it all the same */
+		if (s->state == SERVER_LENT && word_state(w) == SLOT_LEASED)
+			server_end(s, COUNTER_CLOSED_ADMIN);
+		else if (s->state != SERVER_NONE && s->state != SERVER_ENDING)
+			server_close(s, COUNTER_CLOSED_ADMIN);
+	}
+	for (uint32_t row = 0; row < p->seg.nrows; row++)
+		if (word_state(row_load(&p->seg, row)) == ROW_WAITING)
+			row_post(&p->seg, row, true);
+}
+
+void
+pool_free(struct pool *p)
+{
+	if (p == NULL)
+		return;
+	for (uint32_t i = 0; p->server != NULL && i < p->seg.nslots; i++)
+		if (p->server[i].state != SERVER_NONE)
+			server_close(&p->server[i], COUNTER_CLOSED_ADMIN);
+	segment_unmap(&p->seg);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p->server);
+	free(p->spare_block);
+	free(p);
+}
+
+unsigned
+pool_word_client(const struct pool *p, uint64_t word)
+{
+	unsigned row = word_who(word), client;
+	uint64_t row_word;
+
+	if (row >= p->seg.nrows)
+		return WORD_NONE;
+	row_word = row_load(&p->seg, row);
+	client = word_who(row_word);
+	return word_state(row_word) != ROW_FREE && client < p->seg.nclients ? client : WORD_NONE;
+}
+
+/* Waiters that no connection is on its way to: waiting rows less slots idle, granted and being connected. */
+static uint64_t
+demand(struct pool *p)
+{
+	uint64_t waiting, supply = p->connecting;
+
+	if (!queue_maybe_waiting(&p->seg))
+		return 0;
+	waiting = queue_count(&p->seg, NULL);
+	for (uint32_t i = 0; i < p->seg.nslots && supply < waiting; i++) {
+		unsigned state = word_state(slot_load(&p->seg, i));
+
+		supply += state == SLOT_IDLE || state == SLOT_GRANTED;
+	}
+	return waiting > supply ? waiting - supply : 0;
+}
+
+void
+pool_grow(struct pool *p, uint64_t now)
+{
+	const struct pool_settings *s = p->settings;
+	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : CONNECTS_AT_ONCE;
+
+	if (p->stopping || now < p->retry_at || p->connecting >= at_once || p->open >= s->max_connections)
+		return;
+	want = p->open < s->min_connections ? s->min_connections - p->open : 0;
+	wanted = demand(p);
+	if (wanted > want)
+		want = wanted;
+	/* While the upstream is down somebody must try it: clients that are refused do not wait. */
+	if (want == 0 && p->failures != 0 && p->open == 0)
+		want = 1;
+	if (want > s->max_connections - p->open)
+		want = s->max_connections - p->open;
+	if (want > at_once - p->connecting)
+		want = at_once - p->connecting;
+	for (uint32_t i = 0; i < p->seg.nslots && want > 0 && now >= p->retry_at; i++) {
+		/* A connect that fails at once moves retry_at. */
+		if (p->server[i].state == SERVER_NONE && server_open(&p->server[i]))
+			want--;
+	}
+}
+
+void
+pool_upstream_works(struct pool *p)
+{
+	if (p->failures != 0)
+		log_info("pool %s: the server takes connections again", p->settings->name);
+	p->failures = 0;
+	p->retry_at = 0;
+	/* Relaxed: for messages and for a client's choice not to wait; a stale one costs one wait. */
+	atomic_store_explicit(&p->seg.header->upstream_down, 0, memory_order_relaxed);
+}
+
+void
+pool_upstream_fails(struct pool *p, const char *error)
+{
+	struct segment_header *h = p->seg.header;
+	char text[sizeof(h->upstream_error)];
+	uint64_t delay = BACKOFF_FIRST << (p->failures < 7 ? p->failures : 7);
+	uint32_t random = 0;
+	uint64_t last = p->settings->embedded ? BACKOFF_LAST_EMBEDDED : BACKOFF_LAST;
+	bool changed;
+
+	if (delay > last)
+		delay = last;
+	/* From 3/4 to 5/4 of it, so that brokers of many hosts do not come at once. */
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random))
+		delay += delay / 4 * (random % 1024) / 512 - delay / 4;
+	p->retry_at = clock_ns() + delay;
+	snprintf(text, sizeof(text), "%s", error);
+	log_flatten(text);
+	/* Shared with clients, for messages only: compared as bytes, and rewritten whole. */
+	changed = memcmp(h->upstream_error, text, strlen(text) + 1) != 0;
+	if (changed)
+		memcpy(h->upstream_error, text, strlen(text) + 1);
+	if (changed || p->failures == 0)
+		log_warning("pool %s: no connection to the server, retrying: %s", p->settings->name, text);
+	p->failures++;
+	pool_count(p, COUNTER_OPEN_FAILED);
+}
+
+void
+pool_want_attention(struct pool *p)
+{
+	p->attention = true;
+	event_active(p->context->attention, EV_TIMEOUT, 1);
+}
+
+void
+pool_count(struct pool *p, enum broker_counter counter)
+{
+	counter_add(&p->seg.header->broker_counter[counter], 1);
+}
+
+bool
+pool_block_get(struct pool *p, uint32_t *ret)
+{
+	if (p->nspares == 0) {
+		if (!p->no_block_told)
+			log_warning("pool %s: no statistics block is free: slots stay closed until processes that lost "
+				    "leases have ended",
+			    p->settings->name);
+		p->no_block_told = true;
+		return false;
+	}
+	p->no_block_told = false;
+	*ret = p->spare_block[--p->nspares];
+	return true;
+}
+
+void
+pool_block_put(struct pool *p, uint32_t block)
+{
+	assert(p->nspares < p->seg.nblocks);
+	p->spare_block[p->nspares++] = block;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * A pool in the broker: its lease segment and the broker's private copy of every slot. The words in the segment say
+ * who has a slot; what connection is in it is known here only, and nothing here is taken from what clients can write.
+ *
+ * pool.c makes pools and decides how many connections there are; server.c moves one slot through its states.
+ */
+#ifndef PGLEASE_BROKER_POOL_H
+#define PGLEASE_BROKER_POOL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "segment.h"
+#include "settings.h"
+
+struct cancels;
+struct hangups;
+struct params;
+struct pool;
+
+/* The broker's view of a slot. Who owns the slot word in each state: */
+enum server_state {
+	SERVER_NONE,       /* no connection; the word is EMPTY */
+	SERVER_CONNECTING, /* BROKER */
+	SERVER_LENT,       /* IDLE, GRANTED, LEASED or RETURNED: whoever the word says */
+	SERVER_RESETTING,  /* BROKER: the broker's own queries run on it */
+	SERVER_ENDING,     /* BROKER: shut down; its cancel has not returned yet */
+};
+
+/* The cancel key minted for a client's shells of this connection. */
+struct server_key {
+	uint64_t incarnation;
+	uint32_t key;
+};
+
+struct server {
+	struct pool *pool;
+	uint32_t slot;
+	enum server_state state;
+	uint64_t word; /* the slot's word as the broker left it, while the broker owns it */
+	uint64_t generation;
+	PGconn *conn;
+	struct params *params;    /* CONNECTING */
+	struct event io;          /* CONNECTING, RESETTING */
+	struct event deadline;    /* CONNECTING, RESETTING */
+	unsigned reset_step;      /* RESETTING */
+	unsigned reset_results;   /* RESETTING */
+	uint32_t pid;             /* of the backend */
+	uint32_t block;           /* statistics block of its lessees */
+	bool has_block;
+	bool hung_up;             /* the server closed it */
+	bool retired;             /* over age: RETIRE is set */
+	enum broker_counter close_cause; /* ENDING */
+	unsigned cancels;         /* of this generation, in flight */
+	uint64_t connected_at;
+	uint64_t expires_at;      /* UINT64_MAX: never */
+	uint64_t started_at;      /* CONNECTING, RESETTING, ENDING: since when */
+	struct server_key *keys;
+	unsigned nkeys, keys_size;
+	size_t baseline_size;
+	char baseline[LAYOUT_BASELINE];
+};
+
+/* What all pools of an instance share. */
+struct pool_context {
+	struct event_base *base;
+	struct hangups *hangups;
+	struct cancels *cancels;
+	struct event *attention; /* activated by pool_want_attention */
+};
+
+struct pool {
+	const struct pool_context *context;
+	const struct pool_settings *settings;
+	const char *conninfo; /* the settings', or the embedded server's */
+	uint32_t index;
+	struct segment seg;
+	int fd;
+	struct server *server; /* seg.nslots */
+	uint32_t *spare_block;
+	uint32_t nspares;
+	unsigned open;       /* servers that are not NONE */
+	unsigned connecting; /* of these, CONNECTING */
+	bool attention;      /* a client rang, or something changed: look at it before the next tick */
+	bool stopping;
+	/* The upstream's health. */
+	unsigned failures;  /* connects in a row that failed */
+	uint64_t retry_at;  /* no connect before this time */
+	bool no_block_told; /* the log has said that no statistics block is free */
+};
+
+struct pool_params {
+	const struct pool_context *context;
+	const struct pool_settings *settings;
+	const char *conninfo;
+	const char *instance;
+	uint64_t instance_id;
+	uint32_t index, max_clients;
+};
+
+/* 0, or -1 with log_refuse(). */
+int pool_new(const struct pool_params *params, struct pool **ret);
+/*
+ * Marks the segment CLOSED, wakes all waiters, ends leases (their cancels are sent: serve these before pool_free) and
+ * closes the other connections.
+ */
+void pool_stop(struct pool *pool);
+/* Closes what is left. */
+void pool_free(struct pool *pool);
+
+/* The client whose row a GRANTED or LEASED word names, or WORD_NONE. */
+unsigned pool_word_client(const struct pool *pool, uint64_t word);
+/* The pool is looked at (maintain.c) soon, before the next tick. */
+void pool_want_attention(struct pool *pool);
+/* Opens connections: up to min_connections, and as many more as waiters ask for. */
+void pool_grow(struct pool *pool, uint64_t now);
+/* One connect succeeded, or failed with this text. */
+void pool_upstream_works(struct pool *pool);
+void pool_upstream_fails(struct pool *pool, const char *error);
+void pool_count(struct pool *pool, enum broker_counter counter);
+
+/* A statistics block for a slot; false when none is free. */
+bool pool_block_get(struct pool *pool, uint32_t *ret);
+/* The writer of a block is dead: it may be written again. */
+void pool_block_put(struct pool *pool, uint32_t block);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Child processes: PostgreSQL's own programs, as another user if need be, with nothing of the broker's inherited. */
+#ifndef PGLEASE_BROKER_PROCESS_H
+#define PGLEASE_BROKER_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct process_params {
+	const char *const *argv; /* argv[0] is the program's path */
+	const char *user;        /* NULL: stay who we are */
+	uid_t uid;
+	gid_t gid;
+	const char *folder; /* to run in */
+	int output;         /* stdout and stderr */
+	int death_signal;   /* sent to it when the broker dies; 0: none */
+};
+
+struct process {
+	pid_t pid; /* 0: none */
+	int pidfd; /* readable when it has ended */
+};
+
+/* 0 or -errno, that of exec included. */
+int process_start(const struct process_params *params, struct process *ret);
+/* Waits up to timeout_ms. True when it has ended: *ret_status is waitpid's, and the process is gone from `process`. */
+bool process_wait(struct process *process, int timeout_ms, int *ret_status);
+/* "exit status 1", "signal 9" */
+void process_describe(int status, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What monitors see: the broker reads its lease segments at each tick and publishes them in the stats segment
+ * (src/shm/stats.h). The publisher only reads the lease segments, and believes none of their indices.
+ */
+#ifndef PGLEASE_BROKER_PUBLISH_H
+#define PGLEASE_BROKER_PUBLISH_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "segment.h"
+
+struct publisher;
+
+struct publisher_params {
+	const char *instance;
+	const char *socket_dir;
+	uint64_t instance_id;
+	mode_t mode; /* stats_mode */
+	const struct segment *const
+	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
+	unsigned npools;
+};
+
+/*
+ * Creates the stats segment. Returns 0; -EBUSY when a living broker has that name, -EACCES when another
+ * user's segment is in the way, -ENOSPC when /dev/shm is full, or another -errno. On failure *ret_error is
+ * one line that says what happened and what to do (static or the publisher module's own memory, valid until
+ * the next call; never NULL).
+ */
+int publisher_new(const struct publisher_params *params, struct publisher **ret, const char **ret_error);
+/* Publishes all pools; `state` is the instance's (enum segment_state). Returns 0 or -errno. */
+int publisher_publish(
+    struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
+/* Removes the stats segment. Accepts NULL. */
+void publisher_free(struct publisher *publisher);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The broker's reset: ROLLBACK, DISCARD ALL, and a question after the values of all baseline parameters (the broker's
+ * PGconn has not heard what the server reported to the lessee). Owns the io and deadline events of a server that is
+ * RESETTING.
+ */
+#include "reset.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "params.h"
+#include "server.h"
+
+enum step { STEP_ROLLBACK, STEP_DISCARD, STEP_PARAMETERS };
+
+static void advance(struct server *s);
+
+static void
+done(struct server *s, const char *error)
+{
+	reset_stop(s);
+	server_was_reset(s, error);
+}
+
+void
+reset_stop(struct server *s)
+{
+	event_del(&s->io);
+	event_del(&s->deadline);
+}
+
+/* "select current_setting('a'), current_setting('b') ..."; NULL: out of memory. Caller frees. */
+static char *
+parameters_query(struct server *s)
+{
+	const char *name, *value;
+	char *query = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&query, &size);
+
+	if (f == NULL)
+		return NULL;
+	fputs("select ", f);
+	for (size_t at = 0, n = 0; params_next(s->baseline, s->baseline_size, &at, &name, &value); n++) {
+		char *quoted = PQescapeLiteral(s->conn, name, strlen(name));
+
+		if (quoted == NULL) {
+			fclose(f);
+			free(query);
+			return NULL;
+		}
+		fprintf(f, "%scurrent_setting(%s)", n == 0 ? "" : ", ", quoted);
+		PQfreemem(quoted);
+	}
+	if (fclose(f) != 0) {
+		free(query);
+		return NULL;
+	}
+	return query;
+}
+
+static bool
+parameters_match(struct server *s, const PGresult *result)
+{
+	const char *name, *value;
+	int column = 0;
+
+	if (PQntuples(result) != 1)
+		return false;
+	for (size_t at = 0; params_next(s->baseline, s->baseline_size, &at, &name, &value); column++)
+		if (column >= PQnfields(result) || strcmp(PQgetvalue(result, 0, column), value) != 0)
+			return false;
+	return column == PQnfields(result);
+}
+
+static bool
+send_step(struct server *s)
+{
+	char *query;
+	int sent;
+
+	s->reset_results = 0;
+	switch ((enum step)s->reset_step) {
+	case STEP_ROLLBACK:
+		return PQsendQuery(s->conn, "ROLLBACK") != 0;
+	case STEP_DISCARD:
+		return PQsendQuery(s->conn, "DISCARD ALL") != 0;
+	case STEP_PARAMETERS:
+		query = parameters_query(s);
+		sent = query != NULL && PQsendQuery(s->conn, query);
+		free(query);
+		return sent != 0;
+	}
+	return false;
+}
+
+/* Whether a result is the one and only that the step may give. */
+static bool
+is_expected(struct server *s, PGresult *result)
+{
+	if (s->reset_results++ != 0)
+		return false;
+	switch ((enum step)s->reset_step) {
+	case STEP_ROLLBACK:
+		return PQresultStatus(result) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
+	case STEP_DISCARD:
+		return PQresultStatus(result) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(result), "DISCARD ALL") == 0;
+	case STEP_PARAMETERS:
+		return PQresultStatus(result) == PGRES_TUPLES_OK && parameters_match(s, result);
+	}
+	return false;
+}
+
+static void
+on_io(evutil_socket_t fd, short what, void *arg)
+{
+	struct server *s = arg;
+
+	if ((what & EV_WRITE) != 0 && PQflush(s->conn) < 0) {
+		done(s, "the connection is lost");
+		return;
+	}
+	if ((what & EV_READ) != 0 && !PQconsumeInput(s->conn)) {
+		done(s, "the connection is lost");
+		return;
+	}
+	advance(s);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	done(arg, "no answer within reset_timeout");
+}
+
+static void
+watch(struct server *s)
+{
+	int unsent = PQflush(s->conn);
+
+	if (unsent < 0 ||
+	    event_assign(&s->io, s->pool->context->base, PQsocket(s->conn),
+		(short)(EV_READ | (unsent > 0 ? EV_WRITE : 0)), on_io, s) != 0 ||
+	    event_add(&s->io, NULL) != 0)
+		done(s, "the connection is lost");
+}
+
+static void
+advance(struct server *s)
+{
+	const char *name;
+
+	while (!PQisBusy(s->conn)) {
+		PGresult *result = PQgetResult(s->conn);
+		PGnotify *notify;
+		bool expected;
+
+		if (result != NULL) {
+			expected = is_expected(s, result);
+			PQclear(result);
+			if (!expected) {
+				done(s, "the server's answer is not the expected one");
+				return;
+			}
+			continue;
+		}
+		while ((notify = PQnotifies(s->conn)) != NULL)
+			PQfreemem(notify); /* of the lessee's LISTEN, sent before it was discarded */
+		if (s->reset_results != 1 || PQtransactionStatus(s->conn) != PQTRANS_IDLE) {
+			done(s, "the server's answer is not the expected one");
+			return;
+		}
+		if (s->reset_step == STEP_PARAMETERS) {
+			if (params_equal(s->baseline, s->baseline_size, s->conn, &name))
+				done(s, NULL);
+			else
+				done(s, "its parameters are not those of its baseline any more");
+			return;
+		}
+		s->reset_step++;
+		if (!send_step(s)) {
+			done(s, "the connection is lost");
+			return;
+		}
+	}
+	watch(s);
+}
+
+void
+reset_start(struct server *s)
+{
+	uint64_t ns = s->pool->settings->reset_timeout;
+	struct timeval timeout = {
+	    .tv_sec = (time_t)(ns / UINT64_C(1000000000)),
+	    .tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000),
+	};
+	char byte;
+
+	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
+	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
+	/* Anything that waits in the stream belongs to the lease that has ended: in doubt. */
+	if (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+		done(s, "the session has unread answers");
+		return;
+	}
+	s->reset_step = STEP_ROLLBACK;
+	if (PQsetnonblocking(s->conn, 1) != 0 || evtimer_add(&s->deadline, &timeout) != 0 || !send_step(s)) {
+		done(s, "the connection is lost");
+		return;
+	}
+	watch(s);
+}

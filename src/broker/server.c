@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * One slot's connection through its states. set_state() is the one place where a server's state changes; slot words
+ * change by slots.h and handoff.h only.
+ *
+ * A word that is not what the broker left (a client scribbled over it) never stops the broker: the transition fails,
+ * and the tick takes the slot back by force.
+ */
+#include "server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cancels.h"
+#include "connect.h"
+#include "handoff.h"
+#include "hangups.h"
+#include "log.h"
+#include "reset.h"
+#include "slots.h"
+
+/* How often a swap is tried again when clients change the word all the time; then the tick tries again. */
+#define TRIES 64
+
+const char *
+server_state_name(enum server_state state)
+{
+	static const char *const names[] = {"none", "connecting", "lent", "resetting", "ending"};
+
+	return names[state];
+}
+
+static void
+set_state(struct server *s, enum server_state to)
+{
+	enum server_state from = s->state;
+
+	switch (to) {
+	case SERVER_NONE:
+		assert(from != SERVER_NONE);
+		break;
+	case SERVER_CONNECTING:
+		assert(from == SERVER_NONE);
+		break;
+	case SERVER_LENT:
+		assert(from == SERVER_CONNECTING || from == SERVER_RESETTING || from == SERVER_LENT);
+		break;
+	case SERVER_RESETTING:
+	case SERVER_ENDING:
+		assert(from == SERVER_LENT);
+		break;
+	}
+	s->pool->connecting += (to == SERVER_CONNECTING) - (from == SERVER_CONNECTING);
+	s->pool->open += (to != SERVER_NONE) - (from != SERVER_NONE);
+	s->state = to;
+	log_debug("pool %s: slot %u: %s -> %s", s->pool->settings->name, s->slot, server_state_name(from),
+	    server_state_name(to));
+}
+
+bool
+server_take(struct server *s, uint64_t *w)
+{
+	if (!slot_take(&s->pool->seg, s->slot, w))
+		return false;
+	s->word = *w;
+	return true;
+}
+
+bool
+server_seize(struct server *s)
+{
+	uint64_t w = slot_load(&s->pool->seg, s->slot);
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (word_state(w) == SLOT_BROKER) {
+			s->word = w;
+			return true;
+		}
+		if (server_take(s, &w))
+			return true;
+	}
+	return false;
+}
+
+bool
+server_open(struct server *s)
+{
+	struct pool *p = s->pool;
+
+	if (!s->has_block && !pool_block_get(p, &s->block))
+		return false;
+	s->has_block = true;
+	if (!server_seize(s)) /* S1 */
+		return false;
+	set_state(s, SERVER_CONNECTING);
+	s->hung_up = s->retired = false;
+	s->cancels = 0;
+	s->started_at = clock_ns();
+	connect_start(s);
+	return true;
+}
+
+/* Closes for all who hold the descriptor, and makes the slot EMPTY. */
+static void
+release(struct server *s)
+{
+	struct pool *p = s->pool;
+	int fd, copy;
+
+	if (s->state == SERVER_CONNECTING)
+		connect_stop(s);
+	else if (s->state == SERVER_RESETTING)
+		reset_stop(s);
+	if (s->conn != NULL && (fd = PQsocket(s->conn)) >= 0) {
+		hangups_unwatch(p->context->hangups, fd);
+		/*
+		 * PQfinish tells the server goodbye, but does not end a session whose descriptor a client still
+		 * holds; shutdown does. Without a descriptor for the copy the server is not told goodbye.
+		 */
+		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (copy < 0)
+			shutdown(fd, SHUT_RDWR);
+		PQfinish(s->conn);
+		if (copy >= 0) {
+			shutdown(copy, SHUT_RDWR);
+			close(copy);
+		}
+	} else {
+		PQfinish(s->conn);
+	}
+	s->conn = NULL;
+	free(s->keys);
+	s->keys = NULL;
+	s->nkeys = s->keys_size = 0;
+	explicit_bzero(s->baseline, sizeof(s->baseline));
+	s->baseline_size = 0;
+	/* As the word's owner; readers without the word print a wrong pid at worst. */
+	atomic_store_explicit(&p->seg.slot[s->slot].server_pid, 0, memory_order_relaxed);
+	s->pid = 0;
+	if (!slot_empty(&p->seg, s->slot, &s->word)) { /* S2 */
+		log_warning("pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		if (server_seize(s))
+			slot_empty(&p->seg, s->slot, &s->word);
+	}
+	set_state(s, SERVER_NONE);
+	pool_want_attention(p);
+}
+
+void
+server_connect_failed(struct server *s, const char *error)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s", error); /* it may belong to the connection */
+	release(s);
+	pool_upstream_fails(s->pool, text);
+}
+
+/* Up to a tenth earlier than max_lifetime, fixed now. */
+static uint64_t
+expiry(const struct server *s, uint64_t now)
+{
+	uint64_t lifetime = s->pool->settings->max_lifetime, random = 0;
+
+	if (lifetime == 0)
+		return UINT64_MAX;
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		random = 0;
+	return now + lifetime - random % (lifetime / 10 + 1);
+}
+
+/* libpq knows them only now when a service file names them. For shells; written before the first word says IDLE. */
+static void
+publish_identity(struct server *s)
+{
+	struct segment_header *h = s->pool->seg.header;
+
+	if (strncmp(h->user, PQuser(s->conn), LAYOUT_NAME) != 0)
+		snprintf(h->user, sizeof(h->user), "%s", PQuser(s->conn));
+	if (strncmp(h->dbname, PQdb(s->conn), LAYOUT_NAME) != 0)
+		snprintf(h->dbname, sizeof(h->dbname), "%s", PQdb(s->conn));
+}
+
+void
+server_connected(struct server *s)
+{
+	struct pool *p = s->pool;
+	struct slot *slot = &p->seg.slot[s->slot];
+	uint64_t now = clock_ns();
+	int r;
+
+	s->generation++;
+	s->connected_at = now;
+	s->expires_at = expiry(s, now);
+	publish_identity(s);
+	/* All by the word's owner, between S1 and S3/S4, whose swap publishes them. */
+	memcpy(segment_baseline(&p->seg, s->slot), s->baseline, s->baseline_size);
+	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
+	atomic_store_explicit(&slot->session, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->block, s->block, memory_order_relaxed);
+	atomic_store_explicit(&slot->server_pid, s->pid, memory_order_relaxed);
+	atomic_store_explicit(&slot->expired, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->connected_at, now, memory_order_relaxed);
+	r = hangups_watch(p->context->hangups, PQsocket(s->conn), p->index, s->slot, s->generation);
+	if (r != 0) {
+		server_connect_failed(s, strerror(-r));
+		return;
+	}
+	pool_upstream_works(p);
+	pool_count(p, COUNTER_OPENED);
+	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
+	    (double)(now - s->started_at) / 1e6, s->pid);
+	server_lend(s, false);
+}
+
+void
+server_lend(struct server *s, bool dirty)
+{
+	struct pool *p = s->pool;
+
+	set_state(s, SERVER_LENT);
+	switch (handoff_give(&p->seg, s->slot, &s->word, WORD_NONE, dirty, clock_ns())) { /* S3, S4 */
+	case HANDOFF_GRANTED:
+		pool_count(p, COUNTER_BROKER_GRANTS);
+		break;
+	case HANDOFF_IDLE:
+		break;
+	case HANDOFF_LOST:
+	case HANDOFF_BLOCKED:
+		log_warning("pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		pool_want_attention(p);
+		break;
+	}
+}
+
+void
+server_reset(struct server *s)
+{
+	set_state(s, SERVER_RESETTING);
+	s->started_at = clock_ns();
+	reset_start(s);
+}
+
+void
+server_was_reset(struct server *s, const char *error)
+{
+	struct pool *p = s->pool;
+
+	if (error != NULL || s->hung_up) {
+		log_info("pool %s: slot %u: server pid %u is replaced: its reset failed: %s", p->settings->name, s->slot,
+		    s->pid, error != NULL ? error : "the server closed the connection");
+		server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_BROKEN);
+		return;
+	}
+	/* As the word's owner; tells lessees that what they cached of the session is gone. */
+	counter_add(&p->seg.slot[s->slot].session, 1);
+	pool_count(p, COUNTER_BROKER_RESETS);
+	server_lend(s, false);
+}
+
+void
+server_close(struct server *s, enum broker_counter cause)
+{
+	struct pool *p = s->pool;
+
+	if (s->state != SERVER_CONNECTING) {
+		if (s->state != SERVER_ENDING) /* counted when it began */
+			pool_count(p, cause);
+		log_info("pool %s: slot %u: closed server pid %u: %s", p->settings->name, s->slot, s->pid,
+		    broker_counter_info[cause].help);
+	}
+	release(s);
+}
+
+void
+server_end(struct server *s, enum broker_counter cause)
+{
+	struct cancels_ticket ticket = {
+	    .pool = s->pool->index,
+	    .slot = s->slot,
+	    .generation = s->generation,
+	    .requester = -1,
+	};
+
+	if (s->hung_up) { /* nothing runs any more */
+		server_close(s, cause);
+		return;
+	}
+	pool_count(s->pool, cause);
+	set_state(s, SERVER_ENDING);
+	s->close_cause = cause;
+	s->started_at = clock_ns();
+	/* The fence: whoever holds the descriptor can neither read nor write from now on. */
+	shutdown(PQsocket(s->conn), SHUT_RDWR);
+	server_cancel_begin(s);
+	if (cancels_submit(s->pool->context->cancels, s->conn, &ticket) != 0)
+		server_cancel_done(s); /* the server notices the closed connection when its statement ends */
+}
+
+void
+server_settle(struct server *s, uint64_t w)
+{
+	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0;
+
+	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
+		return;
+	/*
+	 * A lessee returns what is broken, in doubt or wanted back. Only when a cancel made it return the slot may the
+	 * session be sound: then the reset tells.
+	 */
+	if (cancelled && !s->hung_up && !s->retired)
+		server_reset(s);
+	else if (s->hung_up)
+		server_end(s, COUNTER_CLOSED_UPSTREAM);
+	else
+		server_end(s, s->retired ? COUNTER_CLOSED_LIFETIME : COUNTER_CLOSED_BROKEN);
+}
+
+static void
+set_retire(struct server *s, uint64_t w)
+{
+	for (unsigned i = 0; i < TRIES && word_state(w) == SLOT_LEASED && (word_flags(w) & SLOT_RETIRE) == 0; i++)
+		if (slot_set_flags(&s->pool->seg, s->slot, &w, SLOT_RETIRE, 0)) /* F2 */
+			return;
+}
+
+void
+server_hung_up(struct server *s)
+{
+	uint64_t w = slot_load(&s->pool->seg, s->slot);
+
+	s->hung_up = true;
+	if (s->state != SERVER_LENT)
+		return; /* a reset notices by itself; an ending one is on its way */
+	for (unsigned i = 0; i < TRIES; i++) {
+		switch (word_state(w)) {
+		case SLOT_IDLE:
+		case SLOT_GRANTED:
+			if (server_take(s, &w)) { /* S5, S12 */
+				server_close(s, COUNTER_CLOSED_UPSTREAM);
+				return;
+			}
+			break;
+		case SLOT_LEASED:
+			set_retire(s, w);
+			return;
+		default:
+			pool_want_attention(s->pool);
+			return;
+		}
+	}
+}
+
+void
+server_retire(struct server *s, uint64_t w)
+{
+	s->retired = true;
+	/* Lessees read it relaxed at release; RETIRE in the word is what compels them. */
+	atomic_store_explicit(&s->pool->seg.slot[s->slot].expired, 1, memory_order_relaxed);
+	set_retire(s, w);
+}
+
+void
+server_cancel_begin(struct server *s)
+{
+	s->cancels++;
+}
+
+void
+server_cancel_done(struct server *s)
+{
+	uint64_t w;
+
+	assert(s->cancels > 0);
+	if (--s->cancels != 0)
+		return;
+	if (s->state == SERVER_ENDING) {
+		server_close(s, s->close_cause);
+		return;
+	}
+	if (s->state != SERVER_LENT)
+		return;
+	w = slot_load(&s->pool->seg, s->slot);
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (word_state(w) == SLOT_RETURNED) {
+			server_settle(s, w);
+			return;
+		}
+		/* No lease can have followed the cancelled one: S8 and S9 are not allowed from CANCELLING. */
+		if (word_state(w) != SLOT_LEASED || (word_flags(w) & SLOT_CANCELLING) == 0 ||
+		    slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING)) /* F1 */
+			return;
+	}
+}
+
+int
+server_key_mint(struct server *s, uint64_t incarnation, uint32_t *ret_key)
+{
+	uint32_t key = 0;
+
+	for (unsigned i = 0; i < s->nkeys; i++) {
+		if (s->keys[i].incarnation == incarnation) {
+			*ret_key = s->keys[i].key;
+			return 0;
+		}
+	}
+	if (s->nkeys == s->keys_size) {
+		unsigned size = s->keys_size == 0 ? 4 : 2 * s->keys_size;
+		struct server_key *keys = reallocarray(s->keys, size, sizeof(*keys));
+
+		if (keys == NULL)
+			return -ENOMEM;
+		s->keys = keys;
+		s->keys_size = size;
+	}
+	while (key == 0)
+		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
+			return -errno;
+	s->keys[s->nkeys++] = (struct server_key){.incarnation = incarnation, .key = key};
+	*ret_key = key;
+	return 0;
+}
+
+uint64_t
+server_key_owner(const struct server *s, uint32_t key)
+{
+	for (unsigned i = 0; i < s->nkeys; i++)
+		if (s->keys[i].key == key)
+			return s->keys[i].incarnation;
+	return 0;
+}
+
+void
+server_key_forget(struct server *s, uint64_t incarnation)
+{
+	for (unsigned i = 0; i < s->nkeys; i++) {
+		if (s->keys[i].incarnation == incarnation) {
+			s->keys[i] = s->keys[--s->nkeys];
+			return;
+		}
+	}
+}

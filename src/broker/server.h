@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * One slot's connection through its states (pool.h). Everything that changes a server's state is here; connect.c and
+ * reset.c do the talking in between and come back through server_connected, server_connect_failed and server_was_reset.
+ */
+#ifndef PGLEASE_BROKER_SERVER_H
+#define PGLEASE_BROKER_SERVER_H
+
+#include "pool.h"
+
+const char *server_state_name(enum server_state state);
+
+/* NONE -> CONNECTING (S1). False when the slot cannot be had. */
+bool server_open(struct server *server);
+void server_connected(struct server *server);
+void server_connect_failed(struct server *server, const char *error);
+
+/* LENT: takes the word, from exactly *w (S5, S12, S13, S14); then the caller must lend, reset, close or end it. */
+bool server_take(struct server *server, uint64_t *w);
+/* LENT: takes the word whatever it is: for what clients may have scribbled. */
+bool server_seize(struct server *server);
+
+/* Taken: gives it to the oldest waiter or makes it idle (S3, S4). */
+void server_lend(struct server *server, bool dirty);
+/* Taken -> RESETTING: ROLLBACK, DISCARD ALL, comparison; then it is lent clean, or closed. */
+void server_reset(struct server *server);
+void server_was_reset(struct server *server, const char *error);
+/* Taken -> NONE (S2). */
+void server_close(struct server *server, enum broker_counter cause);
+/*
+ * Taken -> ENDING: the connection is fenced off (shutdown) and what runs on it is cancelled; closed when the cancel
+ * has returned. For connections that others may still use.
+ */
+void server_end(struct server *server, enum broker_counter cause);
+
+/* LENT and RETURNED: S14, unless a cancel of it is in flight. */
+void server_settle(struct server *server, uint64_t w);
+/* The server has hung up. */
+void server_hung_up(struct server *server);
+/* F2, for a lease that is over age. */
+void server_retire(struct server *server, uint64_t w);
+
+/* A cancel of this generation starts or has returned. */
+void server_cancel_begin(struct server *server);
+void server_cancel_done(struct server *server);
+
+/* The client's cancel key for this connection, minted at first; 0 or -ENOMEM. */
+int server_key_mint(struct server *server, uint64_t incarnation, uint32_t *ret_key);
+/* The incarnation that a key was minted for, or 0. */
+uint64_t server_key_owner(const struct server *server, uint32_t key);
+void server_key_forget(struct server *server, uint64_t incarnation);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The socket folder and its lock file. The lock file says who holds it (pid) and how many folders at the end of its
+ * path were made by brokers, so that the one that takes over from a killed one removes them too.
+ */
+#include "sockdir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "paths.h"
+
+#define TRIES 8
+
+struct sockdir {
+	char path[PATHS_MAX];
+	char lock[PATHS_MAX + 8];
+	int fd;
+	unsigned made; /* folders at the end of the path that are ours to remove */
+};
+
+/* mkdir -p; counts what it made. */
+static int
+make_folders(struct sockdir *s)
+{
+	char path[PATHS_MAX];
+
+	snprintf(path, sizeof(path), "%s", s->path);
+	for (char *at = path + 1;; at++) {
+		char c = *at;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*at = '\0';
+		if (mkdir(path, 0755) == 0)
+			s->made++;
+		else if (errno != EEXIST)
+			return log_refuse("cannot make the socket folder %s: %s: %m", s->path, path);
+		*at = c;
+		if (c == '\0')
+			return 0;
+	}
+}
+
+static void
+remove_folders(struct sockdir *s)
+{
+	for (; s->made > 0 && rmdir(s->path) == 0; s->made--) {
+		char *slash = strrchr(s->path, '/');
+
+		if (slash == NULL || slash == s->path)
+			return;
+		*slash = '\0';
+	}
+}
+
+/* Others must not be able to put their own sockets in the place of ours. */
+static int
+check_owner(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return log_refuse("the socket folder %s: %m", path);
+	if (!S_ISDIR(st.st_mode))
+		return log_refuse("the socket folder %s is not a folder", path);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return log_refuse("the socket folder %s belongs to uid %lu: it must be root's or the broker's own", path,
+		    (unsigned long)st.st_uid);
+	if ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)
+		return log_refuse("the socket folder %s can be written by everybody: chmod o-w it", path);
+	return 0;
+}
+
+static void
+read_holder(int fd, long *ret_pid, unsigned *ret_made)
+{
+	char text[64];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	*ret_pid = 0;
+	*ret_made = 0;
+	if (n <= 0)
+		return;
+	text[n] = '\0';
+	if (sscanf(text, "%ld %u", ret_pid, ret_made) < 1)
+		*ret_pid = 0;
+}
+
+static int
+take_lock(struct sockdir *s)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat mine, there;
+	unsigned made;
+	long pid;
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		s->fd = open(s->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		if (s->fd < 0)
+			return log_refuse("cannot make the lock file %s: %m", s->lock);
+		if (fcntl(s->fd, F_OFD_SETLK, &lock) != 0) {
+			if (errno != EAGAIN && errno != EACCES)
+				return log_refuse("cannot lock %s: %m", s->lock);
+			read_holder(s->fd, &pid, &made);
+			return log_refuse("another broker (pid %ld) serves %s: stop it first, or use another name (-n)",
+			    pid, s->path);
+		}
+		/* A broker that stopped meanwhile has removed the file that we locked: ours would hold nothing. */
+		if (fstat(s->fd, &mine) == 0 && stat(s->lock, &there) == 0 && mine.st_ino == there.st_ino &&
+		    mine.st_dev == there.st_dev)
+			return 0;
+		close(s->fd);
+		s->fd = -1;
+	}
+	return log_refuse("cannot lock %s: it is removed all the time", s->lock);
+}
+
+static int
+write_holder(struct sockdir *s)
+{
+	char text[64];
+	unsigned made, depth = 0;
+	long pid;
+	int n;
+
+	read_holder(s->fd, &pid, &made);
+	for (const char *at = s->path; *at != '\0'; at++)
+		depth += *at == '/';
+	if (pid != 0) {
+		log_warning("taking over %s from a broker that was killed (pid %ld)", s->path, pid);
+		if (made > s->made && made < depth)
+			s->made = made;
+	}
+	n = snprintf(text, sizeof(text), "%ld %u\n", (long)getpid(), s->made);
+	if (ftruncate(s->fd, 0) != 0 || pwrite(s->fd, text, (size_t)n, 0) != n)
+		return log_refuse("cannot write %s: %m", s->lock);
+	return 0;
+}
+
+static int
+remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return errno == ENOENT ? 0 : log_refuse("%s: %m", path);
+	if (!S_ISSOCK(st.st_mode))
+		return log_refuse("%s is in the way and no socket: remove it", path);
+	return unlink(path) == 0 ? 0 : log_refuse("cannot remove the old socket %s: %m", path);
+}
+
+int
+sockdir_take(const char *path, struct sockdir **ret)
+{
+	struct sockdir *s = calloc(1, sizeof(*s));
+	char control[PATHS_MAX], adopt[PATHS_MAX];
+
+	if (s == NULL)
+		return log_refuse("out of memory");
+	s->fd = -1;
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	for (size_t n = strlen(s->path); n > 1 && s->path[n - 1] == '/'; n--)
+		s->path[n - 1] = '\0';
+	snprintf(s->lock, sizeof(s->lock), "%s/lock", s->path);
+	if (paths_control_socket(s->path, control, sizeof(control)) != 0 ||
+	    paths_adopt_socket(s->path, adopt, sizeof(adopt)) != 0) {
+		log_refuse("the socket folder's path is too long for a socket address: %s", s->path);
+		goto fail;
+	}
+	if (make_folders(s) != 0 || check_owner(s->path) != 0 || take_lock(s) != 0)
+		goto fail;
+	if (write_holder(s) != 0 || remove_stale(control) != 0 || remove_stale(adopt) != 0) {
+		sockdir_release(s);
+		return -1;
+	}
+	*ret = s;
+	return 0;
+
+fail:
+	if (s->fd >= 0)
+		close(s->fd);
+	remove_folders(s);
+	free(s);
+	return -1;
+}
+
+void
+sockdir_release(struct sockdir *s)
+{
+	if (s == NULL)
+		return;
+	/* Removed while the lock is held: whoever opens it now looks whether it is still there (take_lock). */
+	unlink(s->lock);
+	close(s->fd);
+	remove_folders(s);
+	free(s);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The instance's socket folder: made if it is missing, held by a lock for as long as the broker lives, and removed
+ * with what is in it at the end. The lock is on an open file description: the kernel drops it when the broker dies,
+ * so holding it proves that no other broker of this folder is alive.
+ */
+#ifndef PGLEASE_BROKER_SOCKDIR_H
+#define PGLEASE_BROKER_SOCKDIR_H
+
+struct sockdir;
+
+/* Makes, checks and locks the folder, and removes a dead broker's sockets. 0, or -1 with log_refuse(). */
+int sockdir_take(const char *path, struct sockdir **ret);
+/* Removes the lock, and the folders that were made for it. Accepts NULL. */
+void sockdir_release(struct sockdir *sockdir);
+
+#endif

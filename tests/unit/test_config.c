@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The broker's configuration: the table of settings, the sample that follows from it, and every way to get it wrong. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "configuration.h"
+#include "log.h"
+#include "unit.h"
+
+#define MS UINT64_C(1000000)
+#define S (1000 * MS)
+
+struct said {
+	unsigned count;
+	char text[8192];
+};
+
+static void
+take(void *context, const char *message)
+{
+	struct said *said = context;
+
+	said->count++;
+	ck_assert_ptr_null(strchr(message, '\n'));
+	snprintf(said->text + strlen(said->text), sizeof(said->text) - strlen(said->text), "%s\n", message);
+}
+
+static int
+read_bytes(const char *bytes, size_t size, struct configuration **ret, struct said *said)
+{
+	char path[] = "/tmp/test_config_XXXXXX";
+	int fd = mkstemp(path), r;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, bytes, size), (ssize_t)size);
+	close(fd);
+	*said = (struct said){0};
+	r = configuration_read(path, take, said, ret);
+	unlink(path);
+	ck_assert_int_eq(r == 0, said->count == 0);
+	return r;
+}
+
+static int
+read_text(const char *text, struct configuration **ret, struct said *said)
+{
+	return read_bytes(text, strlen(text), ret, said);
+}
+
+/* The file is refused, once, with a message that has all these words. */
+static void
+refused(const char *text, const char *a, const char *b, const char *c)
+{
+	struct configuration *config;
+	struct said said;
+
+	ck_assert_int_eq(read_text(text, &config, &said), -1);
+	ck_assert_msg(said.count == 1, "%u complaints: %s", said.count, said.text);
+	ck_assert_msg(strstr(said.text, a) != NULL, "no \"%s\" in: %s", a, said.text);
+	ck_assert_msg(strstr(said.text, b) != NULL, "no \"%s\" in: %s", b, said.text);
+	ck_assert_msg(strstr(said.text, c) != NULL, "no \"%s\" in: %s", c, said.text);
+}
+
+START_TEST(without_a_file)
+{
+	struct configuration *config;
+	struct said said = {0};
+
+	ck_assert_int_eq(configuration_read(NULL, take, &said, &config), 0);
+	ck_assert_str_eq(config->instance.instance, "main");
+	ck_assert_uint_eq(config->instance.max_clients, 256);
+	ck_assert_uint_eq(config->instance.stats_mode, 0644);
+	ck_assert_uint_eq(config->instance.log_level, LOG_LEVEL_INFO);
+	ck_assert_uint_eq(config->npools, 1);
+	ck_assert_str_eq(config->pool[0].name, "main");
+	ck_assert_uint_eq(config->pool[0].embedded, 1);
+	ck_assert_uint_eq(config->pool[0].min_connections, 1);
+	ck_assert_uint_eq(config->pool[0].max_connections, 5);
+	ck_assert_uint_eq(config->pool[0].acquire_timeout, 10 * S);
+	ck_assert_uint_eq(config->pool[0].idle_timeout, 300 * S);
+	ck_assert_uint_eq(config->pool[0].max_lifetime, 3600 * S);
+	ck_assert_uint_eq(config->pool[0].validation_bypass, 500 * MS);
+	ck_assert_uint_eq(config->pool[0].grant_after, MS);
+	configuration_free(config);
+}
+END_TEST
+
+START_TEST(a_whole_file)
+{
+	struct configuration *config;
+	struct said said;
+
+	ck_assert_int_eq(read_text("; comment\n[pglease]\ninstance=i-1\nsocket_dir = /s\nmax_clients = 4096\n"
+				   "stats_mode=600\nlog_level=debug\n\n[pool a]\nconninfo = host=/x dbname=d ; comment\n"
+				   "max_connections = 1024\nidle_timeout=0\nmax_lifetime = 90 min\n[pool b]\nembedded=yes\n"
+				   "grant_after=250us\nacquire_timeout=24h\n",
+			     &config, &said),
+	    0);
+	ck_assert_str_eq(config->instance.instance, "i-1");
+	ck_assert_str_eq(config->instance.socket_dir, "/s");
+	ck_assert_uint_eq(config->instance.max_clients, 4096);
+	ck_assert_uint_eq(config->instance.stats_mode, 0600);
+	ck_assert_uint_eq(config->npools, 2);
+	ck_assert_str_eq(config->pool[0].conninfo, "host=/x dbname=d");
+	ck_assert_uint_eq(config->pool[0].max_connections, 1024);
+	ck_assert_uint_eq(config->pool[0].idle_timeout, 0);
+	ck_assert_uint_eq(config->pool[0].max_lifetime, 5400 * S);
+	ck_assert_str_eq(config->pool[1].name, "b");
+	ck_assert_uint_eq(config->pool[1].embedded, 1);
+	ck_assert_uint_eq(config->pool[1].grant_after, 250000);
+	configuration_free(config);
+}
+END_TEST
+
+START_TEST(bad_values_name_line_key_and_what_is_allowed)
+{
+	refused("[pool a]\nembedded=maybe\n", ":2: ", "embedded", "yes, no");
+	refused("[pool a]\nembedded=yes\nmax_connections=0\n", ":3: ", "max_connections", "from 1 to 1024");
+	refused("[pool a]\nembedded=yes\nmax_connections=-1\n", ":3: ", "max_connections", "from 1 to 1024");
+	refused("[pool a]\nembedded=yes\nmax_connections=1025\n", ":3: ", "\"1025\"", "from 1 to 1024");
+	refused("[pool a]\nembedded=yes\nmax_connections=5x\n", ":3: ", "\"5x\"", "from 1 to 1024");
+	refused("[pool a]\nembedded=yes\nidle_timeout=5\n", ":3: ", "idle_timeout", "us, ms, s, min, h");
+	refused("[pool a]\nembedded=yes\nidle_timeout=5 days\n", ":3: ", "\"5 days\"", "us, ms, s, min, h");
+	refused("[pool a]\nembedded=yes\nacquire_timeout=0\n", ":3: ", "acquire_timeout", "to 24h");
+	refused("[pool a]\nembedded=yes\nacquire_timeout=99999999999999999999h\n", ":3: ", "acquire_timeout", "to 24h");
+	refused("[pool a]\nembedded=yes\nacquire_timeout=9999999999999999999h\n", ":3: ", "acquire_timeout", "to 24h");
+	refused("[pglease]\nstats_mode=888\n[pool a]\nembedded=yes\n", ":2: ", "stats_mode", "octal");
+	refused("[pglease]\nlog_level=loud\n[pool a]\nembedded=yes\n", ":2: ", "log_level", "debug");
+	refused("[pglease]\ninstance=a/b\n[pool a]\nembedded=yes\n", ":2: ", "instance", "letters");
+	refused("[pglease]\nsocket_dir=x\n[pool a]\nembedded=yes\n", ":2: ", "socket_dir", "absolute");
+}
+END_TEST
+
+START_TEST(bad_structure)
+{
+	refused("[pglease]\nmax_client=1\n[pool a]\nembedded=yes\n", ":2: ", "unknown key \"max_client\"", "max_clients");
+	refused("[pool a]\nembedded=yes\nlog_level=info\n", ":3: ", "unknown key", "[pool a]");
+	refused("[pool a]\nembedded=yes\n[server]\nx=1\n", ":3: ", "unknown section [server]", "[pool NAME]");
+	refused("embedded=yes\n[pool a]\nembedded=yes\n", ":1: ", "before any section", "[pool NAME]");
+	refused("[pool a]\nembedded=yes\n[pool a]\n", ":3: ", "two pools", "a");
+	refused("[pool a]\nembedded=yes\n[pool b c]\n", ":3: ", "bad pool name \"b c\"", "letters");
+	refused("[pool a]\nembedded=yes\nembedded=yes\n", ":3: ", "set twice", "embedded");
+	refused("[pool a]\nembedded=yes\n  no\n", ":3: ", "set twice", "continues");
+	refused("[pool a\nembedded=yes\n", ":1: ", "bad section header", "[pglease]");
+	refused("[pool a]\nembedded=yes\nnonsense\n", ":3: ", "key = value", "comment");
+	refused("[pglease]\n", "", "no pool", "[pool NAME]");
+	refused("", "", "no pool", "[pool NAME]");
+	/* A section without a key, which inih does not report. */
+	refused("[pool a]\n", "", "pool a has no upstream", "conninfo");
+	refused("[pool a]\nembedded=yes\nconninfo=dbname=x\n", "", "exclude each other", "pool a");
+	refused("[pool a]\nembedded=yes\nmin_connections=6\n", "", "min_connections (6)", "max_connections (5)");
+}
+END_TEST
+
+START_TEST(a_bad_conninfo_is_not_shown)
+{
+	struct configuration *config;
+	struct said said;
+
+	ck_assert_int_eq(read_text("[pool a]\nconninfo=host=x password='secret\n", &config, &said), -1);
+	ck_assert_uint_eq(said.count, 1);
+	ck_assert_ptr_nonnull(strstr(said.text, "conninfo"));
+	ck_assert_ptr_null(strstr(said.text, "secret"));
+}
+END_TEST
+
+START_TEST(a_long_line_is_an_error_and_not_cut)
+{
+	struct configuration *config;
+	struct said said;
+	char text[512], value[300];
+
+	/* 199 characters with the line end are the most that inih takes. */
+	for (size_t length = 196; length <= 202; length++) {
+		memset(value, 'x', sizeof(value));
+		value[length - strlen("conninfo=dbname=") - 1] = '\0';
+		snprintf(text, sizeof(text), "[pool a]\nconninfo=dbname=%s\n", value);
+		if (length <= 199) {
+			ck_assert_int_eq(read_text(text, &config, &said), 0);
+			ck_assert_str_eq(config->pool[0].conninfo + strlen("dbname="), value);
+			configuration_free(config);
+		} else {
+			ck_assert_int_eq(read_text(text, &config, &said), -1);
+			ck_assert_ptr_nonnull(strstr(said.text, ":2: the line has"));
+		}
+	}
+}
+END_TEST
+
+START_TEST(no_text_at_all)
+{
+	struct configuration *config;
+	struct said said = {0};
+
+	ck_assert_int_eq(read_bytes("[pool a]\nembedded=yes\n\0x=1\n", 27, &config, &said), -1);
+	ck_assert_ptr_nonnull(strstr(said.text, ":3: the line has a zero byte"));
+	said = (struct said){0};
+	ck_assert_int_eq(configuration_read("/nonexistent/file", take, &said, &config), -1);
+	ck_assert_str_eq(said.text, "/nonexistent/file: cannot be read: No such file or directory\n");
+	said = (struct said){0};
+	ck_assert_int_eq(configuration_read("/tmp", take, &said, &config), -1);
+	ck_assert_str_eq(said.text, "/tmp: is not a regular file\n");
+}
+END_TEST
+
+START_TEST(all_that_is_wrong_is_said)
+{
+	struct configuration *config;
+	struct said said;
+
+	ck_assert_int_eq(read_text("[pglease]\na=1\nb=2\n[pool x]\nembedded=yes\nmax_connections=no\n", &config, &said),
+	    -1);
+	ck_assert_uint_eq(said.count, 3);
+}
+END_TEST
+
+START_TEST(as_many_pools_as_fit)
+{
+	struct configuration *config;
+	struct said said;
+	char text[8192] = "";
+
+	for (unsigned i = 0; i < LAYOUT_MAX_POOLS; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "[pool p%u]\nembedded=yes\n", i);
+	ck_assert_int_eq(read_text(text, &config, &said), 0);
+	ck_assert_uint_eq(config->npools, LAYOUT_MAX_POOLS);
+	configuration_free(config);
+	strcat(text, "[pool one-more]\nembedded=yes\n");
+	refused(text, ":129: ", "more than", "pools");
+}
+END_TEST
+
+/* The sample in the tree is the one that the table gives, and it is a configuration. */
+START_TEST(the_sample_follows_from_the_table)
+{
+	const char *srcdir = getenv("PGLEASE_SRCDIR");
+	char path[4096], *made = NULL, *there;
+	struct configuration *config;
+	struct said said = {0};
+	size_t size = 0;
+	struct stat st;
+	FILE *f;
+
+	f = open_memstream(&made, &size);
+	settings_print_sample(f);
+	fclose(f);
+	snprintf(path, sizeof(path), "%s/etc/pgleased.ini", srcdir != NULL ? srcdir : ".");
+	f = fopen(path, "r");
+	ck_assert_msg(f != NULL, "%s", path);
+	ck_assert_int_eq(fstat(fileno(f), &st), 0);
+	there = calloc(1, (size_t)st.st_size + 1);
+	ck_assert_uint_eq(fread(there, 1, (size_t)st.st_size, f), (size_t)st.st_size);
+	fclose(f);
+	ck_assert_str_eq(there, made);
+	ck_assert_msg(configuration_read(path, take, &said, &config) == 0, "%s", said.text);
+	ck_assert_uint_eq(config->pool[0].embedded, 1);
+	configuration_free(config);
+	/* What is commented out is what would be without it. */
+	for (char *at = made; (at = strstr(at, "\n;")) != NULL; at++)
+		if (at[2] != ' ' && strncmp(at + 2, "embedded", 8) != 0)
+			at[1] = ' ', memmove(at + 1, at + 2, strlen(at + 1));
+	ck_assert_msg(read_text(made, &config, &said) == 0, "%s", said.text);
+	ck_assert_uint_eq(config->pool[0].reset_timeout, 2 * S);
+	configuration_free(config);
+	free(there);
+	free(made);
+}
+END_TEST
+
+UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed, bad_structure,
+    a_bad_conninfo_is_not_shown, a_long_line_is_an_error_and_not_cut, no_text_at_all, all_that_is_wrong_is_said,
+    as_many_pools_as_fit, the_sample_follows_from_the_table)
