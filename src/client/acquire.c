@@ -56,6 +56,15 @@ give_back_unused(struct pool_state *state, uint32_t slot, uint64_t *w)
 		give_to_broker(state, slot, w);
 }
 
+/* The last part of a path; "" for none. */
+static const char *
+file_name(const char *path)
+{
+	const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+	return slash != NULL ? slash + 1 : path != NULL ? path : "";
+}
+
 /* Who holds it and from where, for the others to see. */
 static void
 note_holder(struct pool_state *state, const struct thread_row *tr, const struct claim *claim, struct shell *shell,
@@ -74,13 +83,7 @@ note_holder(struct pool_state *state, const struct thread_row *tr, const struct 
 	atomic_store_explicit(&s->holder_tid,
 	    atomic_load_explicit(&state->seg.row[tr->row].tid, memory_order_relaxed), memory_order_relaxed);
 	atomic_store_explicit(&s->site_line, line > 0 ? (uint32_t)line : 0, memory_order_relaxed);
-	if (file != NULL) {
-		size_t n = strlen(file);
-
-		strncpy(s->site_file, n < LAYOUT_SITE ? file : file + n - (LAYOUT_SITE - 1), LAYOUT_SITE - 1);
-	} else {
-		s->site_file[0] = '\0';
-	}
+	strncpy(s->site_file, file_name(file), LAYOUT_SITE - 1);
 	shell->site_file = file;
 	shell->site_line = line;
 	shell->site_known = true;

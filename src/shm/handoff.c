@@ -43,8 +43,9 @@ enum handoff_result
 handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty, uint64_t now)
 {
 	uint64_t seq = word_seq(*w);
+	unsigned state = word_state(*w);
 
-	if (word_state(*w) == SLOT_GRANTED) { /* S11: not the caller's to write in, nor to grant */
+	if (state == SLOT_GRANTED) { /* S11: not the caller's to write in, nor to grant */
 		if (!slot_idle(seg, slot, w, WORD_NONE, true))
 			return HANDOFF_LOST;
 		queue_wake(seg);
@@ -63,8 +64,11 @@ handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, b
 			queue_wake(seg);
 			return r;
 		}
-		/* A swap failed: flags came (same sequence: look again), or the slot is not the caller's any more. */
-		if (word_seq(*w) != seq)
+		/*
+		 * A swap failed: flags came (same sequence and state: look again), or the slot is not the caller's any
+		 * more, be it by somebody who scribbles.
+		 */
+		if (word_seq(*w) != seq || word_state(*w) != state)
 			return HANDOFF_LOST;
 	}
 }

@@ -67,7 +67,7 @@ struct slot {
 	_Atomic uint32_t site_line;                      /* where it was acquired; 0: unknown */
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
 	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
-	char site_file[LAYOUT_SITE]; /* lessee; end of the path, zero-terminated; racy text */
+	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
 	char reserved2[40];
 };
 static_assert(sizeof(struct slot) == 192, "slot size");

@@ -5,6 +5,10 @@
 #include "rows.h"
 
 #include <assert.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static bool
 swap(struct segment *seg, uint32_t row, uint64_t *w, uint64_t next)
@@ -75,6 +79,26 @@ row_grant_is_stale(const struct segment *seg, uint32_t row, uint64_t wait)
 	return word_seq(w) != wait || (word_state(w) != ROW_WAITING && word_state(w) != ROW_GRANTED);
 }
 
+/*
+ * sem_post of glibc on 64 bits (value in the low half of a word, number of sleepers in the high half), but for two
+ * things: glibc takes the futex's kind from the semaphore and aborts when the kernel refuses it, so whoever can write
+ * to the segment could abort the broker. Here the kind is fixed (shared between processes), and a refusal is a post
+ * that nobody hears.
+ */
+static void
+post(sem_t *sem)
+{
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)sem;
+	uint64_t w = atomic_load_explicit(word, memory_order_relaxed);
+
+	do {
+		if ((uint32_t)w >= (uint32_t)SEM_VALUE_MAX)
+			return;
+	} while (!atomic_compare_exchange_weak(word, &w, w + 1)); /* pairs with the waiter's decrement */
+	if (w >> 32 != 0)
+		syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); /* the value's half comes first: little endian */
+}
+
 bool
 row_post(struct segment *seg, uint32_t row, bool force)
 {
@@ -82,6 +106,6 @@ row_post(struct segment *seg, uint32_t row, bool force)
 	 * is not swallowed. */
 	if (atomic_exchange(&seg->row[row].posted, 1) != 0 && !force)
 		return false;
-	sem_post(&seg->row[row].sem);
+	post(&seg->row[row].sem);
 	return true;
 }

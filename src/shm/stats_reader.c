@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reading the stats segment: the tools' side. Copies one consistent moment into private memory and validates all of it
- * there; nothing that lies in the segment is used in place, so neither a truncation nor a scribbler can harm a reader.
+ * Reading the stats segment: the tools' side. Copies one consistent moment into private memory and validates
+ * all of it there; nothing that lies in the segment is used in place, so neither a truncation nor a scribbler
+ * can harm a reader.
  */
 #include "stats.h"
 
@@ -94,8 +95,8 @@ check_header(const struct stats_header *header)
 	for (uint32_t i = 0; i < header->ntables; i++) {
 		const struct stats_table *table = &header->table[i];
 
-		if (table->ncolumns > STATS_MAX_COLUMNS || table->row_size == 0 || table->row_size > UINT16_MAX ||
-		    table->nrows > table->capacity ||
+		if (table->ncolumns > STATS_MAX_COLUMNS || table->row_size == 0 ||
+		    table->row_size > UINT16_MAX || table->nrows > table->capacity ||
 		    !inside(table->columns, table->ncolumns, sizeof(struct stats_column), header->size) ||
 		    !inside(table->offset, table->capacity, table->row_size, header->size))
 			return -EBADMSG;
@@ -133,7 +134,8 @@ clean_texts(struct stats_view *view)
 {
 	for (uint32_t row = 0; row < view->nrows; row++) {
 		for (uint32_t i = 0; i < view->ncolumns; i++) {
-			char *text = (char *)view->rows + (size_t)row * view->row_size + view->column[i].offset;
+			char *text =
+			    (char *)view->rows + (size_t)row * view->row_size + view->column[i].offset;
 
 			if (view->column[i].type == STATS_TEXT)
 				stats_copy_text(text, view->column[i].size, text, view->column[i].size);
@@ -177,8 +179,7 @@ read_once(int fd, struct stats_snapshot *snapshot, bool *ret_torn)
 		r = check_header(header);
 	if (r)
 		return r;
-	/* Both pair with the fences in stats_writer_publish(). */
-	atomic_thread_fence(memory_order_seq_cst);
+	stats_order(); /* pairs with stats_writer_publish(), as the one below does */
 	for (snapshot->ntables = 0; snapshot->ntables < header->ntables; snapshot->ntables++) {
 		r = read_table(fd, &header->table[snapshot->ntables], &snapshot->table[snapshot->ntables]);
 		if (r) {
@@ -186,7 +187,7 @@ read_once(int fd, struct stats_snapshot *snapshot, bool *ret_torn)
 			return r;
 		}
 	}
-	atomic_thread_fence(memory_order_seq_cst);
+	stats_order();
 	r = read_at(fd, &after, sizeof(after), offsetof(struct stats_header, sequence));
 	if (r)
 		return r;
@@ -216,7 +217,8 @@ stats_reader_snapshot(struct stats_reader *reader, struct stats_snapshot *ret_sn
 	for (int i = 0;; i++) {
 		memset(&snapshot, 0, sizeof(snapshot));
 		r = read_once(reader->fd, &snapshot, &snapshot.torn);
-		/* A broker that starts has a segment that is not filled yet: worth a pause, as a torn picture is. */
+		/* A broker that starts has a segment that is not filled yet: worth a pause, as a torn picture
+		 * is. */
 		if (r == -EBADMSG && (header->magic == 0 || (header->sequence & 1)))
 			snapshot.torn = true;
 		if (!snapshot.torn || i == SNAPSHOT_TRIES - 1)
@@ -230,10 +232,11 @@ stats_reader_snapshot(struct stats_reader *reader, struct stats_snapshot *ret_sn
 	}
 	for (unsigned i = 0; i < snapshot.ntables; i++)
 		clean_texts(&snapshot.table[i]);
-	stats_copy_text(header->instance, sizeof(header->instance), header->instance, sizeof(header->instance));
+	stats_copy_text(
+	    header->instance, sizeof(header->instance), header->instance, sizeof(header->instance));
 	stats_copy_text(header->program, sizeof(header->program), header->program, sizeof(header->program));
-	stats_copy_text(header->socket_dir, sizeof(header->socket_dir), header->socket_dir,
-	    sizeof(header->socket_dir));
+	stats_copy_text(
+	    header->socket_dir, sizeof(header->socket_dir), header->socket_dir, sizeof(header->socket_dir));
 	snapshot.gone = writer_is_gone(reader->fd);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Writing the stats segment: the broker's side. Owns the POSIX object, its lock and its layout; what the rows say is
- * the publisher's business (src/broker/publish.c).
+ * Writing the stats segment: the broker's side. Owns the POSIX object, its lock and its layout; what the rows
+ * say is the publisher's business (src/broker/publish.c).
  */
 #include "stats.h"
 
@@ -66,8 +66,8 @@ owner_pid(int fd)
 }
 
 /*
- * A new, empty, locked object of that name. The lock decides between two brokers that start at once: an object is ours
- * when we hold its lock, it still has its name, and nobody has written to it.
+ * A new, empty, locked object of that name. The lock decides between two brokers that start at once: an
+ * object is ours when we hold its lock, it still has its name, and nobody has written to it.
  */
 static int
 create_locked(const char *name, int *ret_fd, pid_t *ret_owner)
@@ -77,7 +77,8 @@ create_locked(const char *name, int *ret_fd, pid_t *ret_owner)
 	int fd, r;
 
 	for (int i = 0; i < CREATE_TRIES; i++) {
-		/* Without O_CREAT first: with it, fs.protected_regular forbids opening a stale object of another user. */
+		/* Without O_CREAT first: with it, fs.protected_regular forbids opening a stale object of
+		 * another user. */
 		fd = shm_open(name, O_RDWR, 0);
 		if (fd < 0 && errno == ENOENT)
 			fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
@@ -155,8 +156,8 @@ write_layout(struct stats_writer *writer, const struct stats_writer_params *para
 	if (r)
 		return -r;
 	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
-		r = write_at(writer->fd, columns[id], header->table[id].ncolumns * sizeof(struct stats_column),
-		    header->table[id].columns);
+		r = write_at(writer->fd, columns[id],
+		    header->table[id].ncolumns * sizeof(struct stats_column), header->table[id].columns);
 		if (r)
 			return r;
 	}
@@ -211,19 +212,18 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	int r;
 
 	header->sequence |= 1;
-	r = write_at(writer->fd, &header->sequence, sizeof(header->sequence),
-	    offsetof(struct stats_header, sequence));
+	r = write_at(
+	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
 	if (r)
 		return r;
-	/* Pairs with the fences in read_consistent() (stats_reader.c): odd before the rows, rows before even. The
-	 * kernel copies with plain stores, which the fences order like our own. */
-	atomic_thread_fence(memory_order_seq_cst);
+	stats_order(); /* pairs with read_once(): odd is seen before the rows, the rows before even */
 	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
 		struct stats_table *table = &header->table[id];
 
 		table->nrows = rows[id].nrows < table->capacity ? rows[id].nrows : table->capacity;
 		table->total = rows[id].total;
-		r = write_at(writer->fd, rows[id].rows, (size_t)table->nrows * table->row_size, table->offset);
+		r = write_at(
+		    writer->fd, rows[id].rows, (size_t)table->nrows * table->row_size, table->offset);
 		if (r)
 			return r;
 	}
@@ -233,10 +233,10 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	r = write_at(writer->fd, header, sizeof(*header), 0);
 	if (r)
 		return r;
-	atomic_thread_fence(memory_order_seq_cst);
+	stats_order();
 	header->sequence++;
-	return write_at(writer->fd, &header->sequence, sizeof(header->sequence),
-	    offsetof(struct stats_header, sequence));
+	return write_at(
+	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
 }
 
 void
@@ -247,7 +247,8 @@ stats_writer_free(struct stats_writer *writer)
 	if (writer == NULL)
 		return;
 	if (writer->fd >= 0) {
-		/* No link left: somebody removed our object by hand, and the name may be another broker's by now. */
+		/* No link left: somebody removed our object by hand, and the name may be another broker's by
+		 * now. */
 		if (fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
 			shm_unlink(writer->name);
 		close(writer->fd); /* drops the lock, after the name */

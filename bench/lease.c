@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What a lease costs, beside what it is made of: acquire + release of an idle slot whose shell is cached, against a
+ * sem_wait + sem_post pair on shared memory; an adoption against a fresh connection. Each pair is measured in turn, in
+ * one run, several rounds; what counts is the median of the rounds' ratios.
+ *
+ *	lease INSTANCE POOL CONNINFO
+ *
+ * CONNINFO reaches the pool's server directly. Links the library's insides, to time an adoption alone.
+ */
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "adopt.h"
+#include "client_priv.h"
+#include "slots.h"
+
+#define ROUNDS 11
+#define PAIRS 400000
+#define CONNECTS 40
+
+static void __attribute__((noreturn))
+die(const char *what, const char *why)
+{
+	fprintf(stderr, "lease: %s: %s\n", what, why);
+	exit(1);
+}
+
+static double
+sem_pair_ns(sem_t *sem)
+{
+	uint64_t start = clock_ns();
+
+	for (int i = 0; i < PAIRS; i++) {
+		sem_wait(sem);
+		sem_post(sem);
+	}
+	return (double)(clock_ns() - start) / PAIRS;
+}
+
+static double
+lease_pair_ns(pglease_pool *pool)
+{
+	uint64_t start = clock_ns();
+
+	for (int i = 0; i < PAIRS; i++) {
+		pglease_lease lease;
+		PGconn *conn;
+
+		if (pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn) != 0 || pglease_release(&lease) != 0)
+			die("lease", pglease_error_message());
+	}
+	return (double)(clock_ns() - start) / PAIRS;
+}
+
+static double
+adoption_ns(struct pool_state *state, const pglease_lease *lease)
+{
+	struct shell shell = {.lost = false};
+	uint64_t generation = atomic_load(&state->seg.slot[lease->slot].generation), start = clock_ns();
+
+	for (int i = 0; i < CONNECTS; i++) {
+		PGconn *conn;
+
+		if (adopt(state, lease->slot, generation, slot_load(&state->seg, lease->slot),
+			clock_ns() + UINT64_C(5000000000), &shell, &conn) != 0)
+			die("adoption", pglease_error_message());
+		dup3(state->dead_fd, PQsocket(conn), O_CLOEXEC);
+		PQfinish(conn);
+	}
+	return (double)(clock_ns() - start) / CONNECTS;
+}
+
+static double
+fresh_ns(const char *conninfo)
+{
+	uint64_t start = clock_ns();
+
+	for (int i = 0; i < CONNECTS; i++) {
+		PGconn *conn = PQconnectdb(conninfo);
+
+		if (PQstatus(conn) != CONNECTION_OK)
+			die("fresh connection", PQerrorMessage(conn));
+		PQfinish(conn);
+	}
+	return (double)(clock_ns() - start) / CONNECTS;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Sorts; prints median [min .. max]. */
+static void
+print_spread(const char *what, double *values, double scale, const char *unit)
+{
+	qsort(values, ROUNDS, sizeof(*values), by_value);
+	printf("  %-34s %10.3f %-3s [%.3f .. %.3f]\n", what, values[ROUNDS / 2] * scale, unit, values[0] * scale,
+	    values[ROUNDS - 1] * scale);
+}
+
+int
+main(int argc, char **argv)
+{
+	double sem_ns[ROUNDS], pair_ns[ROUNDS], ratio[ROUNDS], adopt_ns[ROUNDS], connect_ns[ROUNDS], share[ROUNDS];
+	pglease *client;
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+	struct pool_state *state;
+	sem_t *sem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: lease INSTANCE POOL CONNINFO\n");
+		return 1;
+	}
+	if (sem == MAP_FAILED || sem_init(sem, 1, 1) != 0)
+		die("semaphore", "cannot be made");
+	if (pglease_attach(argv[1], NULL, &client) != 0 || pglease_pool_open(client, argv[2], &pool) != 0 ||
+	    client_pool_state(pool, &state) != 0)
+		die("attach", pglease_error_message());
+
+	lease_pair_ns(pool); /* warm: adopts, and brings the code into the caches */
+	for (int i = 0; i < ROUNDS; i++) {
+		sem_ns[i] = sem_pair_ns(sem);
+		pair_ns[i] = lease_pair_ns(pool);
+		ratio[i] = pair_ns[i] / sem_ns[i];
+	}
+	printf("acquire + release, idle slot, cached shell (%d rounds of %d)\n", ROUNDS, PAIRS);
+	print_spread("sem_wait + sem_post", sem_ns, 1, "ns");
+	print_spread("acquire + release", pair_ns, 1, "ns");
+	print_spread("ratio", ratio, 1, "");
+
+	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
+		die("acquire", pglease_error_message());
+	for (int i = 0; i < ROUNDS; i++) {
+		adopt_ns[i] = adoption_ns(state, &lease);
+		connect_ns[i] = fresh_ns(argv[3]);
+		share[i] = connect_ns[i] / adopt_ns[i];
+	}
+	if (pglease_release(&lease) != 0)
+		die("release", pglease_error_message());
+	printf("adoption against a fresh connection (%d rounds of %d)\n", ROUNDS, CONNECTS);
+	print_spread("fresh connection", connect_ns, 1e-3, "us");
+	print_spread("adoption", adopt_ns, 1e-3, "us");
+	print_spread("fresh / adoption", share, 1, "");
+	pglease_detach(client);
+	return 0;
+}

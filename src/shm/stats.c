@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The stats segment's contents: the description of its columns, made from the lists in stats.h and
+ * counters.h, and the copying of text that comes out of segments. Writing is in stats_writer.c, reading in
+ * stats_reader.c.
+ */
+#include "stats.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* clang-format off */
+#define COLUMN_TEXT(field, bytes, text) \
+	{ .name = #field, .help = text, .type = STATS_TEXT, \
+	  .offset = offsetof(struct ROW, field), .size = (bytes) },
+#define COLUMN_U32(field, what, bits, text) \
+	{ .name = #field, .help = text, .type = STATS_U32, .unit = (what), .flags = (bits), \
+	  .offset = offsetof(struct ROW, field), .size = 4 },
+#define COLUMN_U64(field, what, bits, text) \
+	{ .name = #field, .help = text, .type = STATS_U64, .unit = (what), .flags = (bits), \
+	  .offset = offsetof(struct ROW, field), .size = 8 },
+/* clang-format on */
+
+#define ROW stats_pool_row
+static const struct stats_column pool_columns[] = {STATS_POOL_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+#define ROW stats_slot_row
+static const struct stats_column slot_columns[] = {STATS_SLOT_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+#define ROW stats_client_row
+static const struct stats_column client_columns[] = {
+    STATS_CLIENT_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+#define ROW stats_waiter_row
+static const struct stats_column waiter_columns[] = {
+    STATS_WAITER_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+static_assert(
+    COUNT_OF(pool_columns) + SLOT_NCOUNTERS + CLIENT_NCOUNTERS + BROKER_NCOUNTERS <= STATS_MAX_COLUMNS,
+    "columns of a pool");
+
+static const struct {
+	const char *name;
+	const struct stats_column *columns;
+	unsigned ncolumns;
+} tables[STATS_NTABLES] = {
+    [STATS_POOLS] = {"pools", pool_columns, COUNT_OF(pool_columns)},
+    [STATS_SLOTS] = {"slots", slot_columns, COUNT_OF(slot_columns)},
+    [STATS_CLIENTS] = {"clients", client_columns, COUNT_OF(client_columns)},
+    [STATS_WAITERS] = {"waiters", waiter_columns, COUNT_OF(waiter_columns)},
+};
+
+const char *
+stats_table_name(enum stats_table_id id)
+{
+	assert(id < STATS_NTABLES);
+	return tables[id].name;
+}
+
+static unsigned
+describe_counters(struct stats_column *column, size_t offset, const struct counter_info *info, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		memset(&column[i], 0, sizeof(column[i]));
+		snprintf(column[i].name, sizeof(column[i].name), "%s", info[i].name);
+		snprintf(column[i].help, sizeof(column[i].help), "%s", info[i].help);
+		column[i].type = STATS_U64;
+		column[i].unit = STATS_COUNT;
+		column[i].flags = STATS_MONOTONIC;
+		column[i].offset = (uint16_t)(offset + i * sizeof(uint64_t));
+		column[i].size = sizeof(uint64_t);
+	}
+	return n;
+}
+
+unsigned
+stats_describe(enum stats_table_id id, struct stats_column *ret_columns)
+{
+	unsigned n;
+
+	assert(id < STATS_NTABLES);
+	n = tables[id].ncolumns;
+	memcpy(ret_columns, tables[id].columns, n * sizeof(*ret_columns));
+	if (id != STATS_POOLS)
+		return n;
+	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, slot_counter),
+	    slot_counter_info, SLOT_NCOUNTERS);
+	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, client_counter),
+	    client_counter_info, CLIENT_NCOUNTERS);
+	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, broker_counter),
+	    broker_counter_info, BROKER_NCOUNTERS);
+	return n;
+}
+
+/*
+ * Length of the printable UTF-8 character that starts at `s`, of which `size` bytes may be looked at: 0 if it
+ * is none (a control character included), -1 if it goes beyond the end.
+ */
+static int
+utf8_length(const unsigned char *s, size_t size)
+{
+	uint32_t code;
+	int length;
+
+	if (s[0] < 0x80)
+		return s[0] >= 0x20 && s[0] != 0x7f;
+	if (s[0] >= 0xc2 && s[0] <= 0xdf)
+		length = 2;
+	else if (s[0] >= 0xe0 && s[0] <= 0xef)
+		length = 3;
+	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
+		length = 4;
+	else
+		return 0;
+	code = s[0] & (0xffu >> (length + 1));
+	for (int i = 1; i < length; i++) {
+		if ((size_t)i == size)
+			return -1;
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (s[i] & 0x3fu);
+	}
+	if ((length == 2 && code < 0xa0) || /* C1 control characters */
+	    (length == 3 && (code < 0x800 || (code >= 0xd800 && code <= 0xdfff))) ||
+	    (length == 4 && (code < 0x10000 || code > 0x10ffff)))
+		return 0;
+	return length;
+}
+
+void
+stats_copy_text(char *dst, size_t dst_size, const char *src, size_t src_size)
+{
+	unsigned char text[PATHS_MAX];
+	size_t n = 0, out = 0;
+
+	/* Relaxed: a mixture of two texts costs a wrong word on a screen; it is bounded and made printable
+	 * below. */
+	while (n < src_size && n < sizeof(text) && n < dst_size - 1) {
+		text[n] = __atomic_load_n((const unsigned char *)src + n, __ATOMIC_RELAXED);
+		if (text[n] == 0)
+			break;
+		n++;
+	}
+	for (size_t i = 0; i < n;) {
+		int length = utf8_length(text + i, n - i);
+
+		if (length < 0)
+			break;
+		if (length == 0) {
+			dst[out++] = '?';
+			i++;
+			continue;
+		}
+		memcpy(dst + out, text + i, (size_t)length);
+		out += (size_t)length;
+		i += (size_t)length;
+	}
+	dst[out] = '\0';
+}

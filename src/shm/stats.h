@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The stats segment: one named POSIX object per instance (/pglease.<instance>), written by the broker alone,
+ * read by whoever its mode lets read, without asking anyone.
+ *
+ * The counters themselves lie in the sealed lease segments, where their writers have them at hand
+ * (stats_block, doc/protocol.md); the broker publishes them here at each tick. So no process but the broker's
+ * own user can truncate what tools read, and a worker can scribble only over its own pool's numbers. Writer
+ * and reader use pwrite and pread: even a truncation by the broker's own user cannot raise SIGBUS in either.
+ *
+ * Format: struct stats_header, then each table's rows and columns, reached by offset. A table describes its
+ * columns (struct stats_column), so that an older tool prints what a newer broker publishes. `sequence` is
+ * odd while the broker writes; a reader that cannot get two equal even values within a bounded number of
+ * tries says that the picture is torn. The broker holds a write lock on its open file description of the
+ * object, which the kernel drops when it dies, however it dies: that lock, not a heartbeat, says whether the
+ * object has a living writer.
+ */
+#ifndef PGLEASE_SHM_STATS_H
+#define PGLEASE_SHM_STATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "layout.h"
+#include "paths.h"
+
+#define STATS_MAGIC UINT64_C(0x3153544154534750) /* "PGSTATS1" */
+#define STATS_VERSION 1u
+#define STATS_MAX_TABLES 8
+#define STATS_MAX_COLUMNS 128
+
+enum stats_type {
+	STATS_U32 = 1,
+	STATS_U64 = 2,
+	STATS_TEXT = 3, /* zero-terminated within its size */
+};
+
+/* Unit as shown to people and exporters. */
+enum stats_unit {
+	STATS_NONE = 0,
+	STATS_DURATION_NS, /* shown in seconds */
+	STATS_TIMESTAMP_NS, /* CLOCK_REALTIME; shown in seconds since the epoch */
+	STATS_COUNT,
+};
+
+/* Flags of a column. */
+#define STATS_MONOTONIC 0x1u /* a counter: never goes back while the instance lives */
+#define STATS_NULLABLE 0x2u /* the largest value of the type means that there is none */
+#define STATS_NO_U32 UINT32_MAX
+#define STATS_NO_U64 UINT64_MAX
+
+enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS, STATS_NTABLES };
+
+/*
+ * The one list of columns per table; row structures, descriptions, pgleasestat and its manual follow from it.
+ * TEXT(name, size, help), U32/U64(name, unit, flags, help). The counters of counters.h follow in the pools'
+ * rows.
+ */
+/* clang-format off */
+#define STATS_POOL_COLUMNS(TEXT, U32, U64) \
+	TEXT(name, LAYOUT_NAME, "pool") \
+	TEXT(database, LAYOUT_NAME, "database") \
+	TEXT(user, LAYOUT_NAME, "database user") \
+	TEXT(state, 16, "open, down (the server refuses connections), draining, closed or new") \
+	U32(max, STATS_COUNT, 0, "max_connections") \
+	U32(total, STATS_COUNT, 0, "slots with a connection or about to have one") \
+	U32(idle, STATS_COUNT, 0, "slots that can be leased at once") \
+	U32(leased, STATS_COUNT, 0, "slots leased") \
+	U32(granted, STATS_COUNT, 0, "slots set aside for a waiter, not yet taken") \
+	U32(busy, STATS_COUNT, 0, "slots in the broker's hands: connecting, resetting, replacing") \
+	U32(waiting, STATS_COUNT, 0, "threads waiting for a lease") \
+	U64(maxwait, STATS_DURATION_NS, 0, "age of the oldest waiter") \
+	U64(wait_count, STATS_COUNT, STATS_MONOTONIC, "leases, with or without waiting") \
+	U64(wait_mean, STATS_DURATION_NS, 0, "mean wait for a lease; none counts as 0") \
+	U64(wait_p50, STATS_DURATION_NS, 0, "median wait, within 1.6 %") \
+	U64(wait_p95, STATS_DURATION_NS, 0, "95 % waited no longer, within 1.6 %") \
+	U64(wait_p99, STATS_DURATION_NS, 0, "99 % waited no longer, within 1.6 %") \
+	U64(wait_max, STATS_DURATION_NS, 0, "longest wait, within 1.6 %") \
+	U64(hold_count, STATS_COUNT, STATS_MONOTONIC, "leases that were released clean") \
+	U64(hold_mean, STATS_DURATION_NS, 0, "mean time that a lease was held") \
+	U64(hold_p50, STATS_DURATION_NS, 0, "median hold, within 1.6 %") \
+	U64(hold_p95, STATS_DURATION_NS, 0, "95 % were held no longer, within 1.6 %") \
+	U64(hold_p99, STATS_DURATION_NS, 0, "99 % were held no longer, within 1.6 %") \
+	U64(hold_max, STATS_DURATION_NS, 0, "longest hold, within 1.6 %")
+
+#define STATS_SLOT_COLUMNS(TEXT, U32, U64) \
+	TEXT(pool, LAYOUT_NAME, "pool") \
+	U32(slot, STATS_NONE, 0, "slot of the pool") \
+	TEXT(state, 16, "empty, broker, idle, granted, leased or returned") \
+	TEXT(flags, 32, "dirty, cancelling, retire") \
+	U64(generation, STATS_NONE, 0, "connections that the slot has had, with this one") \
+	U32(server_pid, STATS_NONE, STATS_NULLABLE, "pid of the server's backend") \
+	U32(client, STATS_NONE, STATS_NULLABLE, "client that holds the slot, or last held an idle one") \
+	U32(pid, STATS_NONE, STATS_NULLABLE, "pid of that client") \
+	U32(tid, STATS_NONE, STATS_NULLABLE, "thread of the holder") \
+	U64(held_since, STATS_TIMESTAMP_NS, STATS_NULLABLE, "when the lease began") \
+	U64(held_for, STATS_DURATION_NS, STATS_NULLABLE, "age of the lease") \
+	U64(idle_for, STATS_DURATION_NS, STATS_NULLABLE, "time since an idle slot was given up") \
+	U64(leases, STATS_COUNT, STATS_MONOTONIC, "leases of the slot") \
+	TEXT(acquired_at, 72, "file:line that acquired the lease")
+
+#define STATS_CLIENT_COLUMNS(TEXT, U32, U64) \
+	U32(client, STATS_NONE, 0, "index of the client") \
+	U32(pid, STATS_NONE, 0, "process") \
+	U32(uid, STATS_NONE, 0, "its user") \
+	TEXT(program, 40, "its program") \
+	U64(attached_since, STATS_TIMESTAMP_NS, STATS_NULLABLE, "when it attached") \
+	U32(leases_held, STATS_COUNT, 0, "slots leased by or granted to its threads") \
+	U32(waiting, STATS_COUNT, 0, "threads of it that wait")
+
+#define STATS_WAITER_COLUMNS(TEXT, U32, U64) \
+	TEXT(pool, LAYOUT_NAME, "pool") \
+	U32(row, STATS_NONE, 0, "lessee row of the pool") \
+	U32(client, STATS_NONE, STATS_NULLABLE, "index of the client") \
+	U32(pid, STATS_NONE, STATS_NULLABLE, "pid of the client") \
+	U32(tid, STATS_NONE, STATS_NULLABLE, "thread") \
+	U64(waiting_for, STATS_DURATION_NS, 0, "how long it has waited")
+/* clang-format on */
+
+#define STATS_MEMBER_TEXT(name, size, help) char name[size];
+#define STATS_MEMBER_U32(name, unit, flags, help) uint32_t name;
+#define STATS_MEMBER_U64(name, unit, flags, help) uint64_t name;
+
+struct stats_pool_row {
+	STATS_POOL_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+	uint64_t slot_counter[SLOT_NCOUNTERS];
+	uint64_t client_counter[CLIENT_NCOUNTERS];
+	uint64_t broker_counter[BROKER_NCOUNTERS];
+};
+
+struct stats_slot_row {
+	STATS_SLOT_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
+struct stats_client_row {
+	STATS_CLIENT_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
+struct stats_waiter_row {
+	STATS_WAITER_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+#undef STATS_MEMBER_TEXT
+#undef STATS_MEMBER_U32
+#undef STATS_MEMBER_U64
+
+struct stats_column {
+	char name[32];
+	char help[88];
+	uint8_t type; /* enum stats_type */
+	uint8_t unit; /* enum stats_unit */
+	uint8_t flags;
+	uint8_t reserved;
+	uint16_t offset, size; /* within the row */
+};
+static_assert(sizeof(struct stats_column) == 128, "column size");
+
+struct stats_table {
+	char name[16];
+	uint64_t offset; /* of the first row, from the start of the segment */
+	uint64_t columns; /* offset of its stats_column array */
+	uint32_t ncolumns;
+	uint32_t row_size;
+	uint32_t nrows; /* now */
+	uint32_t capacity;
+	uint32_t total; /* rows that there were to publish: more than nrows if they did not fit */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct stats_table) == 56, "table size");
+
+struct stats_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t ntables;
+	uint64_t size;
+	uint64_t sequence;
+	uint64_t instance_id;
+	char instance[LAYOUT_NAME];
+	char program[32]; /* name and version of the broker */
+	char socket_dir[PATHS_MAX];
+	uint32_t broker_pid;
+	uint32_t state; /* enum segment_state */
+	uint64_t started_at; /* CLOCK_REALTIME ns */
+	uint64_t published_at; /* CLOCK_REALTIME ns */
+	uint64_t published_mono; /* CLOCK_MONOTONIC ns */
+	struct stats_table table[STATS_MAX_TABLES];
+};
+static_assert(offsetof(struct stats_header, sequence) == 24, "sequence at 24");
+
+/*
+ * Orders the reads before it before those after it, and likewise writes, in the kernel's copies too (plain
+ * loads and stores of this thread). An exchange rather than a fence, which ThreadSanitizer does not know.
+ */
+static inline void
+stats_order(void)
+{
+	_Atomic unsigned here = 0;
+
+	(void)atomic_exchange_explicit(&here, 1, memory_order_acq_rel);
+}
+
+/*
+ * Copies text that another process may be writing at this moment: at most src_size bytes, until the first
+ * zero. Always terminates. Control characters and whatever is not UTF-8 become '?'; a character cut in half
+ * is left out.
+ */
+void stats_copy_text(char *dst, size_t dst_size, const char *src, size_t src_size);
+
+/* Name of a table, and its columns as this version publishes them (at most STATS_MAX_COLUMNS; returns the
+ * number). */
+const char *stats_table_name(enum stats_table_id id);
+unsigned stats_describe(enum stats_table_id id, struct stats_column *ret_columns);
+
+/* --- The writer: the broker. --- */
+
+struct stats_writer;
+
+struct stats_writer_params {
+	const char *instance, *program, *socket_dir;
+	uint64_t instance_id;
+	mode_t mode;
+	uint32_t capacity[STATS_NTABLES]; /* rows */
+};
+
+/* One table's rows, in the layout of stats_describe(). */
+struct stats_rows {
+	const void *rows;
+	uint32_t nrows;
+	uint32_t total; /* at least nrows */
+};
+
+/*
+ * Creates the segment and allocates its space, so that a full /dev/shm fails here. One that a dead broker
+ * left is replaced. Returns 0; -EBUSY when a living broker has that name (*ret_owner is its pid, 0: unknown);
+ * -EACCES when the name is another user's; -ENOSPC; or another -errno. The first stats_writer_publish makes
+ * it readable.
+ */
+int stats_writer_new(
+    const struct stats_writer_params *params, struct stats_writer **ret_writer, pid_t *ret_owner);
+/* Publishes all tables. 0, or -errno when a write failed (the picture stays marked as torn). */
+int stats_writer_publish(
+    struct stats_writer *writer, uint32_t state, const struct stats_rows rows[STATS_NTABLES]);
+/* Removes the name, if it is still this writer's, and frees. Accepts NULL. */
+void stats_writer_free(struct stats_writer *writer);
+
+/* --- The reader: tools. --- */
+
+struct stats_reader;
+
+/* A table in a snapshot: private memory, validated; every text is terminated and printable. */
+struct stats_view {
+	char name[16];
+	struct stats_column *column;
+	uint32_t ncolumns;
+	unsigned char *rows;
+	uint32_t row_size, nrows, total;
+};
+
+struct stats_snapshot {
+	struct stats_header header; /* validated; texts terminated and printable */
+	bool torn; /* not one consistent moment: the broker died while publishing */
+	bool gone; /* no broker holds the segment any more: these are its last numbers */
+	uint64_t age_ns; /* since it was published */
+	unsigned ntables;
+	struct stats_view table[STATS_MAX_TABLES];
+};
+
+/*
+ * Opens an instance's segment. Returns 0; -ENOENT when there is none, -EACCES when it may not be read; or
+ * another -errno.
+ */
+int stats_reader_open(const char *instance, struct stats_reader **ret_reader);
+/*
+ * Copies the state of one moment. Tries a bounded number of times (about a tenth of a second) for a
+ * consistent one. Returns 0; -EBADMSG when it is no sound stats segment (foreign, cut, or never published),
+ * -EPROTO when it is one of another version, -ENOMEM, or -errno.
+ */
+int stats_reader_snapshot(struct stats_reader *reader, struct stats_snapshot *ret_snapshot);
+void stats_reader_close(struct stats_reader *reader); /* accepts NULL */
+
+void stats_snapshot_fini(struct stats_snapshot *snapshot); /* accepts a zeroed one */
+/* The table of that name, or NULL: a broker of another version may have others. */
+const struct stats_view *stats_view_find(const struct stats_snapshot *snapshot, const char *table);
+const struct stats_column *stats_column_find(const struct stats_view *view, const char *column);
+/* A number's value. False when there is none (STATS_NULLABLE). */
+bool stats_value_u64(
+    const struct stats_view *view, uint32_t row, const struct stats_column *column, uint64_t *ret);
+/* A text's value; never NULL; lives as long as the snapshot. */
+const char *stats_value_text(const struct stats_view *view, uint32_t row, const struct stats_column *column);
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The guardian of a test's processes: a forked child that waits for the death of its parent (by pidfd: a pipe
+ * would be held open by the workers that the test forked). It refers to the processes by pidfd too, so it can
+ * never hit another one that got the same pid.
+ */
+#include "guardian.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "paths.h"
+#include "child.h"
+
+#define MAX_WATCHED 64
+#define MAX_STRAYS 1024
+#define GRACE_MS 10000
+
+struct watched {
+	int pidfd;
+	int sig;
+};
+
+struct message {
+	pid_t pid; /* 0: clean up now */
+	int sig;
+};
+
+static void
+end_process(int pidfd, int sig)
+{
+	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+
+	if (pidfd_send_signal(pidfd, sig, NULL, 0))
+		return; /* it has gone already */
+	if (poll(&fd, 1, GRACE_MS) <= 0)
+		pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	poll(&fd, 1, GRACE_MS);
+}
+
+static void
+clean_up(struct watched *watched, unsigned n, const char *folder, const char *instance)
+{
+	char name[PATHS_MAX];
+	pid_t stray;
+
+	while (n-- > 0)
+		end_process(watched[n].pidfd, watched[n].sig);
+	/* A PostgreSQL that the test's broker started and that survived it. */
+	for (int i = 0; i < MAX_STRAYS && (stray = child_working_in(folder)) != 0; i++) {
+		int pidfd = pidfd_open(stray, 0);
+
+		if (pidfd >= 0) {
+			end_process(pidfd, SIGQUIT);
+			close(pidfd);
+		}
+	}
+	if (paths_stats_name(instance, name, sizeof(name)) == 0)
+		shm_unlink(name);
+	if (child_remove_tree(folder))
+		fprintf(stderr, "# %s\n", child_error());
+}
+
+static void __attribute__((noreturn)) guard(int sock, int parent, const char *folder, const char *instance)
+{
+	struct pollfd fds[2] = {{.fd = sock, .events = POLLIN}, {.fd = parent, .events = POLLIN}};
+	struct watched watched[MAX_WATCHED];
+	unsigned n = 0;
+
+	for (;;) {
+		struct message message;
+
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[0].revents & POLLIN && recv(sock, &message, sizeof(message), 0) == sizeof(message)) {
+			if (message.pid == 0)
+				break;
+			if (n < MAX_WATCHED) {
+				watched[n].pidfd = pidfd_open(message.pid, 0);
+				watched[n].sig = message.sig;
+				if (watched[n].pidfd >= 0)
+					n++;
+			}
+			send(sock, "", 1, MSG_NOSIGNAL);
+			continue;
+		}
+		if (fds[1].revents != 0)
+			break;
+		fds[0].fd =
+		    fds[0].revents & POLLHUP ? -1 : sock; /* every end is closed: only the death is left */
+	}
+	clean_up(watched, n, folder, instance);
+	_exit(0);
+}
+
+/* Everything but the standard streams and these two: no socket of the test may stay open because of us. */
+static void
+close_others(unsigned a, unsigned b)
+{
+	unsigned low = a < b ? a : b, high = a < b ? b : a;
+
+	if (low > 3)
+		close_range(3, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, UINT32_MAX, 0);
+}
+
+int
+guardian_start(const char *folder, const char *instance, struct guardian *ret)
+{
+	int pair[2], parent;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return child_fail(errno, "socketpair: %s", strerror(errno));
+	parent = pidfd_open(getpid(), 0);
+	pid = parent < 0 ? -1 : fork();
+	if (pid < 0) {
+		int error = errno;
+
+		close(pair[0]);
+		close(pair[1]);
+		if (parent >= 0)
+			close(parent);
+		return child_fail(error, "cannot start a guardian: %s", strerror(error));
+	}
+	if (pid == 0) {
+		/* Keeps stdout: whoever runs the test learns of its end when all is cleaned up. */
+		setsid();
+		signal(SIGINT, SIG_IGN);
+		signal(SIGHUP, SIG_IGN);
+		signal(SIGPIPE, SIG_IGN);
+		close_others((unsigned)pair[1], (unsigned)parent);
+		guard(pair[1], parent, folder, instance);
+	}
+	close(pair[1]);
+	close(parent);
+	ret->pid = pid;
+	ret->sock = pair[0];
+	return 0;
+}
+
+int
+guardian_watch(const struct guardian *guardian, pid_t pid, int sig)
+{
+	struct message message = {.pid = pid, .sig = sig};
+	char answer;
+
+	if (send(guardian->sock, &message, sizeof(message), MSG_NOSIGNAL) != sizeof(message) ||
+	    recv(guardian->sock, &answer, 1, 0) != 1)
+		return child_fail(EPIPE, "the guardian of this test is gone");
+	return 0;
+}
+
+void
+guardian_clean_up(struct guardian *guardian)
+{
+	struct message message = {0};
+
+	if (guardian->pid == 0)
+		return;
+	send(guardian->sock, &message, sizeof(message), MSG_NOSIGNAL);
+	waitpid(guardian->pid, NULL, 0);
+	close(guardian->sock);
+	guardian->pid = 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * A private PostgreSQL for tests: reached only through a Unix socket in a folder of mode 0700, without fsync,
+ * made quickly from a template that is initialised once per user, version and temporary folder.
+ */
+#ifndef PGLEASE_TESTKIT_UPSTREAM_H
+#define PGLEASE_TESTKIT_UPSTREAM_H
+
+#include <stddef.h>
+
+#include "guardian.h"
+#include "child.h"
+
+#define UPSTREAM_PATH 160
+
+struct upstream {
+	struct child_user user; /* whom the server runs as */
+	struct child server;
+	char bindir[UPSTREAM_PATH];
+	char data[UPSTREAM_PATH], socket_dir[UPSTREAM_PATH], log[UPSTREAM_PATH];
+};
+
+/* $TMPDIR, or /tmp when that is unset or too long for socket paths. */
+const char *upstream_tmpdir(void);
+/* The folder of PostgreSQL's programs: $PGLEASE_PG_BINDIR, else the newest one that is installed. */
+int upstream_bindir(char *buf, size_t size);
+
+/* Makes a cluster in `folder` (exists, empty but for what the caller made, belongs to the server's user). */
+int upstream_create(const char *folder, struct upstream *ret);
+/* Starts the server and waits until it takes connections. */
+int upstream_start(struct upstream *upstream, const struct guardian *guardian);
+/* Fast shutdown; waits for it. Does nothing when the server is not running. */
+int upstream_stop(struct upstream *upstream);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The publisher: what monitors see of a lease segment, also of one that a client has scribbled over. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "publish.h"
+#include "rows.h"
+#include "slots.h"
+#include "stats.h"
+
+#define SLOTS 16
+#define ROWS 64
+#define CLIENTS 8
+
+static char instance[48];
+static struct segment segment;
+static int segment_fd;
+static struct publisher *publisher;
+static struct stats_snapshot snapshot;
+
+static void
+setup(void)
+{
+	struct segment_params params = {.instance_name = instance,
+	    .pool_name = "app",
+	    .user = "user\033",
+	    .dbname = "db",
+	    .nslots = SLOTS,
+	    .nrows = ROWS,
+	    .nclients = CLIENTS};
+	struct publisher_params publisher_params = {
+	    .instance = instance, .socket_dir = "/nowhere", .mode = 0600};
+	const struct segment *pools[1] = {&segment};
+	const char *error = NULL;
+
+	ck_assert_int_eq(segment_create(&params, &segment, &segment_fd), 0);
+	atomic_store(&segment.header->state, SEGMENT_OPEN);
+	atomic_store(&segment.header->max_connections, 4);
+	publisher_params.pools = pools;
+	publisher_params.npools = 1;
+	ck_assert_int_eq(publisher_new(&publisher_params, &publisher, &error), 0);
+}
+
+static void
+teardown(void)
+{
+	stats_snapshot_fini(&snapshot);
+	publisher_free(publisher);
+	segment_unmap(&segment);
+	close(segment_fd);
+}
+
+static void
+publish(void)
+{
+	const struct segment *pools[1] = {&segment};
+	struct stats_reader *reader;
+
+	ck_assert_int_eq(publisher_publish(publisher, SEGMENT_OPEN, pools, 1), 0);
+	ck_assert_int_eq(stats_reader_open(instance, &reader), 0);
+	stats_snapshot_fini(&snapshot);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	ck_assert(!snapshot.torn);
+	stats_reader_close(reader);
+}
+
+static const struct stats_view *
+view(const char *table)
+{
+	const struct stats_view *found = stats_view_find(&snapshot, table);
+
+	ck_assert_ptr_nonnull(found);
+	return found;
+}
+
+/* A number that must be there; UINT64_MAX stands for none. */
+static uint64_t
+number(const char *table, uint32_t row, const char *column)
+{
+	const struct stats_column *found = stats_column_find(view(table), column);
+	uint64_t value = UINT64_MAX;
+
+	ck_assert_msg(found != NULL, "%s has no column %s", table, column);
+	ck_assert_uint_lt(row, view(table)->nrows);
+	stats_value_u64(view(table), row, found, &value);
+	return value;
+}
+
+static const char *
+text(const char *table, uint32_t row, const char *column)
+{
+	ck_assert_uint_lt(row, view(table)->nrows);
+	return stats_value_text(view(table), row, stats_column_find(view(table), column));
+}
+
+static void
+add_client(unsigned index, uint32_t pid, const char *program)
+{
+	atomic_store(&segment.client[index].pid, pid);
+	atomic_store(&segment.client[index].uid, 1000);
+	atomic_store(&segment.client[index].attached_at, clock_ns());
+	snprintf(segment.client[index].program, sizeof(segment.client[index].program), "%s", program);
+	atomic_store(&segment.client[index].incarnation, index + 1);
+}
+
+/* The slot becomes idle, and, if row >= 0, leased by that row. */
+static void
+make_slot(uint32_t slot, int row, unsigned client)
+{
+	uint64_t w = slot_load(&segment, slot);
+
+	ck_assert(slot_take(&segment, slot, &w));
+	ck_assert(slot_idle(&segment, slot, &w, WORD_NONE, false));
+	atomic_store(&segment.slot[slot].generation, 3);
+	atomic_store(&segment.slot[slot].server_pid, 5000 + slot);
+	if (row < 0)
+		return;
+	ck_assert(slot_lease(&segment, slot, &w, (unsigned)row, client));
+	atomic_store(&segment.slot[slot].leased_at, clock_ns());
+	atomic_store(&segment.slot[slot].site_line, 88);
+	snprintf(segment.slot[slot].site_file, LAYOUT_SITE, "worker.c");
+}
+
+START_TEST(test_nothing_yet)
+{
+	publish();
+	ck_assert_uint_eq(view("pools")->nrows, 1);
+	ck_assert_str_eq(text("pools", 0, "name"), "app");
+	ck_assert_str_eq(text("pools", 0, "user"), "user?");
+	ck_assert_str_eq(text("pools", 0, "state"), "open");
+	ck_assert_uint_eq(number("pools", 0, "max"), 4);
+	ck_assert_uint_eq(number("pools", 0, "total"), 0);
+	ck_assert_uint_eq(
+	    view("slots")->nrows, 4); /* those up to max_connections, not all that there is room for */
+	ck_assert_str_eq(text("slots", 0, "state"), "empty");
+	ck_assert_uint_eq(number("slots", 0, "pid"), UINT64_MAX);
+	ck_assert_uint_eq(view("clients")->nrows, 0);
+	ck_assert_uint_eq(view("waiters")->nrows, 0);
+}
+END_TEST
+
+START_TEST(test_leases_and_waiters)
+{
+	uint64_t w, now = clock_ns();
+	int first = row_claim(&segment, 2, 0, &w), second = row_claim(&segment, 5, 0, &w);
+
+	ck_assert_int_ge(first, 0);
+	ck_assert_int_ge(second, 0);
+	add_client(2, 812, "worker\nof mine");
+	add_client(5, 999, "other");
+	atomic_store(&segment.row[first].tid, 813);
+	make_slot(0, first, 2);
+	make_slot(1, -1, 0);
+	ck_assert(row_wait(&segment, (uint32_t)second, &w, now > 1000000000 ? now - 1000000000 : 1));
+	publish();
+	ck_assert_uint_eq(number("pools", 0, "total"), 2);
+	ck_assert_uint_eq(number("pools", 0, "leased"), 1);
+	ck_assert_uint_eq(number("pools", 0, "idle"), 1);
+	ck_assert_uint_eq(number("pools", 0, "waiting"), 1);
+	ck_assert_uint_ge(number("pools", 0, "maxwait"), 1000000000);
+
+	ck_assert_str_eq(text("slots", 0, "state"), "leased");
+	ck_assert_uint_eq(number("slots", 0, "client"), 2);
+	ck_assert_uint_eq(number("slots", 0, "pid"), 812);
+	ck_assert_uint_eq(number("slots", 0, "tid"), 813);
+	ck_assert_uint_eq(number("slots", 0, "generation"), 3);
+	ck_assert_uint_eq(number("slots", 0, "server_pid"), 5000);
+	ck_assert_str_eq(text("slots", 0, "acquired_at"), "worker.c:88");
+	ck_assert_uint_ne(number("slots", 0, "held_since"), UINT64_MAX);
+	ck_assert_str_eq(text("slots", 1, "state"), "idle");
+	ck_assert_uint_eq(number("slots", 1, "held_for"), UINT64_MAX);
+
+	ck_assert_uint_eq(view("clients")->nrows, 2);
+	ck_assert_uint_eq(number("clients", 0, "pid"), 812);
+	ck_assert_uint_eq(number("clients", 0, "leases_held"), 1);
+	ck_assert_uint_eq(number("clients", 0, "waiting"), 0);
+	ck_assert_str_eq(text("clients", 0, "program"), "worker?of mine");
+	ck_assert_uint_eq(number("clients", 1, "waiting"), 1);
+
+	ck_assert_uint_eq(view("waiters")->nrows, 1);
+	ck_assert_uint_eq(number("waiters", 0, "row"), (unsigned)second);
+	ck_assert_uint_eq(number("waiters", 0, "pid"), 999);
+	ck_assert_uint_ge(number("waiters", 0, "waiting_for"), 1000000000);
+
+	/* It has its lease: nobody waits any more. */
+	ck_assert(row_own(&segment, (uint32_t)second, &w));
+	publish();
+	ck_assert_uint_eq(number("pools", 0, "waiting"), 0);
+	ck_assert_uint_eq(view("waiters")->nrows, 0);
+}
+END_TEST
+
+START_TEST(test_counters_and_times)
+{
+	/* Two blocks of one pool, as after a revocation: both count. */
+	counter_add(&segment.block[0].counter[COUNTER_LEASES_IMMEDIATE], 90);
+	counter_add(&segment.block[3].counter[COUNTER_LEASES_WAITED], 10);
+	counter_add(&segment.block[3].counter[COUNTER_WAIT_NS], 10 * 1000000);
+	counter_add(&segment.block[0].counter[COUNTER_RELEASES], 100);
+	counter_add(&segment.block[0].counter[COUNTER_HOLD_NS], 100 * 2000000);
+	for (unsigned i = 0; i < 10; i++)
+		histogram_record(&segment.block[3].wait, 1000000);
+	for (unsigned i = 0; i < 100; i++)
+		histogram_record(&segment.block[0].hold, 2000000);
+	atomic_fetch_add(&segment.header->client_counter[COUNTER_TIMEOUTS], 7);
+	counter_add(&segment.header->broker_counter[COUNTER_OPENED], 5);
+	publish();
+	ck_assert_uint_eq(number("pools", 0, "leases_immediate"), 90);
+	ck_assert_uint_eq(number("pools", 0, "leases_waited"), 10);
+	ck_assert_uint_eq(number("pools", 0, "timeouts"), 7);
+	ck_assert_uint_eq(number("pools", 0, "opened"), 5);
+	ck_assert_uint_eq(number("pools", 0, "wait_count"), 100);
+	ck_assert_uint_eq(number("pools", 0, "wait_mean"), 100000);
+	ck_assert_uint_eq(number("pools", 0, "wait_p50"), 0); /* nine of ten did not wait */
+	ck_assert_uint_eq(number("pools", 0, "hold_count"), 100);
+	ck_assert_uint_eq(number("pools", 0, "hold_mean"), 2000000);
+	ck_assert_uint_ge(number("pools", 0, "wait_p99"), 1000000 - 1000000 / 60);
+	ck_assert_uint_le(number("pools", 0, "wait_p99"), 1000000 + 1000000 / 60);
+	ck_assert_uint_ge(number("pools", 0, "hold_p50"), 2000000 - 2000000 / 60);
+	ck_assert_uint_le(number("pools", 0, "hold_max"), 2000000 + 2000000 / 30);
+}
+END_TEST
+
+/* A client of the pool can write all of the segment. The publisher must survive it, under sanitizers too. */
+START_TEST(test_scribbled)
+{
+	static const unsigned char pattern[] = {0xff, 0x7f, 0x80, 0x01, 0x45, 0x3a, 0x2f};
+	size_t words;
+	struct segment view_of_broker = segment; /* its own copy of the sizes stays what it is */
+	unsigned char fill = pattern[_i];
+
+	add_client(1, 77, "before");
+	make_slot(0, 0, 1);
+	/* Not the rows' and slots' words alone: everything after the header's page, and the header's changing
+	 * part. */
+	memset((char *)segment.header + offsetof(struct segment_header, state), fill, sizeof(uint32_t));
+	memset((char *)segment.header + offsetof(struct segment_header, instance_name), fill,
+	    sizeof(struct segment_header) - offsetof(struct segment_header, instance_name));
+	memset((char *)segment.header + 4096, fill, segment.size - 4096);
+	publish();
+	ck_assert_str_eq(text("pools", 0, "name"), "app");
+	ck_assert_uint_le(view("slots")->nrows, SLOTS);
+	ck_assert_uint_le(view("waiters")->nrows, ROWS);
+	ck_assert_uint_le(view("clients")->nrows, CLIENTS);
+	/* Every state a word can have, naming every row and client there is not. */
+	words = SLOTS;
+	for (unsigned state = 0; state < 16; state++) {
+		for (size_t i = 0; i < words; i++)
+			atomic_store(
+			    &segment.slot[i].word, word_pack(state, (unsigned)i, (unsigned)(i * 4369), i));
+		for (size_t i = 0; i < ROWS; i++)
+			atomic_store(
+			    &segment.row[i].word, word_pack(state, (unsigned)i, (unsigned)(i * 1040), i));
+		publish();
+	}
+	segment = view_of_broker;
+}
+END_TEST
+
+START_TEST(test_name_in_use)
+{
+	struct publisher_params params = {.instance = instance, .socket_dir = "/nowhere", .mode = 0600};
+	struct publisher *second = NULL;
+	const char *error = NULL;
+
+	publish();
+	ck_assert_int_eq(publisher_new(&params, &second, &error), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(error, instance));
+	ck_assert_ptr_null(second);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("publish");
+	TCase *tcase = tcase_create("publish");
+	SRunner *runner;
+	char shm_name[64];
+	int failed;
+
+	snprintf(instance, sizeof(instance), "unit-publish-%d", (int)getpid());
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	tcase_add_test(tcase, test_nothing_yet);
+	tcase_add_test(tcase, test_leases_and_waiters);
+	tcase_add_test(tcase, test_counters_and_times);
+	tcase_add_loop_test(tcase, test_scribbled, 0, 7);
+	tcase_add_test(tcase, test_name_in_use);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	snprintf(shm_name, sizeof(shm_name), "/pglease.%s", instance);
+	shm_unlink(shm_name); /* what a failed test left */
+	return failed != 0;
+}
