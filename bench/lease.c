@@ -4,9 +4,10 @@
  * sem_wait + sem_post pair on shared memory; an adoption against a fresh connection. Each pair is measured in turn, in
  * one run, several rounds; what counts is the median of the rounds' ratios.
  *
- *	lease INSTANCE POOL CONNINFO
+ *	lease [INSTANCE POOL CONNINFO]
  *
- * CONNINFO reaches the pool's server directly. Links the library's insides, to time an adoption alone.
+ * CONNINFO reaches the pool's server directly. Without arguments, on a PostgreSQL and a broker of its own. Links the
+ * library's insides, to time an adoption alone.
  */
 #include <fcntl.h>
 #include <semaphore.h>
@@ -18,6 +19,7 @@
 
 #include "adopt.h"
 #include "client_priv.h"
+#include "fixture.h"
 #include "slots.h"
 
 #define ROUNDS 11
@@ -108,8 +110,8 @@ print_spread(const char *what, double *values, double scale, const char *unit)
 	    values[ROUNDS - 1] * scale);
 }
 
-int
-main(int argc, char **argv)
+static void
+measure(const char *instance, const char *pool_name, const char *conninfo)
 {
 	double sem_ns[ROUNDS], pair_ns[ROUNDS], ratio[ROUNDS], adopt_ns[ROUNDS], connect_ns[ROUNDS], share[ROUNDS];
 	pglease *client;
@@ -119,13 +121,9 @@ main(int argc, char **argv)
 	struct pool_state *state;
 	sem_t *sem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: lease INSTANCE POOL CONNINFO\n");
-		return 1;
-	}
 	if (sem == MAP_FAILED || sem_init(sem, 1, 1) != 0)
 		die("semaphore", "cannot be made");
-	if (pglease_attach(argv[1], NULL, &client) != 0 || pglease_pool_open(client, argv[2], &pool) != 0 ||
+	if (pglease_attach(instance, NULL, &client) != 0 || pglease_pool_open(client, pool_name, &pool) != 0 ||
 	    client_pool_state(pool, &state) != 0)
 		die("attach", pglease_error_message());
 
@@ -144,7 +142,7 @@ main(int argc, char **argv)
 		die("acquire", pglease_error_message());
 	for (int i = 0; i < ROUNDS; i++) {
 		adopt_ns[i] = adoption_ns(state, &lease);
-		connect_ns[i] = fresh_ns(argv[3]);
+		connect_ns[i] = fresh_ns(conninfo);
 		share[i] = connect_ns[i] / adopt_ns[i];
 	}
 	if (pglease_release(&lease) != 0)
@@ -154,5 +152,27 @@ main(int argc, char **argv)
 	print_spread("adoption", adopt_ns, 1e-3, "us");
 	print_spread("fresh / adoption", share, 1, "");
 	pglease_detach(client);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct fixture_pool pool = {.name = "app", .max = 2};
+	struct fixture_options options = {.pools = &pool, .npools = 1};
+	struct fixture *fixture;
+
+	if (argc != 1 && argc != 4) {
+		fprintf(stderr, "usage: lease [INSTANCE POOL CONNINFO]\n");
+		return 1;
+	}
+	if (argc == 4) {
+		measure(argv[1], argv[2], argv[3]);
+		return 0;
+	}
+	if (fixture_start(&options, &fixture) != 0)
+		die("fixture", fixture_error());
+	measure(fixture_instance(fixture), pool.name, fixture_conninfo(fixture));
+	if (fixture_stop(fixture) != 0)
+		die("fixture", fixture_error());
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "client_priv.h"
 #include "rows.h"
 #include "shell.h"
+#include "slots.h"
 #include "threads.h"
 
 #define DEFAULT_MAX_SHELLS 64
@@ -66,9 +67,25 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 	return error_set(PGLEASE_EPROTOCOL, "the broker of %s answered with something unexpected", client->instance);
 }
 
+/*
+ * In a folder that anyone can make (below /tmp), only a broker of this user's own or of root's is believed. Elsewhere the
+ * folder's permissions, or whoever named it, vouch for who listens.
+ */
+static bool
+is_trusted(int sock, const char *dir)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+
+	if (strncmp(dir, "/tmp/", 5) != 0)
+		return true;
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0 &&
+	       (cred.uid == 0 || cred.uid == geteuid());
+}
+
 /* A connected control socket in `dir`, or -errno. */
 static int
-control_connect(const char *dir)
+control_connect(const char *dir, bool believed)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int sock, r = paths_control_socket(dir, address.sun_path, sizeof(address.sun_path));
@@ -78,8 +95,11 @@ control_connect(const char *dir)
 	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (sock < 0)
 		return -errno;
-	if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return sock;
+	if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0) {
+		if (believed || is_trusted(sock, dir))
+			return sock;
+		errno = EPERM;
+	}
 	r = -errno;
 	close(sock);
 	return r;
@@ -104,7 +124,7 @@ find_broker(struct pglease *client, int *ret_sock)
 		if (r == -ENOENT)
 			break;
 		if (r == 0)
-			sock = control_connect(dir);
+			sock = control_connect(dir, client->given_dir[0] != '\0' || getenv("PGLEASE_SOCKET_DIR") != NULL);
 		if (r == 0 && sock >= 0) {
 			memcpy(client->socket_dir, dir, sizeof(dir));
 			*ret_sock = sock;
@@ -364,15 +384,28 @@ fail:
 	return r;
 }
 
-/* R6 for every row of this client that holds and awaits nothing, so that the broker can use its index again. */
+/*
+ * Gives up all that this client has in a pool, so that the broker can use its index again at once: S10 for leases still
+ * held, R6 for its rows. No thread of the process is between two steps of the protocol: it is detaching.
+ */
 static void
-free_rows(struct pool_state *state)
+give_up_all(struct pool_state *state)
 {
+	for (uint32_t slot = 0; slot < state->seg.nslots; slot++) {
+		uint64_t w = slot_load(&state->seg, slot);
+
+		while (word_state(w) == SLOT_LEASED && word_who(w) < state->seg.nrows &&
+		       word_who(row_load(&state->seg, word_who(w))) == state->process->client) {
+			if (slot_return(&state->seg, slot, &w)) {
+				client_ring(state);
+				break;
+			}
+		}
+	}
 	for (uint32_t row = 0; row < state->seg.nrows; row++) {
 		uint64_t w = row_load(&state->seg, row);
 
-		if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client &&
-		    atomic_load(&state->seg.row[row].held) == 0)
+		if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client)
 			row_free(&state->seg, row, &w);
 	}
 }
@@ -393,7 +426,7 @@ pglease_detach(pglease *client)
 
 		client->pools = pool->next;
 		if (own && state->serial == process->serial)
-			free_rows(state);
+			give_up_all(state);
 		pool_state_close(state);
 		free(pool);
 	}

@@ -365,7 +365,32 @@ START_TEST(two_pools_and_two_instances_in_one_process)
 }
 END_TEST
 
+START_TEST(detaching_with_a_lease_replaces_its_connection)
+{
+	pglease_pool *pool, *own;
+	pglease_lease lease;
+	pglease_stats stats;
+	pglease *client;
+	PGconn *conn;
+
+	it_start(1, 1, "acquire_timeout = 20s\n");
+	pool = it_attach();
+	for (unsigned i = 0; i < 5; i++) {
+		it_ok(pglease_attach(NULL, NULL, &client));
+		it_ok(pglease_pool_open(client, "app", &own));
+		it_ok(pglease_acquire(own, PGLEASE_TIMEOUT_POOL, &lease, &conn));
+		pglease_detach(client);
+	}
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	it_await_all_idle(pool);
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.opened, 6);
+	ck_assert_uint_eq(stats.clients, 1); /* the others' places are free again, though this process lives */
+}
+END_TEST
+
 IT_MAIN("lease", a_lease_is_an_ordinary_connection, a_token_is_good_for_one_release, time_outs_say_what_the_pool_looks_like,
     wrong_arguments_name_themselves, the_environment_does_not_bend_an_adoption, threads_share_a_pool,
     one_thread_holds_several_leases, a_thread_that_ends_gives_its_lease_up, a_forked_child_has_its_own_attachment,
-    shells_are_bounded_and_none_leaks_a_descriptor, two_pools_and_two_instances_in_one_process)
+    shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process)

@@ -95,11 +95,13 @@ START_TEST(a_whole_file)
 	struct configuration *config;
 	struct said said;
 
-	ck_assert_int_eq(read_text("; comment\n[pglease]\ninstance=i-1\nsocket_dir = /s\nmax_clients = 4096\n"
-				   "stats_mode=600\nlog_level=debug\n\n[pool a]\nconninfo = host=/x dbname=d ; comment\n"
-				   "max_connections = 1024\nidle_timeout=0\nmax_lifetime = 90 min\n[pool b]\nembedded=yes\n"
-				   "grant_after=250us\nacquire_timeout=24h\n",
-			     &config, &said),
+	ck_assert_int_eq(
+	    read_text(
+	        "; comment\n[pglease]\ninstance=i-1\nsocket_dir = /s\nmax_clients = 4096\n"
+	        "stats_mode=600\nlog_level=debug\n\n[pool a]\nconninfo = host=/x dbname=d ; comment\n"
+	        "max_connections = 1024\nidle_timeout=0\nmax_lifetime = 90 min\n[pool b]\nembedded=yes\n"
+	        "grant_after=250us\nacquire_timeout=24h\n",
+	        &config, &said),
 	    0);
 	ck_assert_str_eq(config->instance.instance, "i-1");
 	ck_assert_str_eq(config->instance.socket_dir, "/s");
@@ -127,8 +129,10 @@ START_TEST(bad_values_name_line_key_and_what_is_allowed)
 	refused("[pool a]\nembedded=yes\nidle_timeout=5\n", ":3: ", "idle_timeout", "us, ms, s, min, h");
 	refused("[pool a]\nembedded=yes\nidle_timeout=5 days\n", ":3: ", "\"5 days\"", "us, ms, s, min, h");
 	refused("[pool a]\nembedded=yes\nacquire_timeout=0\n", ":3: ", "acquire_timeout", "to 24h");
-	refused("[pool a]\nembedded=yes\nacquire_timeout=99999999999999999999h\n", ":3: ", "acquire_timeout", "to 24h");
-	refused("[pool a]\nembedded=yes\nacquire_timeout=9999999999999999999h\n", ":3: ", "acquire_timeout", "to 24h");
+	refused("[pool a]\nembedded=yes\nacquire_timeout=99999999999999999999h\n", ":3: ", "acquire_timeout",
+	    "to 24h");
+	refused("[pool a]\nembedded=yes\nacquire_timeout=9999999999999999999h\n", ":3: ", "acquire_timeout",
+	    "to 24h");
 	refused("[pglease]\nstats_mode=888\n[pool a]\nembedded=yes\n", ":2: ", "stats_mode", "octal");
 	refused("[pglease]\nlog_level=loud\n[pool a]\nembedded=yes\n", ":2: ", "log_level", "debug");
 	refused("[pglease]\ninstance=a/b\n[pool a]\nembedded=yes\n", ":2: ", "instance", "letters");
@@ -138,7 +142,8 @@ END_TEST
 
 START_TEST(bad_structure)
 {
-	refused("[pglease]\nmax_client=1\n[pool a]\nembedded=yes\n", ":2: ", "unknown key \"max_client\"", "max_clients");
+	refused("[pglease]\nmax_client=1\n[pool a]\nembedded=yes\n", ":2: ", "unknown key \"max_client\"",
+	    "max_clients");
 	refused("[pool a]\nembedded=yes\nlog_level=info\n", ":3: ", "unknown key", "[pool a]");
 	refused("[pool a]\nembedded=yes\n[server]\nx=1\n", ":3: ", "unknown section [server]", "[pool NAME]");
 	refused("embedded=yes\n[pool a]\nembedded=yes\n", ":1: ", "before any section", "[pool NAME]");
@@ -153,7 +158,8 @@ START_TEST(bad_structure)
 	/* A section without a key, which inih does not report. */
 	refused("[pool a]\n", "", "pool a has no upstream", "conninfo");
 	refused("[pool a]\nembedded=yes\nconninfo=dbname=x\n", "", "exclude each other", "pool a");
-	refused("[pool a]\nembedded=yes\nmin_connections=6\n", "", "min_connections (6)", "max_connections (5)");
+	refused(
+	    "[pool a]\nembedded=yes\nmin_connections=6\n", "", "min_connections (6)", "max_connections (5)");
 }
 END_TEST
 
@@ -213,7 +219,8 @@ START_TEST(all_that_is_wrong_is_said)
 	struct configuration *config;
 	struct said said;
 
-	ck_assert_int_eq(read_text("[pglease]\na=1\nb=2\n[pool x]\nembedded=yes\nmax_connections=no\n", &config, &said),
+	ck_assert_int_eq(
+	    read_text("[pglease]\na=1\nb=2\n[pool x]\nembedded=yes\nmax_connections=no\n", &config, &said),
 	    -1);
 	ck_assert_uint_eq(said.count, 3);
 }
@@ -273,5 +280,5 @@ START_TEST(the_sample_follows_from_the_table)
 END_TEST
 
 UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed, bad_structure,
-    a_bad_conninfo_is_not_shown, a_long_line_is_an_error_and_not_cut, no_text_at_all, all_that_is_wrong_is_said,
-    as_many_pools_as_fit, the_sample_follows_from_the_table)
+    a_bad_conninfo_is_not_shown, a_long_line_is_an_error_and_not_cut, no_text_at_all,
+    all_that_is_wrong_is_said, as_many_pools_as_fit, the_sample_follows_from_the_table)

@@ -73,7 +73,8 @@ START_TEST(newer_protocols_are_negotiated_down)
 	uint8_t buf[256], out[256];
 	struct startup s;
 
-	ck_assert_int_eq(startup_parse(buf, packet(buf, (3 << 16) + 9999, plain, sizeof(plain)), &s), STARTUP_PACKET);
+	ck_assert_int_eq(
+	    startup_parse(buf, packet(buf, (3 << 16) + 9999, plain, sizeof(plain)), &s), STARTUP_PACKET);
 	ck_assert(s.negotiate);
 	ck_assert_uint_eq(s.nunknown, 0);
 	ck_assert_int_eq(startup_parse(buf, packet(buf, 3 << 16, body, sizeof(body)), &s), STARTUP_PACKET);
@@ -88,7 +89,8 @@ END_TEST
 
 START_TEST(nonsense)
 {
-	static const char cut[] = {'u', 's', 'e', 'r', 0, 'u'}, after[] = "user\0u\0\0x", no_end[] = "user\0u";
+	static const char cut[] = {'u', 's', 'e', 'r', 0, 'u'}, after[] = "user\0u\0\0x",
+	                  no_end[] = "user\0u";
 	uint8_t buf[256] = "GET / HTTP/1.0\r\n";
 	struct startup s;
 
@@ -152,17 +154,18 @@ START_TEST(the_answer)
 {
 	static const char baseline[] = "client_encoding\0UTF8\0empty\0\0";
 	static const uint8_t expected[] = "R\0\0\0\x08\0\0\0\0"
-					  "S\0\0\0\x19"
-					  "client_encoding\0UTF8\0"
-					  "S\0\0\0\x0b"
-					  "empty\0\0"
-					  "K\0\0\0\x0c\0\0\1\2\xa0\xb0\xc0\xd0"
-					  "Z\0\0\0\x05I";
+	                                  "S\0\0\0\x19"
+	                                  "client_encoding\0UTF8\0"
+	                                  "S\0\0\0\x0b"
+	                                  "empty\0\0"
+	                                  "K\0\0\0\x0c\0\0\1\2\xa0\xb0\xc0\xd0"
+	                                  "Z\0\0\0\x05I";
 	struct startup s = {0};
 	uint8_t out[STARTUP_ANSWER];
 	size_t size = sizeof(expected) - 1;
 
-	ck_assert_uint_eq(startup_answer(&s, baseline, sizeof(baseline), 0x102, 0xa0b0c0d0, out, sizeof(out)), size);
+	ck_assert_uint_eq(
+	    startup_answer(&s, baseline, sizeof(baseline), 0x102, 0xa0b0c0d0, out, sizeof(out)), size);
 	ck_assert_mem_eq(out, expected, size);
 	ck_assert_uint_eq(startup_answer(&s, baseline, sizeof(baseline), 1, 1, out, size - 1), 0);
 	ck_assert_uint_eq(startup_answer(&s, baseline, sizeof(baseline), 1, 1, out, 0), 0);
@@ -207,13 +210,13 @@ END_TEST
 START_TEST(names_from_a_trace)
 {
 	static const char trace[] = "F\t84\tStartupMessage\t 3 0 \"user\" \"u\"\n"
-				    "F\t13\tPassword\t \"ParameterStatus \"x\" \"\n"
-				    "B\t8\tAuthentication\t 0\n"
-				    "B\t22\tParameterStatus\t \"application_name\" \"\"\n"
-				    "B\t25\tParameterStatus\t \"client_encoding\" \"UTF8\"\n"
-				    "B\t25\tParameterStatus\t \"client_encoding\" \"LATIN1\"\n"
-				    "B\t25\tParameterStatus\t \"\" \"x\"\n"
-				    "B\t12\tBackendKeyData\t 1 2\n";
+	                            "F\t13\tPassword\t \"ParameterStatus \"x\" \"\n"
+	                            "B\t8\tAuthentication\t 0\n"
+	                            "B\t22\tParameterStatus\t \"application_name\" \"\"\n"
+	                            "B\t25\tParameterStatus\t \"client_encoding\" \"UTF8\"\n"
+	                            "B\t25\tParameterStatus\t \"client_encoding\" \"LATIN1\"\n"
+	                            "B\t25\tParameterStatus\t \"\" \"x\"\n"
+	                            "B\t12\tBackendKeyData\t 1 2\n";
 	/* In any pieces. */
 	for (size_t piece = 1; piece < sizeof(trace); piece++) {
 		struct params_names *names = params_names_new();
