@@ -88,8 +88,8 @@ equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t size)
 
 /* What a claim names, if the claimant is who it says and holds this slot at this moment. */
 static struct server *
-check_claim(struct adopt *a, const struct startup_claim *claim, struct client **ret_client, const char **ret_sqlstate,
-    const char **ret_why)
+check_claim(struct adopt *a, const struct startup_claim *claim, struct client **ret_client,
+    const char **ret_sqlstate, const char **ret_why)
 {
 	struct client *client = clients_get(a->params.clients, claim->client);
 	struct pool *pool;
@@ -151,8 +151,8 @@ welcome(struct handshake *h, const struct startup *startup)
 		return false;
 	}
 	if (!answer(h, buf,
-		startup_answer(startup, server->baseline, server->baseline_size, server->pid, key, buf,
-		    sizeof(buf)))) {
+	        startup_answer(
+	            startup, server->baseline, server->baseline_size, server->pid, key, buf, sizeof(buf)))) {
 		handshake_free(h);
 		return false;
 	}
@@ -193,7 +193,8 @@ step_shell(struct handshake *h)
 	} else {
 		/* What PQreset leads to: the shell is connected to the broker, which executes nothing. */
 		refuse(h, "08P01",
-		    "this PGconn is connected to the pglease broker, not to PostgreSQL (was it PQreset?): release the "
+		    "this PGconn is connected to the pglease broker, not to PostgreSQL (was it PQreset?): "
+		    "release the "
 		    "lease and acquire again");
 	}
 	return false;
@@ -209,15 +210,17 @@ step_start(struct handshake *h)
 	case STARTUP_MORE:
 		return true;
 	case STARTUP_SSL:
-		if (++h->encryption_requests > ADOPT_ENCRYPTION_REQUESTS || !answer(h, (const uint8_t *)"N", 1)) {
+		if (++h->encryption_requests > ADOPT_ENCRYPTION_REQUESTS ||
+		    !answer(h, (const uint8_t *)"N", 1)) {
 			handshake_free(h);
 			return false;
 		}
 		break;
 	case STARTUP_CANCEL:
 		/* The requester waits for the connection's end, which comes when the real cancel has returned. */
-		cancel_request(h->adopt->params.context->cancels, h->adopt->params.pools, h->adopt->params.npools,
-		    h->adopt->params.clients, startup.cancel_pid, startup.cancel_key, h->fd);
+		cancel_request(h->adopt->params.context->cancels, h->adopt->params.pools,
+		    h->adopt->params.npools, h->adopt->params.clients, startup.cancel_pid, startup.cancel_key,
+		    h->fd);
 		h->fd = -1;
 		handshake_free(h);
 		return false;
@@ -279,7 +282,8 @@ accepted(void *context, int fd)
 	TAILQ_INSERT_TAIL(&a->all, h, all);
 	a->count++;
 	h->since = clock_ns();
-	if (event_assign(&h->readable, a->params.context->base, fd, EV_READ | EV_PERSIST, on_readable, h) != 0 ||
+	if (event_assign(&h->readable, a->params.context->base, fd, EV_READ | EV_PERSIST, on_readable, h) !=
+	        0 ||
 	    event_add(&h->readable, NULL) != 0)
 		handshake_free(h);
 }
@@ -306,7 +310,8 @@ adopt_new(const struct adopt_params *params, struct adopt **ret)
 	TAILQ_INIT(&a->all);
 	r = paths_adopt_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
-		r = listener_new(params->context->base, path, SOCK_STREAM, accepted, starved, a, &a->listener);
+		r = listener_new(
+		    params->context->base, path, SOCK_STREAM, accepted, starved, a, &a->listener);
 	if (r != 0) {
 		free(a);
 		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));

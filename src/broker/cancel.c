@@ -77,11 +77,12 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 	    .requester = requester,
 	};
 	pool_count(s->pool, COUNTER_CANCELS);
-	log_debug("pool %s: slot %u: cancel for client %u", s->pool->settings->name, s->slot, client_index(client));
+	log_debug(
+	    "pool %s: slot %u: cancel for client %u", s->pool->settings->name, s->slot, client_index(client));
 	server_cancel_begin(s);
 	if (cancels_submit(cancels, s->conn, &ticket) != 0) {
-		log_warning("pool %s: slot %u: too many cancel requests: one is dropped", s->pool->settings->name,
-		    s->slot);
+		log_warning("pool %s: slot %u: too many cancel requests: one is dropped",
+		    s->pool->settings->name, s->slot);
 		server_cancel_done(s);
 		close(requester);
 	}

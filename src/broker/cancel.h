@@ -10,8 +10,8 @@
 #include "clients.h"
 
 /* Takes the requester's socket: it is closed when the cancel has returned, or at once when there is none to send. */
-void cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, const struct clients *clients,
-    uint32_t pid, uint32_t key, int requester);
+void cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools,
+    const struct clients *clients, uint32_t pid, uint32_t key, int requester);
 /* A cancel has returned: step 3. */
 void cancel_returned(struct pool **pools, unsigned npools, const struct cancels_ticket *ticket);
 

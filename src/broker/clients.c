@@ -266,8 +266,8 @@ clients_end(struct clients *c, struct client *client, enum client_end end)
 	if (end == CLIENT_DETACHED && leases == 0)
 		log_debug("client %u (pid %ld) detached", client->index, (long)client->pid);
 	else
-		log_info("client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid, end_name(end),
-		    leases);
+		log_info("client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid,
+		    end_name(end), leases);
 	if (!dead && revoke_has_rows(c->pools, c->npools, client)) {
 		revoke_recover(c->pools, c->npools);
 		client->state = CLIENT_IS_DETACHED; /* bury() goes on when the process is dead */

@@ -19,8 +19,8 @@ struct client;
 
 enum client_end {
 	CLIENT_DETACHED, /* it said so */
-	CLIENT_LOST,     /* its control connection ended, or had to be ended */
-	CLIENT_DIED,     /* its process is dead */
+	CLIENT_LOST, /* its control connection ended, or had to be ended */
+	CLIENT_DIED, /* its process is dead */
 };
 
 /* The process died: its control connection is to be closed; clients_end must not be called any more. */
@@ -35,7 +35,8 @@ struct client_params {
 	void *context;
 };
 
-int clients_new(struct event_base *base, struct pool **pools, unsigned npools, unsigned max, struct clients **ret);
+int clients_new(
+    struct event_base *base, struct pool **pools, unsigned npools, unsigned max, struct clients **ret);
 /* Forgets all without touching the pools: they have been stopped. */
 void clients_free(struct clients *clients);
 

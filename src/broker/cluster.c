@@ -35,8 +35,9 @@ find_user(struct cluster *c)
 		return 0;
 	pw = getpwnam("postgres"); /* PostgreSQL refuses to run as root */
 	if (pw == NULL)
-		return log_refuse("embedded PostgreSQL: there is no user \"postgres\" to run it as: install the "
-				  "PostgreSQL server package, or run the broker as an ordinary user");
+		return log_refuse(
+		    "embedded PostgreSQL: there is no user \"postgres\" to run it as: install the "
+		    "PostgreSQL server package, or run the broker as an ordinary user");
 	c->user = "postgres";
 	c->uid = pw->pw_uid;
 	c->gid = pw->pw_gid;
@@ -127,8 +128,9 @@ find_programs(struct cluster *c)
 			return 0;
 	}
 	if (version != 0)
-		return log_refuse("embedded PostgreSQL: %s was made by version %d, whose programs are not installed "
-				  "(package postgresql-%d)",
+		return log_refuse(
+		    "embedded PostgreSQL: %s was made by version %d, whose programs are not installed "
+		    "(package postgresql-%d)",
 		    c->data, version, version);
 	return log_refuse("embedded PostgreSQL: initdb and postgres are not installed (package postgresql)");
 }
@@ -205,8 +207,8 @@ static int
 make_cluster(const struct cluster *c)
 {
 	char making[PATHS_MAX + 32], log[PATHS_MAX + 32], program[PATHS_MAX + 16], last[300], how[32];
-	const char *argv[] = {program, "-D", making, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C",
-	    "--no-instructions", NULL};
+	const char *argv[] = {program, "-D", making, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+	    "--locale=C", "--no-instructions", NULL};
 	struct process_params params = {
 	    .argv = argv,
 	    .user = c->user,
@@ -265,11 +267,13 @@ cluster_prepare(struct cluster *c, const char *instance, const char *data_dir, c
 	snprintf(c->sockets, sizeof(c->sockets), "%s/postgres", socket_dir);
 	/* The limit of a socket address. */
 	if (snprintf(path, sizeof(path), "%s/" PG_SOCKET, c->sockets) > 107)
-		return log_refuse("embedded PostgreSQL: the path of its socket, %s, is longer than 107 bytes: set a shorter "
-				  "socket_dir",
+		return log_refuse("embedded PostgreSQL: the path of its socket, %s, is longer than 107 "
+		                  "bytes: set a shorter "
+		                  "socket_dir",
 		    path);
 	if (strpbrk(c->sockets, "'\\,") != NULL)
-		return log_refuse("embedded PostgreSQL: socket_dir must not have quotes, backslashes or commas");
+		return log_refuse(
+		    "embedded PostgreSQL: socket_dir must not have quotes, backslashes or commas");
 	if (make_folder(c->folder, 0755) != 0 || find_programs(c) != 0)
 		return -1;
 	if (cluster_version(c) == 0 && make_cluster(c) != 0)
@@ -337,12 +341,14 @@ cluster_stop_leftover(const struct cluster *c)
 	if (pid <= 1 || (pidfd = pidfd_open((pid_t)pid, 0)) < 0)
 		return 0;
 	if (is_server_of(c, (pid_t)pid)) {
-		log_warning("embedded PostgreSQL: stopping a server (pid %ld) that a killed broker left behind", pid);
+		log_warning(
+		    "embedded PostgreSQL: stopping a server (pid %ld) that a killed broker left behind", pid);
 		pidfd_send_signal(pidfd, SIGINT, NULL, 0);
 		if (!wait_dead(pidfd, FAST_MS)) {
 			pidfd_send_signal(pidfd, SIGQUIT, NULL, 0);
 			if (!wait_dead(pidfd, IMMEDIATE_MS))
-				r = log_refuse("embedded PostgreSQL: a server (pid %ld) still runs in %s and does not stop",
+				r = log_refuse("embedded PostgreSQL: a server (pid %ld) still runs in %s and "
+				               "does not stop",
 				    pid, c->data);
 		}
 	}

@@ -15,15 +15,16 @@ struct cluster {
 	const char *user; /* NULL: the broker's own */
 	uid_t uid;
 	gid_t gid;
-	char folder[PATHS_MAX];       /* data_dir */
-	char data[PATHS_MAX + 16];    /* <data_dir>/postgres */
-	char log[PATHS_MAX + 16];     /* <data_dir>/postgres.log */
+	char folder[PATHS_MAX]; /* data_dir */
+	char data[PATHS_MAX + 16]; /* <data_dir>/postgres */
+	char log[PATHS_MAX + 16]; /* <data_dir>/postgres.log */
 	char sockets[PATHS_MAX + 16]; /* <socket_dir>/postgres */
-	char bin[PATHS_MAX];          /* of PostgreSQL's programs */
+	char bin[PATHS_MAX]; /* of PostgreSQL's programs */
 };
 
 /* Finds user and paths, makes folders and, if there is none yet, the cluster. 0, or -1 with log_refuse(). */
-int cluster_prepare(struct cluster *cluster, const char *instance, const char *data_dir, const char *socket_dir);
+int cluster_prepare(
+    struct cluster *cluster, const char *instance, const char *data_dir, const char *socket_dir);
 /* Stops a server that still runs on these files. 0, or -1 with log_refuse(). */
 int cluster_stop_leftover(const struct cluster *cluster);
 /* Removes the folder of its socket. */

@@ -41,8 +41,7 @@ struct parse {
 	bool had_instance;
 };
 
-static void LOG_PRINTF(3, 4)
-complain(struct parse *p, bool at_line, const char *format, ...)
+static void LOG_PRINTF(3, 4) complain(struct parse *p, bool at_line, const char *format, ...)
 {
 	char text[700], message[1024];
 	va_list args;
@@ -53,7 +52,8 @@ complain(struct parse *p, bool at_line, const char *format, ...)
 	if (at_line)
 		snprintf(message, sizeof(message), "%s:%u: %s", p->path, p->number, text);
 	else
-		snprintf(message, sizeof(message), "%s: %s", p->path != NULL ? p->path : "configuration", text);
+		snprintf(
+		    message, sizeof(message), "%s: %s", p->path != NULL ? p->path : "configuration", text);
 	log_flatten(message);
 	if (at_line) {
 		p->last_bad_line = p->number;
@@ -82,7 +82,8 @@ begin_section(struct parse *p, const char *title)
 		struct pool_settings *pool = &c->pool[c->npools];
 
 		if (paths_check_name(name) != 0) {
-			complain(p, true, "bad pool name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'", name);
+			complain(p, true,
+			    "bad pool name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'", name);
 			return;
 		}
 		for (unsigned i = 0; i < c->npools; i++) {
@@ -160,7 +161,8 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 	char why[200];
 
 	if (p->scope.title[0] == '\0') {
-		complain(p, true, "\"%s\" stands before any section: begin with [pglease] or [pool NAME]", name);
+		complain(
+		    p, true, "\"%s\" stands before any section: begin with [pglease] or [pool NAME]", name);
 		return 1;
 	}
 	if (p->scope.values == NULL)
@@ -172,13 +174,14 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 
 		for (size_t i = 0; i < settings_count && at < sizeof(allowed); i++)
 			if (settings[i].section == p->section)
-				at += (size_t)snprintf(allowed + at, sizeof(allowed) - at, "%s%s", at == 0 ? "" : ", ",
-				    settings[i].name);
+				at += (size_t)snprintf(allowed + at, sizeof(allowed) - at, "%s%s",
+				    at == 0 ? "" : ", ", settings[i].name);
 		complain(p, true, "unknown key \"%s\" in [%s]: allowed: %s", name, p->scope.title, allowed);
 		return 1;
 	}
 	if (p->scope.seen[s - settings]) {
-		complain(p, true, "%s is set twice in [%s] (a line that begins with a space continues the one before)",
+		complain(p, true,
+		    "%s is set twice in [%s] (a line that begins with a space continues the one before)",
 		    name, p->scope.title);
 		return 1;
 	}
@@ -202,10 +205,12 @@ check_pool(struct parse *p, const struct pool_settings *pool)
 	PQconninfoOption *options;
 
 	if (pool->min_connections > pool->max_connections)
-		complain(p, false, "pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64 ")",
+		complain(p, false,
+		    "pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64 ")",
 		    pool->name, pool->min_connections, pool->max_connections);
 	if (pool->embedded && pool->conninfo[0] != '\0')
-		complain(p, false, "pool %s: embedded = yes and conninfo exclude each other: remove one", pool->name);
+		complain(p, false, "pool %s: embedded = yes and conninfo exclude each other: remove one",
+		    pool->name);
 	if (!pool->embedded && pool->conninfo[0] == '\0')
 		complain(p, false, "pool %s has no upstream: set embedded = yes or conninfo", pool->name);
 	if (pool->conninfo[0] == '\0')
@@ -213,7 +218,8 @@ check_pool(struct parse *p, const struct pool_settings *pool)
 	options = PQconninfoParse(pool->conninfo, &error);
 	if (options == NULL) {
 		/* libpq's text may quote a part of the string, and so of a password. */
-		complain(p, false, "pool %s: conninfo is no libpq connection string (keyword=value ..., or a URI)",
+		complain(p, false,
+		    "pool %s: conninfo is no libpq connection string (keyword=value ..., or a URI)",
 		    pool->name);
 		PQfreemem(error);
 		return;
@@ -265,7 +271,8 @@ parse_file(struct parse *p)
 }
 
 int
-configuration_read(const char *path, configuration_complain complain_to, void *context, struct configuration **ret)
+configuration_read(
+    const char *path, configuration_complain complain_to, void *context, struct configuration **ret)
 {
 	struct parse p = {.path = path, .complain = complain_to, .context = context};
 

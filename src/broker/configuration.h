@@ -21,7 +21,8 @@ typedef void (*configuration_complain)(void *context, const char *message);
  * Reads a file (NULL: the default configuration). 0, or -1 after at least one complaint. Caller frees *ret with
  * configuration_free.
  */
-int configuration_read(const char *path, configuration_complain complain, void *context, struct configuration **ret);
+int configuration_read(
+    const char *path, configuration_complain complain, void *context, struct configuration **ret);
 void configuration_free(struct configuration *configuration);
 
 #endif

@@ -43,8 +43,10 @@ check(struct server *s)
 	int n;
 
 	if (PQsslInUse(s->conn) || PQgssEncInUse(s->conn))
-		return "the connection is encrypted (TLS or GSS), and such a connection cannot be leased: set "
-		       "sslmode=disable gssencmode=disable in conninfo, and hostnossl in the server's pg_hba.conf";
+		return "the connection is encrypted (TLS or GSS), and such a connection cannot be leased: "
+		       "set "
+		       "sslmode=disable gssencmode=disable in conninfo, and hostnossl in the server's "
+		       "pg_hba.conf";
 	if (PQprotocolVersion(s->conn) != 3 || PQsocket(s->conn) < 0)
 		return "the server does not speak protocol 3";
 	n = params_finish(s->params, s->conn, s->baseline, sizeof(s->baseline));

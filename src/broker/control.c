@@ -31,7 +31,7 @@ struct session {
 	struct event readable;
 	uint64_t since;
 	unsigned messages; /* since the last tick */
-	bool held;         /* too many: not read until the next tick */
+	bool held; /* too many: not read until the next tick */
 	struct client *client; /* NULL: silent */
 };
 
@@ -96,8 +96,7 @@ say(struct session *s, const void *message, size_t size, int fd)
 	return false;
 }
 
-static bool LOG_PRINTF(3, 4)
-say_error(struct session *s, int code, const char *format, ...)
+static bool LOG_PRINTF(3, 4) say_error(struct session *s, int code, const char *format, ...)
 {
 	struct wire_error error = {.code = code};
 	va_list args;
@@ -111,8 +110,7 @@ say_error(struct session *s, int code, const char *format, ...)
 }
 
 /* After an error that ends the session. */
-static bool LOG_PRINTF(3, 4)
-refuse(struct session *s, int code, const char *format, ...)
+static bool LOG_PRINTF(3, 4) refuse(struct session *s, int code, const char *format, ...)
 {
 	char text[400];
 	va_list args;
@@ -167,11 +165,14 @@ on_hello(struct session *s, const void *message)
 		return refuse(s, PGLEASE_EPROTOCOL, "HELLO was said twice");
 	if (hello->layout_version != LAYOUT_VERSION || hello->layout_hash != layout_hash())
 		return refuse(s, PGLEASE_EVERSION,
-		    "the library has layout %u (%08x), the broker %s has layout %u (%08x): use the library that was "
+		    "the library has layout %u (%08x), the broker %s has layout %u (%08x): use the library "
+		    "that was "
 		    "installed with this broker",
-		    hello->layout_version, hello->layout_hash, c->params.instance, LAYOUT_VERSION, layout_hash());
+		    hello->layout_version, hello->layout_hash, c->params.instance, LAYOUT_VERSION,
+		    layout_hash());
 	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
-		return refuse(s, PGLEASE_EPERM, "the broker cannot see this process (another pid namespace?)");
+		return refuse(
+		    s, PGLEASE_EPERM, "the broker cannot see this process (another pid namespace?)");
 	if (!may_attach(c, peer.uid))
 		return refuse(s, PGLEASE_EPERM,
 		    "uid %lu may not use the instance %s: only the broker's user (uid %lu) and root may",
@@ -201,8 +202,8 @@ on_hello(struct session *s, const void *message)
 	c->nsilent--;
 	s->client = client;
 	TAILQ_INSERT_TAIL(&c->attached, s, all);
-	log_debug("client %u: pid %ld, uid %lu, %s", client_index(client), (long)peer.pid, (unsigned long)peer.uid,
-	    program);
+	log_debug("client %u: pid %ld, uid %lu, %s", client_index(client), (long)peer.pid,
+	    (unsigned long)peer.uid, program);
 	wire_header_init(&welcome.header, WIRE_WELCOME);
 	welcome.client = client_index(client);
 	welcome.broker_pid = (uint32_t)getpid();
@@ -246,7 +247,8 @@ on_ring(struct session *s, const void *message)
 	struct control *c = s->control;
 
 	if (s->client == NULL || ring->pool >= c->params.npools)
-		return refuse(s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
+		return refuse(
+		    s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
 	pool_want_attention(c->params.pools[ring->pool]);
 	return true;
 }
@@ -275,9 +277,11 @@ take_message(struct session *s)
 {
 	union {
 		struct wire_header header;
-		char bytes[WIRE_MAX + 1]; /* one more than allowed, so that a longer one is no message of ours */
+		char bytes[WIRE_MAX +
+		           1]; /* one more than allowed, so that a longer one is no message of ours */
 	} message;
-	ssize_t n = recv(s->fd, &message, sizeof(message), MSG_DONTWAIT); /* descriptors sent to us are dropped */
+	ssize_t n =
+	    recv(s->fd, &message, sizeof(message), MSG_DONTWAIT); /* descriptors sent to us are dropped */
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return TAKEN_NONE;

@@ -28,9 +28,11 @@ static const char usage[] =
     "Usage: pgleased [-c FILE] [-n NAME] [-d]\n"
     "The pglease broker: opens PostgreSQL connections and lends them to the processes of this host.\n"
     "\n"
-    "  -c FILE  configuration file; without one: instance \"main\" with one pool \"main\" on an embedded PostgreSQL\n"
+    "  -c FILE  configuration file; without one: instance \"main\" with one pool \"main\" on an embedded "
+    "PostgreSQL\n"
     "  -n NAME  name of the instance (overrides the file's)\n"
-    "  -d       run in the background: returns when the instance is ready, or says why it is not and exits 1\n"
+    "  -d       run in the background: returns when the instance is ready, or says why it is not and exits "
+    "1\n"
     "  -V       version\n"
     "  -h       this help\n";
 
@@ -68,7 +70,8 @@ parse_options(int argc, char **argv, struct options *o)
 		return -1;
 	}
 	if (o->name != NULL && paths_check_name(o->name) != 0) {
-		fprintf(stderr, "pgleased: bad name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'\n", o->name);
+		fprintf(stderr, "pgleased: bad name \"%s\": allowed: 1 to 47 letters, digits, '_' and '-'\n",
+		    o->name);
 		return -1;
 	}
 	return 0;

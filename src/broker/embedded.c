@@ -124,8 +124,8 @@ await_server(struct embedded *e)
 			    e->cluster.log);
 		}
 		if (clock_ns() > end)
-			return log_refuse("embedded PostgreSQL takes no connections after %d s (see %s)", START_MS / 1000,
-			    e->cluster.log);
+			return log_refuse("embedded PostgreSQL takes no connections after %d s (see %s)",
+			    START_MS / 1000, e->cluster.log);
 	}
 	return 0;
 }
@@ -151,8 +151,8 @@ embedded_start(const struct embedded_params *params, struct embedded **ret)
 		embedded_stop(e);
 		return -1;
 	}
-	log_info("embedded PostgreSQL runs (pid %ld), data in %s, socket in %s", (long)e->server.pid, e->cluster.data,
-	    e->cluster.sockets);
+	log_info("embedded PostgreSQL runs (pid %ld), data in %s, socket in %s", (long)e->server.pid,
+	    e->cluster.data, e->cluster.sockets);
 	*ret = e;
 	return 0;
 }

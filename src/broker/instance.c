@@ -125,7 +125,8 @@ on_signal(evutil_socket_t signal, short what, void *arg)
 {
 	struct instance *i = arg;
 
-	log_info("instance %s stops: %s", i->config->instance.instance, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+	log_info(
+	    "instance %s stops: %s", i->config->instance.instance, signal == SIGTERM ? "SIGTERM" : "SIGINT");
 	event_base_loopbreak(i->shared.base);
 }
 
@@ -211,7 +212,8 @@ start_pools(struct instance *i)
 		struct pool_params params = {
 		    .context = &i->shared,
 		    .settings = settings_of,
-		    .conninfo = settings_of->embedded ? embedded_conninfo(i->embedded) : settings_of->conninfo,
+		    .conninfo =
+		        settings_of->embedded ? embedded_conninfo(i->embedded) : settings_of->conninfo,
 		    .instance = i->config->instance.instance,
 		    .instance_id = i->id,
 		    .index = n,
@@ -296,7 +298,8 @@ start(struct instance *i)
 }
 
 int
-instance_start(const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret)
+instance_start(
+    const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret)
 {
 	struct instance *i = calloc(1, sizeof(*i));
 

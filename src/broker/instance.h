@@ -11,8 +11,8 @@ struct instance;
 typedef void (*instance_ready)(void *context);
 
 /* 0, or -1 with log_refuse(). The configuration must outlive the instance. */
-int instance_start(const struct configuration *configuration, instance_ready ready, void *context,
-    struct instance **ret);
+int instance_start(
+    const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret);
 /* Runs until SIGTERM or SIGINT. */
 void instance_run(struct instance *instance);
 /* Removes everything that it made. Accepts NULL and half-started ones. */

@@ -46,8 +46,7 @@ log_flatten(char *text)
 		text[--n] = '\0';
 }
 
-static void LOG_PRINTF(2, 0)
-write_line(enum log_level of, const char *format, va_list args)
+static void LOG_PRINTF(2, 0) write_line(enum log_level of, const char *format, va_list args)
 {
 	char text[LOG_LINE], line[LOG_LINE + 128], stamp[32];
 	struct timespec now;
@@ -72,14 +71,14 @@ write_line(enum log_level of, const char *format, va_list args)
 		return;
 }
 
-#define LOG_FUNCTION(name, of) \
-	void name(const char *format, ...) \
-	{ \
-		va_list args; \
-\
-		va_start(args, format); \
+#define LOG_FUNCTION(name, of)                \
+	void name(const char *format, ...)    \
+	{                                     \
+		va_list args;                 \
+                                              \
+		va_start(args, format);       \
 		write_line(of, format, args); \
-		va_end(args); \
+		va_end(args);                 \
 	}
 
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)

@@ -28,8 +28,8 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 		cause = COUNTER_CLOSED_UPSTREAM;
 	else if (now >= s->expires_at)
 		cause = COUNTER_CLOSED_LIFETIME;
-	else if (settings_of->idle_timeout != 0 && s->pool->open > settings_of->min_connections && since < now &&
-		 now - since > settings_of->idle_timeout)
+	else if (settings_of->idle_timeout != 0 && s->pool->open > settings_of->min_connections &&
+	         since < now && now - since > settings_of->idle_timeout)
 		cause = COUNTER_CLOSED_IDLE;
 	else
 		return;
@@ -95,7 +95,8 @@ look_at_lent(struct server *s, uint64_t w, const struct clients *clients, uint64
 		break;
 	default:
 		/* A client has written over the word: who has the connection is not known any more. */
-		log_warning("pool %s: slot %u: its word was overwritten by a client", s->pool->settings->name, s->slot);
+		log_warning("pool %s: slot %u: its word was overwritten by a client", s->pool->settings->name,
+		    s->slot);
 		if (server_seize(s))
 			server_end(s, COUNTER_CLOSED_BROKEN);
 		break;
@@ -138,5 +139,6 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Relaxed: a stale value
 	 * costs a client one wait, or one refusal that the next acquire does not see.
 	 */
-	atomic_store_explicit(&p->seg.header->upstream_down, p->failures != 0 && lent == 0, memory_order_relaxed);
+	atomic_store_explicit(
+	    &p->seg.header->upstream_down, p->failures != 0 && lent == 0, memory_order_relaxed);
 }

@@ -61,7 +61,8 @@ take_line(struct params_names *names)
 	const char *start, *end;
 	size_t n;
 
-	if (strncmp(names->line, "B\t", 2) != 0 || (start = strstr(names->line, "\tParameterStatus\t")) == NULL ||
+	if (strncmp(names->line, "B\t", 2) != 0 ||
+	    (start = strstr(names->line, "\tParameterStatus\t")) == NULL ||
 	    (start = strchr(start, '"')) == NULL || (end = strchr(++start, '"')) == NULL)
 		return;
 	n = (size_t)(end - start);

@@ -25,7 +25,8 @@ int params_finish(struct params *params, PGconn *conn, char *buf, size_t size);
 void params_free(struct params *params, PGconn *conn);
 
 /* Walks a baseline: start with *at = 0; false at its end. Safe on anything of `size` bytes. */
-bool params_next(const char *baseline, size_t size, size_t *at, const char **ret_name, const char **ret_value);
+bool params_next(
+    const char *baseline, size_t size, size_t *at, const char **ret_name, const char **ret_value);
 /* Whether the connection's present parameters are those of the baseline; *ret_name: the first that is not. */
 bool params_equal(const char *baseline, size_t size, const PGconn *conn, const char **ret_name);
 

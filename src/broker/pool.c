@@ -102,8 +102,8 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	}
 	r = segment_create(&segment, &p->seg, &p->fd);
 	if (r != 0) {
-		log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s", settings_of->name,
-		    segment.nslots, segment.nrows, strerror(-r));
+		log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s",
+		    settings_of->name, segment.nslots, segment.nrows, strerror(-r));
 		goto fail;
 	}
 	publish_settings(p);
@@ -281,8 +281,9 @@ pool_block_get(struct pool *p, uint32_t *ret)
 {
 	if (p->nspares == 0) {
 		if (!p->no_block_told)
-			log_warning("pool %s: no statistics block is free: slots stay closed until processes that lost "
-				    "leases have ended",
+			log_warning("pool %s: no statistics block is free: slots stay closed until processes "
+			            "that lost "
+			            "leases have ended",
 			    p->settings->name);
 		p->no_block_told = true;
 		return false;

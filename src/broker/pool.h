@@ -23,11 +23,11 @@ struct pool;
 
 /* The broker's view of a slot. Who owns the slot word in each state: */
 enum server_state {
-	SERVER_NONE,       /* no connection; the word is EMPTY */
+	SERVER_NONE, /* no connection; the word is EMPTY */
 	SERVER_CONNECTING, /* BROKER */
-	SERVER_LENT,       /* IDLE, GRANTED, LEASED or RETURNED: whoever the word says */
-	SERVER_RESETTING,  /* BROKER: the broker's own queries run on it */
-	SERVER_ENDING,     /* BROKER: shut down; its cancel has not returned yet */
+	SERVER_LENT, /* IDLE, GRANTED, LEASED or RETURNED: whoever the word says */
+	SERVER_RESETTING, /* BROKER: the broker's own queries run on it */
+	SERVER_ENDING, /* BROKER: shut down; its cancel has not returned yet */
 };
 
 /* The cancel key minted for a client's shells of this connection. */
@@ -43,21 +43,21 @@ struct server {
 	uint64_t word; /* the slot's word as the broker left it, while the broker owns it */
 	uint64_t generation;
 	PGconn *conn;
-	struct params *params;    /* CONNECTING */
-	struct event io;          /* CONNECTING, RESETTING */
-	struct event deadline;    /* CONNECTING, RESETTING */
-	unsigned reset_step;      /* RESETTING */
-	unsigned reset_results;   /* RESETTING */
-	uint32_t pid;             /* of the backend */
-	uint32_t block;           /* statistics block of its lessees */
+	struct params *params; /* CONNECTING */
+	struct event io; /* CONNECTING, RESETTING */
+	struct event deadline; /* CONNECTING, RESETTING */
+	unsigned reset_step; /* RESETTING */
+	unsigned reset_results; /* RESETTING */
+	uint32_t pid; /* of the backend */
+	uint32_t block; /* statistics block of its lessees */
 	bool has_block;
-	bool hung_up;             /* the server closed it */
-	bool retired;             /* over age: RETIRE is set */
+	bool hung_up; /* the server closed it */
+	bool retired; /* over age: RETIRE is set */
 	enum broker_counter close_cause; /* ENDING */
-	unsigned cancels;         /* of this generation, in flight */
+	unsigned cancels; /* of this generation, in flight */
 	uint64_t connected_at;
-	uint64_t expires_at;      /* UINT64_MAX: never */
-	uint64_t started_at;      /* CONNECTING, RESETTING, ENDING: since when */
+	uint64_t expires_at; /* UINT64_MAX: never */
+	uint64_t started_at; /* CONNECTING, RESETTING, ENDING: since when */
 	struct server_key *keys;
 	unsigned nkeys, keys_size;
 	size_t baseline_size;
@@ -82,13 +82,13 @@ struct pool {
 	struct server *server; /* seg.nslots */
 	uint32_t *spare_block;
 	uint32_t nspares;
-	unsigned open;       /* servers that are not NONE */
+	unsigned open; /* servers that are not NONE */
 	unsigned connecting; /* of these, CONNECTING */
-	bool attention;      /* a client rang, or something changed: look at it before the next tick */
+	bool attention; /* a client rang, or something changed: look at it before the next tick */
 	bool stopping;
 	/* The upstream's health. */
-	unsigned failures;  /* connects in a row that failed */
-	uint64_t retry_at;  /* no connect before this time */
+	unsigned failures; /* connects in a row that failed */
+	uint64_t retry_at; /* no connect before this time */
 	bool no_block_told; /* the log has said that no statistics block is free */
 };
 

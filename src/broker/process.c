@@ -20,7 +20,8 @@ static void
 become(const struct process_params *params, pid_t broker)
 {
 	/* No PGDATA, PGPORT or LC_ALL of whoever started the broker. */
-	static const char *const environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
+	static const char *const environment[] = {
+	    "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
 	sigset_t none;
 	int null = open("/dev/null", O_RDONLY);
 
@@ -34,7 +35,7 @@ become(const struct process_params *params, pid_t broker)
 	    dup2(params->output, STDERR_FILENO) < 0)
 		return;
 	if (params->user != NULL && (initgroups(params->user, params->gid) != 0 || setgid(params->gid) != 0 ||
-					setuid(params->uid) != 0))
+	                                setuid(params->uid) != 0))
 		return;
 	if (chdir(params->folder) != 0)
 		return;

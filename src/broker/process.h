@@ -8,12 +8,12 @@
 
 struct process_params {
 	const char *const *argv; /* argv[0] is the program's path */
-	const char *user;        /* NULL: stay who we are */
+	const char *user; /* NULL: stay who we are */
 	uid_t uid;
 	gid_t gid;
 	const char *folder; /* to run in */
-	int output;         /* stdout and stderr */
-	int death_signal;   /* sent to it when the broker dies; 0: none */
+	int output; /* stdout and stderr */
+	int death_signal; /* sent to it when the broker dies; 0: none */
 };
 
 struct process {

@@ -105,9 +105,11 @@ is_expected(struct server *s, PGresult *result)
 		return false;
 	switch ((enum step)s->reset_step) {
 	case STEP_ROLLBACK:
-		return PQresultStatus(result) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
+		return PQresultStatus(result) == PGRES_COMMAND_OK &&
+		       strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
 	case STEP_DISCARD:
-		return PQresultStatus(result) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(result), "DISCARD ALL") == 0;
+		return PQresultStatus(result) == PGRES_COMMAND_OK &&
+		       strcmp(PQcmdStatus(result), "DISCARD ALL") == 0;
 	case STEP_PARAMETERS:
 		return PQresultStatus(result) == PGRES_TUPLES_OK && parameters_match(s, result);
 	}
@@ -143,7 +145,7 @@ watch(struct server *s)
 
 	if (unsent < 0 ||
 	    event_assign(&s->io, s->pool->context->base, PQsocket(s->conn),
-		(short)(EV_READ | (unsent > 0 ? EV_WRITE : 0)), on_io, s) != 0 ||
+	        (short)(EV_READ | (unsent > 0 ? EV_WRITE : 0)), on_io, s) != 0 ||
 	    event_add(&s->io, NULL) != 0)
 		done(s, "the connection is lost");
 }
@@ -202,7 +204,8 @@ reset_start(struct server *s)
 	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
 	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
 	/* Anything that waits in the stream belongs to the lease that has ended: in doubt. */
-	if (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+	if (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+	    (errno != EAGAIN && errno != EWOULDBLOCK)) {
 		done(s, "the session has unread answers");
 		return;
 	}

@@ -52,15 +52,16 @@ take_back(struct server *s, struct client *client, bool dead, enum broker_counte
 			return false;
 		if (!revoke_lease(s, w, client, dead, cause))
 			continue;
-		log_info("pool %s: slot %u: lease revoked from client %u (pid %ld), server pid %u", p->settings->name,
-		    s->slot, client_index(client), (long)client_pid(client), pid);
+		log_info("pool %s: slot %u: lease revoked from client %u (pid %ld), server pid %u",
+		    p->settings->name, s->slot, client_index(client), (long)client_pid(client), pid);
 		return true;
 	}
 	return false;
 }
 
 unsigned
-revoke_leases(struct pool **pools, unsigned npools, struct client *client, bool dead, enum broker_counter cause)
+revoke_leases(
+    struct pool **pools, unsigned npools, struct client *client, bool dead, enum broker_counter cause)
 {
 	unsigned revoked = 0;
 
@@ -126,7 +127,7 @@ revoke_rows(struct pool **pools, unsigned npools, const struct client *client)
 			repaired += handoff_repair(&p->seg, i, clock_ns());
 			w = slot_load(&p->seg, i);
 			for (unsigned tries = 0; tries < TRIES && word_state(w) == SLOT_IDLE &&
-						 word_who(w) == client_index(client);
+			                         word_who(w) == client_index(client);
 			     tries++)
 				if (slot_forget_client(&p->seg, i, &w)) /* F3 */
 					break;

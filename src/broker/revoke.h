@@ -9,8 +9,8 @@
  * Step 1, for the dead and the detached. `dead`: the process certainly runs no more. `cause`: COUNTER_REVOKED_DEATH or
  * _DETACH. Returns the number of leases revoked.
  */
-unsigned revoke_leases(struct pool **pools, unsigned npools, struct client *client, bool dead,
-    enum broker_counter cause);
+unsigned revoke_leases(
+    struct pool **pools, unsigned npools, struct client *client, bool dead, enum broker_counter cause);
 /* Steps 3 and 5, which is all that can follow while a detached process may still be running. */
 void revoke_recover(struct pool **pools, unsigned npools);
 /* Steps 2 to 5, when the process is dead, or when no row word names it (a clean detach). Then its index is free. */
@@ -19,6 +19,7 @@ void revoke_rows(struct pool **pools, unsigned npools, const struct client *clie
 bool revoke_has_rows(struct pool **pools, unsigned npools, const struct client *client);
 
 /* S13 of one lease whose row belongs to nobody (`client` NULL) or to this client. False when the word changed. */
-bool revoke_lease(struct server *server, uint64_t w, struct client *client, bool dead, enum broker_counter cause);
+bool revoke_lease(
+    struct server *server, uint64_t w, struct client *client, bool dead, enum broker_counter cause);
 
 #endif

@@ -144,7 +144,8 @@ release(struct server *s)
 	atomic_store_explicit(&p->seg.slot[s->slot].server_pid, 0, memory_order_relaxed);
 	s->pid = 0;
 	if (!slot_empty(&p->seg, s->slot, &s->word)) { /* S2 */
-		log_warning("pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		log_warning(
+		    "pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
 		if (server_seize(s))
 			slot_empty(&p->seg, s->slot, &s->word);
 	}
@@ -233,7 +234,8 @@ server_lend(struct server *s, bool dirty)
 		break;
 	case HANDOFF_LOST:
 	case HANDOFF_BLOCKED:
-		log_warning("pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		log_warning(
+		    "pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
 		pool_want_attention(p);
 		break;
 	}
@@ -253,8 +255,9 @@ server_was_reset(struct server *s, const char *error)
 	struct pool *p = s->pool;
 
 	if (error != NULL || s->hung_up) {
-		log_info("pool %s: slot %u: server pid %u is replaced: its reset failed: %s", p->settings->name, s->slot,
-		    s->pid, error != NULL ? error : "the server closed the connection");
+		log_info("pool %s: slot %u: server pid %u is replaced: its reset failed: %s",
+		    p->settings->name, s->slot, s->pid,
+		    error != NULL ? error : "the server closed the connection");
 		server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_BROKEN);
 		return;
 	}
@@ -325,7 +328,8 @@ server_settle(struct server *s, uint64_t w)
 static void
 set_retire(struct server *s, uint64_t w)
 {
-	for (unsigned i = 0; i < TRIES && word_state(w) == SLOT_LEASED && (word_flags(w) & SLOT_RETIRE) == 0; i++)
+	for (unsigned i = 0; i < TRIES && word_state(w) == SLOT_LEASED && (word_flags(w) & SLOT_RETIRE) == 0;
+	     i++)
 		if (slot_set_flags(&s->pool->seg, s->slot, &w, SLOT_RETIRE, 0)) /* F2 */
 			return;
 }

@@ -151,10 +151,12 @@ parse_duration(const struct setting *setting, const char *value, uint64_t *ret, 
 	}
 	format_duration(setting->max, high, sizeof(high));
 	if (setting->min == 0) {
-		snprintf(why, why_size, "allowed: a number with a unit (us, ms, s, min, h) up to %s, or 0 for off", high);
+		snprintf(why, why_size,
+		    "allowed: a number with a unit (us, ms, s, min, h) up to %s, or 0 for off", high);
 	} else {
 		format_duration(setting->min < US ? US : setting->min, low, sizeof(low));
-		snprintf(why, why_size, "allowed: a number with a unit (us, ms, s, min, h) from %s to %s", low, high);
+		snprintf(why, why_size, "allowed: a number with a unit (us, ms, s, min, h) from %s to %s",
+		    low, high);
 	}
 	return -1;
 }
@@ -211,8 +213,8 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 	case SETTING_COUNT:
 		end = parse_number(value, 10, &n);
 		if (end == NULL || *end != '\0' || n < setting->min || n > setting->max) {
-			snprintf(why, why_size, "allowed: a number from %" PRIu64 " to %" PRIu64, setting->min,
-			    setting->max);
+			snprintf(why, why_size, "allowed: a number from %" PRIu64 " to %" PRIu64,
+			    setting->min, setting->max);
 			return -1;
 		}
 		*(uint64_t *)to = n;
@@ -246,7 +248,8 @@ settings_print_sample(FILE *out)
 {
 	enum setting_section section = SETTING_INSTANCE;
 
-	fputs("; Configuration of pgleased. Values shown are the defaults. Durations: a number with a unit (us, ms, s,\n"
+	fputs("; Configuration of pgleased. Values shown are the defaults. Durations: a number with a unit "
+	      "(us, ms, s,\n"
 	      "; min, h); 0 switches off what can be switched off. A line has at most 199 characters.\n"
 	      "; A comment starts with ';' or '#', at the start of a line, or with \" ;\" after a value.\n"
 	      "\n[pglease]\n",

@@ -19,9 +19,9 @@
 struct instance_settings {
 	char instance[LAYOUT_NAME];
 	char socket_dir[PATHS_MAX]; /* empty: paths_default_socket_dir() */
-	char data_dir[PATHS_MAX];   /* empty: embedded_default_data_dir() */
+	char data_dir[PATHS_MAX]; /* empty: embedded_default_data_dir() */
 	uint64_t max_clients;
-	uint64_t log_level;  /* enum log_level */
+	uint64_t log_level; /* enum log_level */
 	uint64_t stats_mode; /* mode_t */
 };
 
@@ -53,7 +53,7 @@ struct setting {
 	const char *name;
 	enum setting_type type;
 	size_t offset, size; /* within its struct; size for texts */
-	uint64_t min, max;   /* numbers and durations; a duration with min 1 cannot be switched off */
+	uint64_t min, max; /* numbers and durations; a duration with min 1 cannot be switched off */
 	const char *initial; /* as it would be written in the file */
 	const char *help;
 };

@@ -72,7 +72,8 @@ check_owner(const char *path)
 	if (!S_ISDIR(st.st_mode))
 		return log_refuse("the socket folder %s is not a folder", path);
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return log_refuse("the socket folder %s belongs to uid %lu: it must be root's or the broker's own", path,
+		return log_refuse(
+		    "the socket folder %s belongs to uid %lu: it must be root's or the broker's own", path,
 		    (unsigned long)st.st_uid);
 	if ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)
 		return log_refuse("the socket folder %s can be written by everybody: chmod o-w it", path);
@@ -110,7 +111,8 @@ take_lock(struct sockdir *s)
 			if (errno != EAGAIN && errno != EACCES)
 				return log_refuse("cannot lock %s: %m", s->lock);
 			read_holder(s->fd, &pid, &made);
-			return log_refuse("another broker (pid %ld) serves %s: stop it first, or use another name (-n)",
+			return log_refuse(
+			    "another broker (pid %ld) serves %s: stop it first, or use another name (-n)",
 			    pid, s->path);
 		}
 		/* A broker that stopped meanwhile has removed the file that we locked: ours would hold nothing. */

@@ -31,7 +31,8 @@ parse_parameters(const char *at, const char *end, struct startup *ret)
 	while (at < end && *at != '\0') {
 		const char *name = at, *value = memchr(at, '\0', (size_t)(end - at));
 
-		if (value == NULL || ++value >= end || (at = memchr(value, '\0', (size_t)(end - value))) == NULL) {
+		if (value == NULL || ++value >= end ||
+		    (at = memchr(value, '\0', (size_t)(end - value))) == NULL) {
 			ret->why = "the start-up packet's parameters are cut off";
 			return STARTUP_BAD;
 		}
@@ -117,8 +118,8 @@ startup_parse_claim(const char *options, struct startup_claim *ret)
 		if ((*at != ':' && hex_digit(*at) < 0) || digits > 2 * WIRE_NONCE)
 			return false;
 	}
-	if (sscanf(options, WIRE_ADOPT_SCAN "%n", &claim.pool, &claim.slot, &claim.generation, &claim.sequence,
-		&claim.client, nonce, &end) != 6 ||
+	if (sscanf(options, WIRE_ADOPT_SCAN "%n", &claim.pool, &claim.slot, &claim.generation,
+	        &claim.sequence, &claim.client, nonce, &end) != 6 ||
 	    options[end] != '\0' || strlen(nonce) != 2 * WIRE_NONCE)
 		return false;
 	for (size_t i = 0; i < WIRE_NONCE; i++)
@@ -176,8 +177,8 @@ end(struct out *out)
 }
 
 size_t
-startup_answer(const struct startup *startup, const char *baseline, size_t baseline_size, uint32_t pid, uint32_t key,
-    uint8_t *buf, size_t size)
+startup_answer(const struct startup *startup, const char *baseline, size_t baseline_size, uint32_t pid,
+    uint32_t key, uint8_t *buf, size_t size)
 {
 	struct out out = {.buf = buf, .size = size};
 	const char *name, *value;

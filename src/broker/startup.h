@@ -12,15 +12,15 @@
 
 #include "wire.h"
 
-#define STARTUP_MAX 4096  /* longest start-up packet taken */
+#define STARTUP_MAX 4096 /* longest start-up packet taken */
 #define STARTUP_ANSWER 4096 /* room for any answer built here */
 
 enum startup_kind {
-	STARTUP_MORE,   /* not complete yet */
-	STARTUP_SSL,    /* SSLRequest or GSSENCRequest: answer 'N' and go on */
+	STARTUP_MORE, /* not complete yet */
+	STARTUP_SSL, /* SSLRequest or GSSENCRequest: answer 'N' and go on */
 	STARTUP_CANCEL, /* CancelRequest: pid and key */
 	STARTUP_PACKET, /* a start-up packet of protocol 3 */
-	STARTUP_BAD,    /* nothing that PostgreSQL would understand; `why` says what */
+	STARTUP_BAD, /* nothing that PostgreSQL would understand; `why` says what */
 };
 
 /* What a client wants to adopt; numbers as sent, to be checked. */
@@ -32,12 +32,12 @@ struct startup_claim {
 
 struct startup {
 	uint32_t cancel_pid, cancel_key; /* CANCEL */
-	bool negotiate;                  /* PACKET: a minor version above 0 or _pq_ options: say that we know none */
+	bool negotiate; /* PACKET: a minor version above 0 or _pq_ options: say that we know none */
 	unsigned nunknown;
 	const char *unknown[8]; /* names of _pq_ options, in the buffer parsed */
-	const char *options;    /* PACKET: value of `options`, in the buffer parsed; NULL: none */
-	const char *why;        /* BAD */
-	size_t used;            /* bytes that this packet took */
+	const char *options; /* PACKET: value of `options`, in the buffer parsed; NULL: none */
+	const char *why; /* BAD */
+	size_t used; /* bytes that this packet took */
 };
 
 enum startup_kind startup_parse(const uint8_t *buf, size_t size, struct startup *ret);

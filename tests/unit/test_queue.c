@@ -2,6 +2,11 @@
 /* Rows, the queue of waiters, and the posts. */
 #include "unit.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
 #include "queue.h"
 #include "rows.h"
 
@@ -213,6 +218,51 @@ START_TEST(a_scribbled_queue_holds_nobody)
 }
 END_TEST
 
+static void *
+sleep_on_it(void *ret)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += 60;
+	*(int *)ret = sem_clockwait(&seg.row[0].sem, CLOCK_MONOTONIC, &until);
+	return NULL;
+}
+
+START_TEST(a_post_wakes_a_sleeper)
+{
+	pthread_t thread;
+	int result = -1, sleepers = 0;
+
+	seg = unit_segment(2, 3);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_it, &result), 0);
+	/* glibc counts sleepers in the semaphore's upper half: it sleeps when it is counted. */
+	while (sleepers == 0) {
+		sleepers = (int)(atomic_load((_Atomic uint64_t *)(void *)&seg.row[0].sem) >> 32);
+		sched_yield();
+	}
+	ck_assert(row_post(&seg, 0, false));
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(result, 0);
+	ck_assert_int_eq(posts(0), 0);
+	ck_assert(row_post(&seg, 0, true));
+	ck_assert_int_eq(posts(0), 1);
+	ck_assert_int_eq(sem_trywait(&seg.row[0].sem), 0);
+}
+END_TEST
+
+START_TEST(a_scribbled_semaphore_aborts_nobody)
+{
+	seg = unit_segment(2, 3);
+	memset(&seg.row[0].sem, 0xff, sizeof(sem_t)); /* full, sleepers, and a futex of no kind */
+	row_post(&seg, 0, true);
+	memset(&seg.row[0].sem, 0xff, sizeof(sem_t));
+	memset(&seg.row[0].sem, 0, 4);
+	row_post(&seg, 0, true);
+	ck_assert_int_eq(posts(0), 1);
+}
+END_TEST
+
 UNIT_MAIN("queue", rows_are_claimed_once_and_freed, a_wait_is_a_number_of_its_own, waiters_come_out_in_arrival_order,
     who_comes_back_in_time_keeps_its_place, time_outs_without_end_do_not_fill_the_ring, holes_of_the_dead_are_passed,
-    a_full_ring_says_so_and_recovers, each_wake_goes_to_another_waiter, a_scribbled_queue_holds_nobody)
+    a_post_wakes_a_sleeper, a_scribbled_semaphore_aborts_nobody, a_full_ring_says_so_and_recovers, each_wake_goes_to_another_waiter, a_scribbled_queue_holds_nobody)
