@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,6 +22,8 @@
 #define CANCELS_RUNNING 32
 #define CANCELS_QUEUED 1024
 #define CANCELS_STACK (256 * 1024)
+/* The rests between the rounds of a cancel that insists, ms: together longer than a busy server is late. */
+static const unsigned rests[] = {20, 100, 500, 2500, 10000};
 
 struct job {
 	struct job *next;
@@ -28,18 +31,22 @@ struct job {
 	PGcancel *cancel;
 	struct cancels_ticket ticket;
 	int sent;
+	unsigned round;      /* of those who insist: times sent */
+	struct event again;  /* resting until the next round */
 	char error[256];
 };
 
 struct cancels {
+	struct event_base *base;
 	struct event *readable;
 	int eventfd;
 	cancels_done report;
 	void *context;
 	pthread_attr_t attr;
-	bool has_attr;
+	bool has_attr, stopping;
 	unsigned running, queued;
 	struct job *waiting, **waiting_end; /* not started */
+	struct job *resting;                /* between two rounds */
 	pthread_mutex_t mutex;
 	struct job *done; /* under the mutex */
 };
@@ -85,15 +92,65 @@ start(struct job *job)
 }
 
 static void
+enqueue(struct cancels *c, struct job *job)
+{
+	job->next = NULL;
+	*c->waiting_end = job;
+	c->waiting_end = &job->next;
+	c->queued++;
+}
+
+static void start_waiting(struct cancels *c);
+
+static void
+on_rested(evutil_socket_t fd, short what, void *arg)
+{
+	struct job *job = arg, **at = &job->cancels->resting;
+	struct cancels *c = job->cancels;
+
+	while (*at != job)
+		at = &(*at)->next;
+	*at = job->next;
+	enqueue(c, job);
+	start_waiting(c);
+}
+
+static bool
+rest(struct cancels *c, struct job *job)
+{
+	unsigned ms = rests[job->round];
+	struct timeval timeout = {.tv_sec = ms / 1000, .tv_usec = (int)(ms % 1000) * 1000};
+
+	if (event_assign(&job->again, c->base, -1, 0, on_rested, job) != 0 || event_add(&job->again, &timeout) != 0)
+		return false;
+	job->round++;
+	job->next = c->resting;
+	c->resting = job;
+	return true;
+}
+
+/* A pid that was given to another process meanwhile costs cancels that nobody takes: their key is the old backend's. */
+static bool
+is_gone(const struct cancels_ticket *ticket)
+{
+	return ticket->local_pid > 0 && kill(ticket->local_pid, 0) != 0 && errno == ESRCH;
+}
+
+static void
 finish(struct cancels *c, struct job *job)
 {
-	if (!job->sent)
-		log_warning("a cancel request for slot %u of pool %u was not taken: %s", job->ticket.slot,
-		    job->ticket.pool, job->error);
-	c->report(c->context, &job->ticket, job->sent);
-	if (job->ticket.requester >= 0)
-		close(job->ticket.requester);
-	job_free(job);
+	if (job->round == 0) {
+		if (!job->sent)
+			log_warning("a cancel request for slot %u of pool %u was not taken: %s", job->ticket.slot,
+			    job->ticket.pool, job->error);
+		c->report(c->context, &job->ticket, job->sent);
+		if (job->ticket.requester >= 0)
+			close(job->ticket.requester);
+		job->ticket.requester = -1;
+	}
+	if (c->stopping || !job->sent || !job->ticket.insist || job->round == sizeof(rests) / sizeof(rests[0]) ||
+	    is_gone(&job->ticket) || !rest(c, job))
+		job_free(job);
 }
 
 static struct job *
@@ -171,6 +228,7 @@ cancels_new(struct event_base *base, cancels_done done, void *context, struct ca
 
 	if (c == NULL)
 		return -ENOMEM;
+	c->base = base;
 	c->report = done;
 	c->context = context;
 	c->waiting_end = &c->waiting;
@@ -203,9 +261,15 @@ cancels_free(struct cancels *c, unsigned wait_ms)
 
 	if (c == NULL)
 		return;
+	c->stopping = true;
 	while ((job = take_waiting(c)) != NULL) {
 		if (job->ticket.requester >= 0)
 			close(job->ticket.requester);
+		job_free(job);
+	}
+	while ((job = c->resting) != NULL) {
+		c->resting = job->next;
+		event_del(&job->again);
 		job_free(job);
 	}
 	while (c->running > 0) {
@@ -247,9 +311,7 @@ cancels_submit(struct cancels *c, PGconn *conn, const struct cancels_ticket *tic
 		free(job);
 		return -ENOMEM;
 	}
-	*c->waiting_end = job;
-	c->waiting_end = &job->next;
-	c->queued++;
+	enqueue(c, job);
 	start_waiting(c);
 	return 0;
 }

@@ -8,7 +8,9 @@
 #define PGLEASE_BROKER_CANCELS_H
 
 #include <libpq-fe.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct event_base;
 struct cancels;
@@ -18,6 +20,13 @@ struct cancels_ticket {
 	uint32_t pool, slot;
 	uint64_t generation;
 	int requester; /* socket to close when the cancel has returned, or -1; owned by the job */
+	/*
+	 * The session is to end: the cancel is sent again, at growing intervals, after it has been reported. A backend
+	 * ignores one that comes before it has read the query that it cancels. `local_pid`: the backend's, if it runs
+	 * on this host; then no more are sent when it is gone. 0: not known.
+	 */
+	bool insist;
+	pid_t local_pid;
 };
 
 /* In the loop, after the real cancel has returned (`sent`: the server took it). */

@@ -289,6 +289,8 @@ server_end(struct server *s, enum broker_counter cause)
 	    .slot = s->slot,
 	    .generation = s->generation,
 	    .requester = -1,
+	    .insist = true,
+	    .local_pid = PQhost(s->conn) != NULL && *PQhost(s->conn) == '/' ? (pid_t)s->pid : 0,
 	};
 
 	if (s->hung_up) { /* nothing runs any more */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,6 +152,52 @@ START_TEST(in_a_long_query)
 }
 END_TEST
 
+static bool
+revoked_one(const pglease_stats *stats, const void *arg)
+{
+	return stats->revoked == 1;
+}
+
+static void
+sender(int socket, const void *arg)
+{
+	PGconn *conn = it_acquire(it_attach(), &lease);
+	int pid = PQbackendPID(conn);
+
+	ck_assert_int_eq(send(socket, &pid, sizeof(pid), MSG_NOSIGNAL), sizeof(pid));
+	it_hear(socket, 's');
+	ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(1000)"), 1);
+	it_say(socket, 'h');
+	it_hear(socket, 'q');
+}
+
+/*
+ * The query has been sent and the server has not read it when the worker dies: a cancel that comes now finds an idle
+ * session, which ignores it, and then runs the query. The session must end all the same. (Stops a backend of the
+ * fixture's own server, so that it does not read.)
+ */
+START_TEST(with_a_query_that_the_server_has_not_read)
+{
+	struct it_worker worker;
+	int backend;
+
+	it_start(1, 1, NULL);
+	worker = it_worker(sender, NULL);
+	ck_assert_int_eq(recv(worker.socket, &backend, sizeof(backend), MSG_WAITALL), sizeof(backend));
+	ck_assert_int_eq(kill(backend, SIGSTOP), 0);
+	it_say(worker.socket, 's');
+	it_hear(worker.socket, 'h');
+	pool = it_attach();
+	it_kill(&worker);
+	it_await(pool, revoked_one, NULL, "the revocation");
+	/* The replacement comes when the first cancel has returned. */
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	ck_assert_int_eq(kill(backend, SIGCONT), 0);
+	check_pool(2);
+}
+END_TEST
+
 START_TEST(in_the_middle_of_a_large_result)
 {
 	kill_and_check(reader, NULL, 2);
@@ -260,12 +307,6 @@ closer(int socket, const void *arg)
 	it_hear(socket, 'q');
 }
 
-static bool
-revoked_one(const pglease_stats *stats, const void *arg)
-{
-	return stats->revoked == 1;
-}
-
 START_TEST(detached_by_closing_its_descriptors)
 {
 	struct it_worker worker;
@@ -285,5 +326,5 @@ START_TEST(detached_by_closing_its_descriptors)
 }
 END_TEST
 
-IT_MAIN("kill", idle, holding, in_a_transaction, in_a_long_query, in_the_middle_of_a_large_result, in_copy_in, in_copy_out,
+IT_MAIN("kill", idle, holding, in_a_transaction, in_a_long_query, with_a_query_that_the_server_has_not_read, in_the_middle_of_a_large_result, in_copy_in, in_copy_out,
     waiting, granted, holding_while_another_waits, detached_by_closing_its_descriptors)
