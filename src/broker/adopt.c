@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cancel.h"
+#include "descriptors.h"
 #include "listener.h"
 #include "log.h"
 #include "server.h"
@@ -22,6 +23,7 @@
 
 #define ADOPT_MAX 512
 #define ADOPT_LIMIT UINT64_C(5000000000) /* for the whole of it */
+#define STARVED_AGE UINT64_C(50000000) /* in progress for so long, one is let go when descriptors run out */
 #define ADOPT_ENCRYPTION_REQUESTS 2 /* GSS, then SSL */
 
 static const char request[] = WIRE_FD_REQUEST;
@@ -229,7 +231,10 @@ step_start(struct handshake *h)
 			return false;
 		break;
 	case STARTUP_BAD:
-		refuse(h, "08P01", startup.why);
+		if (startup.why != NULL)
+			refuse(h, "08P01", startup.why);
+		else
+			handshake_free(h);
 		return false;
 	}
 	h->used -= startup.used;
@@ -270,7 +275,7 @@ accepted(void *context, int fd)
 	struct handshake *h;
 
 	/* Whoever connects and says nothing must not keep others out. */
-	if (a->count == ADOPT_MAX)
+	while (a->count != 0 && a->count >= descriptors_share(ADOPT_MAX))
 		handshake_free(TAILQ_FIRST(&a->all));
 	h = calloc(1, sizeof(*h));
 	if (h == NULL) {
@@ -293,7 +298,8 @@ starved(void *context)
 {
 	struct adopt *a = context;
 
-	if (!TAILQ_EMPTY(&a->all))
+	/* One that has just come is served in a moment. */
+	if (!TAILQ_EMPTY(&a->all) && clock_ns() - TAILQ_FIRST(&a->all)->since > STARVED_AGE)
 		handshake_free(TAILQ_FIRST(&a->all));
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,7 +20,8 @@
 #include "log.h"
 #include "segment.h"
 
-#define CANCELS_RUNNING 32
+/* Of each pool: one whose server does not answer must not keep another's cancels waiting. */
+#define CANCELS_RUNNING 16
 #define CANCELS_QUEUED 1024
 #define CANCELS_STACK (256 * 1024)
 /* The rests between the rounds of a cancel that insists, ms: together longer than a busy server is late. */
@@ -44,7 +46,7 @@ struct cancels {
 	void *context;
 	pthread_attr_t attr;
 	bool has_attr, stopping;
-	unsigned running, queued;
+	unsigned running, running_of[LAYOUT_MAX_POOLS], queued_of[LAYOUT_MAX_POOLS];
 	struct job *waiting, **waiting_end; /* not started */
 	struct job *resting;                /* between two rounds */
 	pthread_mutex_t mutex;
@@ -97,7 +99,7 @@ enqueue(struct cancels *c, struct job *job)
 	job->next = NULL;
 	*c->waiting_end = job;
 	c->waiting_end = &job->next;
-	c->queued++;
+	c->queued_of[job->ticket.pool]++;
 }
 
 static void start_waiting(struct cancels *c);
@@ -153,18 +155,22 @@ finish(struct cancels *c, struct job *job)
 		job_free(job);
 }
 
+/* The first one of a pool that has fewer than this many running, out of the queue; or NULL. */
 static struct job *
-take_waiting(struct cancels *c)
+take_waiting(struct cancels *c, unsigned limit)
 {
-	struct job *job = c->waiting;
+	for (struct job **at = &c->waiting; *at != NULL; at = &(*at)->next) {
+		struct job *job = *at;
 
-	if (job == NULL)
-		return NULL;
-	c->waiting = job->next;
-	if (c->waiting == NULL)
-		c->waiting_end = &c->waiting;
-	c->queued--;
-	return job;
+		if (c->running_of[job->ticket.pool] >= limit)
+			continue;
+		*at = job->next;
+		if (c->waiting_end == &job->next)
+			c->waiting_end = at;
+		c->queued_of[job->ticket.pool]--;
+		return job;
+	}
+	return NULL;
 }
 
 static void
@@ -173,9 +179,10 @@ start_waiting(struct cancels *c)
 	struct job *job;
 
 	/* Out of the queue first: once it runs, its `next` is the thread's. */
-	while (c->running < CANCELS_RUNNING && (job = take_waiting(c)) != NULL) {
+	while ((job = take_waiting(c, CANCELS_RUNNING)) != NULL) {
 		if (start(job) == 0) {
 			c->running++;
+			c->running_of[job->ticket.pool]++;
 			continue;
 		}
 		if (c->running != 0) { /* no thread to be had now: when another one ends */
@@ -183,7 +190,7 @@ start_waiting(struct cancels *c)
 			if (c->waiting == NULL)
 				c->waiting_end = &job->next;
 			c->waiting = job;
-			c->queued++;
+			c->queued_of[job->ticket.pool]++;
 			return;
 		}
 		snprintf(job->error, sizeof(job->error), "no thread can be started");
@@ -208,6 +215,7 @@ collect(struct cancels *c)
 
 		done = job->next;
 		c->running--;
+		c->running_of[job->ticket.pool]--;
 		finish(c, job);
 	}
 }
@@ -262,7 +270,7 @@ cancels_free(struct cancels *c, unsigned wait_ms)
 	if (c == NULL)
 		return;
 	c->stopping = true;
-	while ((job = take_waiting(c)) != NULL) {
+	while ((job = take_waiting(c, UINT_MAX)) != NULL) {
 		if (job->ticket.requester >= 0)
 			close(job->ticket.requester);
 		job_free(job);
@@ -299,7 +307,7 @@ cancels_submit(struct cancels *c, PGconn *conn, const struct cancels_ticket *tic
 {
 	struct job *job;
 
-	if (c->queued >= CANCELS_QUEUED)
+	if (c->queued_of[ticket->pool] >= CANCELS_QUEUED)
 		return -EAGAIN;
 	job = calloc(1, sizeof(*job));
 	if (job == NULL)

@@ -268,7 +268,8 @@ clients_end(struct clients *c, struct client *client, enum client_end end)
 	else
 		log_info("client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid,
 		    end_name(end), leases);
-	if (!dead && revoke_has_rows(c->pools, c->npools, client)) {
+	/* Only who said goodbye has freed its rows on purpose; another's threads may be about to claim one. */
+	if (!dead && (end != CLIENT_DETACHED || revoke_has_rows(c->pools, c->npools, client))) {
 		revoke_recover(c->pools, c->npools);
 		client->state = CLIENT_IS_DETACHED; /* bury() goes on when the process is dead */
 		return;

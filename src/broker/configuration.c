@@ -36,14 +36,16 @@ struct parse {
 	struct setting_scope {
 		void *values; /* NULL: outside any section, or in a bad one */
 		char title[96];
-		bool seen[64];
+		unsigned *line; /* of each key, by its place in the table; 0: not set */
 	} scope;
+	unsigned instance_line[SETTINGS_MAX], pool_line[LAYOUT_MAX_POOLS][SETTINGS_MAX];
+	unsigned header_line[LAYOUT_MAX_POOLS]; /* of the pool's section header */
 	bool had_instance;
 };
 
 static void LOG_PRINTF(3, 4) complain(struct parse *p, bool at_line, const char *format, ...)
 {
-	char text[700], message[1024];
+	char text[1200], message[1500];
 	va_list args;
 
 	va_start(args, format);
@@ -57,7 +59,7 @@ static void LOG_PRINTF(3, 4) complain(struct parse *p, bool at_line, const char 
 	log_flatten(message);
 	if (at_line) {
 		p->last_bad_line = p->number;
-		if (p->section == SETTING_POOL && p->config->npools != 0)
+		if (p->section == SETTING_POOL && p->scope.values != NULL)
 			p->bad_pool[p->config->npools - 1] = true;
 	}
 	p->complaints++;
@@ -77,6 +79,7 @@ begin_section(struct parse *p, const char *title)
 		p->had_instance = true;
 		p->section = SETTING_INSTANCE;
 		p->scope.values = &c->instance;
+		p->scope.line = p->instance_line;
 	} else if (strncmp(title, "pool ", 5) == 0) {
 		const char *name = title + 5 + strspn(title + 5, " ");
 		struct pool_settings *pool = &c->pool[c->npools];
@@ -98,6 +101,8 @@ begin_section(struct parse *p, const char *title)
 		}
 		settings_init(SETTING_POOL, pool);
 		strcpy(pool->name, name);
+		p->header_line[c->npools] = p->number;
+		p->scope.line = p->pool_line[c->npools];
 		c->npools++;
 		p->section = SETTING_POOL;
 		p->scope.values = pool;
@@ -129,6 +134,21 @@ look_for_section(struct parse *p)
 	begin_section(p, title);
 }
 
+/* inih reports the first line that makes no sense, and no other; so they are sought here. Indented ones are its own. */
+static bool
+makes_sense(const char *line)
+{
+	if (strchr("[;# \t\r\n\xef", line[0]) != NULL) /* "" too; the last is a byte order mark's */
+		return true;
+	for (const char *c = line; *c != '\0'; c++) {
+		if (*c == '=' || *c == ':')
+			return true;
+		if ((*c == ' ' || *c == '\t') && c[1] == ';')
+			return false;
+	}
+	return false;
+}
+
 /* inih's line reader, with the contract of fgets. */
 static char *
 read_line(char *buf, int size, void *arg)
@@ -145,6 +165,9 @@ read_line(char *buf, int size, void *arg)
 	} else if (n >= size) {
 		complain(p, true, "the line has %zd characters: at most %d are allowed", n, size - 1);
 		p->line[0] = '\0';
+	} else if (!makes_sense(p->line)) {
+		complain(p, true, "neither a section, nor key = value, nor a comment");
+		p->line[0] = '\0';
 	}
 	look_for_section(p);
 	/* An empty line must still be a line. */
@@ -158,7 +181,7 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 {
 	struct parse *p = arg;
 	const struct setting *s;
-	char why[200];
+	char why[400];
 
 	if (p->scope.title[0] == '\0') {
 		complain(
@@ -169,61 +192,106 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 		return 1;
 	s = settings_find(p->section, name);
 	if (s == NULL) {
-		char allowed[400] = "";
+		char allowed[900] = "";
 		size_t at = 0;
 
 		for (size_t i = 0; i < settings_count && at < sizeof(allowed); i++)
 			if (settings[i].section == p->section)
 				at += (size_t)snprintf(allowed + at, sizeof(allowed) - at, "%s%s",
 				    at == 0 ? "" : ", ", settings[i].name);
-		complain(p, true, "unknown key \"%s\" in [%s]: allowed: %s", name, p->scope.title, allowed);
+		complain(p, true, "%s: unknown key \"%s\" in [%s]: allowed: %s", name, name, p->scope.title,
+		    allowed);
 		return 1;
 	}
-	if (p->scope.seen[s - settings]) {
+	if (p->scope.line[s - settings] != 0) {
 		complain(p, true,
-		    "%s is set twice in [%s] (a line that begins with a space continues the one before)",
-		    name, p->scope.title);
+		    "%s: set twice in [%s], first in line %u (a line that begins with a space continues the one "
+		    "before)",
+		    name, p->scope.title, p->scope.line[s - settings]);
 		return 1;
 	}
-	p->scope.seen[s - settings] = true;
+	p->scope.line[s - settings] = p->number;
 	if (*value == '\0' && *s->initial == '\0')
 		return 1; /* "key =" leaves a text at its default */
 	if (settings_set(s, p->scope.values, value, why, sizeof(why)) != 0) {
 		/* The value of a conninfo may hold a password: it is never shown. */
 		if (s->type == SETTING_TEXT)
-			complain(p, true, "bad %s in [%s]: %s", name, p->scope.title, why);
+			complain(p, true, "%s: bad value in [%s]: %s", name, p->scope.title, why);
 		else
-			complain(p, true, "bad %s \"%s\" in [%s]: %s", name, value, p->scope.title, why);
+			complain(p, true, "%s: bad value \"%s\" in [%s]: %s", name, value, p->scope.title, why);
 	}
 	return 1;
 }
 
+/* What is wrong with several keys together is said at the line of one of them, or at the section's header. */
 static void
-check_pool(struct parse *p, const struct pool_settings *pool)
+at_key(struct parse *p, unsigned pool, const char *key)
 {
+	const struct setting *s = settings_find(SETTING_POOL, key);
+
+	p->number = p->pool_line[pool][s - settings];
+	if (p->number == 0)
+		p->number = p->header_line[pool];
+}
+
+/* A conninfo that can only give connections that cannot be leased. */
+static void
+check_encryption(struct parse *p, const struct pool_settings *pool, const PQconninfoOption *options)
+{
+	for (const PQconninfoOption *o = options; o->keyword != NULL; o++) {
+		if (o->val == NULL)
+			continue;
+		if ((strcmp(o->keyword, "sslmode") == 0 &&
+		        (strcmp(o->val, "require") == 0 || strncmp(o->val, "verify-", 7) == 0)) ||
+		    (strcmp(o->keyword, "gssencmode") == 0 && strcmp(o->val, "require") == 0))
+			complain(p, true,
+			    "conninfo: pool %s: %s=%s: an encrypted server connection cannot be leased: allowed: "
+			    "%s=disable (use a Unix socket, or a network that is protected otherwise)",
+			    pool->name, o->keyword, o->val, o->keyword);
+	}
+}
+
+static void
+check_pool(struct parse *p, unsigned index)
+{
+	const struct pool_settings *pool = &p->config->pool[index];
 	char *error = NULL;
 	PQconninfoOption *options;
 
-	if (pool->min_connections > pool->max_connections)
-		complain(p, false,
-		    "pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64 ")",
+	if (pool->min_connections > pool->max_connections) {
+		at_key(p, index, "min_connections");
+		complain(p, true,
+		    "min_connections: pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64
+		    "): lower it, or raise max_connections",
 		    pool->name, pool->min_connections, pool->max_connections);
-	if (pool->embedded && pool->conninfo[0] != '\0')
-		complain(p, false, "pool %s: embedded = yes and conninfo exclude each other: remove one",
-		    pool->name);
-	if (!pool->embedded && pool->conninfo[0] == '\0')
-		complain(p, false, "pool %s has no upstream: set embedded = yes or conninfo", pool->name);
+	}
+	if (pool->retry_min > pool->retry_max) {
+		at_key(p, index, "retry_min");
+		complain(p, true, "retry_min: pool %s: it is above retry_max: lower it, or raise retry_max", pool->name);
+	}
+	if (pool->embedded && pool->conninfo[0] != '\0') {
+		at_key(p, index, "conninfo");
+		complain(p, true,
+		    "conninfo: pool %s: embedded = yes and conninfo exclude each other: remove one", pool->name);
+	}
+	if (!pool->embedded && pool->conninfo[0] == '\0') {
+		at_key(p, index, "conninfo");
+		complain(
+		    p, true, "conninfo: pool %s has no upstream: set embedded = yes or conninfo", pool->name);
+	}
 	if (pool->conninfo[0] == '\0')
 		return;
+	at_key(p, index, "conninfo");
 	options = PQconninfoParse(pool->conninfo, &error);
 	if (options == NULL) {
 		/* libpq's text may quote a part of the string, and so of a password. */
-		complain(p, false,
-		    "pool %s: conninfo is no libpq connection string (keyword=value ..., or a URI)",
+		complain(p, true,
+		    "conninfo: pool %s: it is no libpq connection string: allowed: keyword=value ..., or a URI",
 		    pool->name);
 		PQfreemem(error);
 		return;
 	}
+	check_encryption(p, pool, options);
 	PQconninfoFree(options);
 }
 
@@ -266,6 +334,7 @@ parse_file(struct parse *p)
 	if (ferror(p->file))
 		complain(p, false, "cannot be read: %s", strerror(errno));
 	fclose(p->file);
+	p->section = SETTING_INSTANCE; /* what follows marks no pool as bad */
 	if (p->complaints == 0 && p->config->npools == 0)
 		complain(p, false, "has no pool: add a section [pool NAME] with embedded = yes or conninfo");
 }
@@ -276,7 +345,6 @@ configuration_read(
 {
 	struct parse p = {.path = path, .complain = complain_to, .context = context};
 
-	static_assert(sizeof(p.scope.seen) >= 32, "room for all settings");
 	p.config = calloc(1, sizeof(*p.config));
 	if (p.config == NULL) {
 		complain(&p, false, "out of memory");
@@ -294,7 +362,7 @@ configuration_read(
 	free(p.line);
 	for (unsigned i = 0; i < p.config->npools; i++)
 		if (!p.bad_pool[i])
-			check_pool(&p, &p.config->pool[i]);
+			check_pool(&p, i);
 	if (p.complaints != 0) {
 		configuration_free(p.config);
 		return -1;

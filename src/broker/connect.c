@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Opening server connections. Owns the io and deadline events, and the trace, of a server that is CONNECTING.
- * (libpq resolves host names while it connects, and that blocks.)
+ * Opening server connections. Owns the io and deadline events, the trace, and the look-up of host names (libpq's own
+ * blocks), of a server that is CONNECTING.
  */
 #include "connect.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "params.h"
+#include "resolver.h"
 #include "server.h"
 
 static void
@@ -25,6 +27,9 @@ connect_stop(struct server *s)
 {
 	event_del(&s->io);
 	event_del(&s->deadline);
+	if (s->lookup != NULL)
+		resolver_abandon(s->lookup);
+	s->lookup = NULL;
 	params_free(s->params, s->conn);
 	s->params = NULL;
 }
@@ -72,7 +77,8 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 	struct server *s = arg;
 	char text[128];
 
-	snprintf(text, sizeof(text), "no answer within connect_timeout (%" PRIu64 " ms)",
+	snprintf(text, sizeof(text), "%s within connect_timeout (%" PRIu64 " ms)",
+	    s->lookup != NULL ? "the host's name was not looked up" : "no answer",
 	    s->pool->settings->connect_timeout / 1000000);
 	fail(s, text);
 }
@@ -114,33 +120,25 @@ step(struct server *s)
 	}
 }
 
-void
-connect_start(struct server *s)
+/* The conn, to hosts whose addresses are known, or that libpq need not look up (NULL). */
+static void
+begin(struct server *s, const struct hosts *hosts)
 {
-	/* What comes after is stronger: our sslmode is only a default, and a conninfo may name the application. */
-	const char *keywords[8], *values[8];
-	char application[LAYOUT_NAME + 16];
-	struct timeval timeout;
-	uint64_t ns = s->pool->settings->connect_timeout;
-	int n = 0;
+	const struct target *target = &s->pool->target;
+	const char *keywords[TARGET_KEYWORDS + 1], *values[TARGET_KEYWORDS + 1];
+	unsigned n = target->count;
 
-	snprintf(application, sizeof(application), "pglease %s", s->pool->settings->name);
-	if (getenv("PGSSLMODE") == NULL) {
-		keywords[n] = "sslmode";
-		values[n++] = "disable";
+	memcpy(keywords, target->keywords, n * sizeof(keywords[0]));
+	memcpy(values, target->values, n * sizeof(values[0]));
+	if (hosts != NULL) {
+		keywords[n] = "host";
+		values[n++] = hosts->host;
+		keywords[n] = "hostaddr";
+		values[n++] = hosts->hostaddr;
+		keywords[n] = "port";
+		values[n++] = hosts->port;
 	}
-	if (getenv("PGGSSENCMODE") == NULL) {
-		keywords[n] = "gssencmode";
-		values[n++] = "disable";
-	}
-	keywords[n] = "fallback_application_name";
-	values[n++] = application;
-	keywords[n] = "dbname";
-	values[n++] = s->pool->conninfo;
 	keywords[n] = values[n] = NULL;
-
-	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
-	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
 	s->conn = PQconnectStartParams(keywords, values, 1);
 	if (s->conn == NULL) {
 		fail(s, "out of memory");
@@ -152,11 +150,50 @@ connect_start(struct server *s)
 	}
 	PQsetNoticeReceiver(s->conn, drop_notice, NULL);
 	s->params = params_trace(s->conn);
-	timeout.tv_sec = (time_t)(ns / UINT64_C(1000000000));
-	timeout.tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000);
-	if (s->params == NULL || evtimer_add(&s->deadline, &timeout) != 0) {
+	if (s->params == NULL) {
 		fail(s, "out of memory");
 		return;
 	}
 	watch(s, EV_WRITE);
+}
+
+static void
+on_looked_up(void *context, const struct hosts *hosts, const char *error)
+{
+	struct server *s = context;
+
+	s->lookup = NULL;
+	if (hosts == NULL)
+		fail(s, error);
+	else
+		begin(s, hosts);
+}
+
+void
+connect_start(struct server *s)
+{
+	const struct pool *p = s->pool;
+	uint64_t ns = p->settings->connect_timeout;
+	struct timeval timeout = {
+	    .tv_sec = (time_t)(ns / UINT64_C(1000000000)),
+	    .tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000),
+	};
+	int r;
+
+	event_assign(&s->io, p->context->base, -1, 0, on_io, s);
+	evtimer_assign(&s->deadline, p->context->base, on_deadline, s);
+	if (evtimer_add(&s->deadline, &timeout) != 0) {
+		fail(s, "out of memory");
+		return;
+	}
+	if (!p->target.has_names) {
+		begin(s, NULL);
+		return;
+	}
+	r = resolver_start(p->context->resolver, p->index, &p->target.hosts, on_looked_up, s, &s->lookup);
+	if (r == -EAGAIN)
+		fail(s, "look-ups of the host's name hang: see to the system's name service (nsswitch.conf, "
+		        "resolv.conf)");
+	else if (r != 0)
+		fail(s, strerror(-r));
 }

@@ -15,12 +15,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "access.h"
+#include "descriptors.h"
 #include "listener.h"
 #include "log.h"
 #include "pglease_errors.h"
 
 #define SILENT_MAX 256
 #define SILENT_LIMIT UINT64_C(5000000000)
+#define STARVED_AGE UINT64_C(50000000) /* silent for so long, one is let go when descriptors run out */
 #define MESSAGES_AT_ONCE 16
 #define MESSAGES_PER_TICK 256
 
@@ -32,7 +35,8 @@ struct session {
 	uint64_t since;
 	unsigned messages; /* since the last tick */
 	bool held; /* too many: not read until the next tick */
-	struct client *client; /* NULL: silent */
+	struct client *client; /* NULL: silent, or a tool's */
+	bool commanding; /* a tool's: it waits for its command's result */
 };
 
 TAILQ_HEAD(session_list, session);
@@ -40,7 +44,8 @@ TAILQ_HEAD(session_list, session);
 struct control {
 	struct control_params params;
 	struct listener *listener;
-	struct session_list silent, attached; /* silent: oldest first */
+	struct access *admin;
+	struct session_list silent, attached; /* silent: oldest first; attached: those of tools too */
 	unsigned nsilent;
 };
 
@@ -52,7 +57,9 @@ session_free(struct session *s)
 {
 	struct control *c = s->control;
 
-	if (s->client != NULL) {
+	if (s->commanding)
+		commands_forget(c->params.commands, s);
+	if (s->client != NULL || s->commanding) {
 		TAILQ_REMOVE(&c->attached, s, all);
 	} else {
 		TAILQ_REMOVE(&c->silent, s, all);
@@ -131,19 +138,12 @@ copy_program(char *to, size_t size, const char *from, size_t from_size)
 	log_flatten(to);
 }
 
-/* Who may use a pool: the broker's own user, and root. */
-static bool
-may_use(const struct pool *pool, uid_t uid)
-{
-	return uid == 0 || uid == geteuid();
-}
-
 /* A process that may use no pool takes nobody's place. */
 static bool
-may_attach(const struct control *c, uid_t uid)
+may_attach(const struct control *c, const struct access_peer *peer)
 {
 	for (unsigned i = 0; i < c->params.npools; i++)
-		if (may_use(c->params.pools[i], uid))
+		if (access_allows(c->params.pools[i]->access, peer))
 			return true;
 	return false;
 }
@@ -153,16 +153,16 @@ on_hello(struct session *s, const void *message)
 {
 	const struct wire_hello *hello = message;
 	struct control *c = s->control;
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
+	struct access_peer peer;
+	bool allowed;
 	char program[sizeof(hello->program)];
 	struct client_params params;
 	struct wire_welcome welcome = {0};
 	struct client *client;
 	int r;
 
-	if (s->client != NULL)
-		return refuse(s, PGLEASE_EPROTOCOL, "HELLO was said twice");
+	if (s->client != NULL || s->commanding)
+		return refuse(s, PGLEASE_EPROTOCOL, "HELLO was said twice, or after COMMAND");
 	if (hello->layout_version != LAYOUT_VERSION || hello->layout_hash != layout_hash())
 		return refuse(s, PGLEASE_EVERSION,
 		    "the library has layout %u (%08x), the broker %s has layout %u (%08x): use the library "
@@ -170,13 +170,18 @@ on_hello(struct session *s, const void *message)
 		    "installed with this broker",
 		    hello->layout_version, hello->layout_hash, c->params.instance, LAYOUT_VERSION,
 		    layout_hash());
-	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
+	r = access_peer_init(s->fd, &peer);
+	if (r != 0)
+		return refuse(s, PGLEASE_ESYSTEM, "the broker cannot tell who this process is: %s", strerror(-r));
+	allowed = may_attach(c, &peer);
+	access_peer_fini(&peer);
+	if (peer.pid <= 0)
 		return refuse(
 		    s, PGLEASE_EPERM, "the broker cannot see this process (another pid namespace?)");
-	if (!may_attach(c, peer.uid))
+	if (!allowed)
 		return refuse(s, PGLEASE_EPERM,
-		    "uid %lu may not use the instance %s: only the broker's user (uid %lu) and root may",
-		    (unsigned long)peer.uid, c->params.instance, (unsigned long)geteuid());
+		    "uid %lu may use no pool of the instance %s: ask for `users` or `groups` in its configuration",
+		    (unsigned long)peer.uid, c->params.instance);
 	copy_program(program, sizeof(program), hello->program, sizeof(hello->program));
 	params = (struct client_params){
 	    .pid = peer.pid,
@@ -214,6 +219,19 @@ on_hello(struct session *s, const void *message)
 }
 
 static bool
+may_use(const struct session *s, const struct pool *pool)
+{
+	struct access_peer peer;
+	bool allowed;
+
+	if (access_peer_init(s->fd, &peer) != 0)
+		return false;
+	allowed = access_allows(pool->access, &peer);
+	access_peer_fini(&peer);
+	return allowed;
+}
+
+static bool
 on_open(struct session *s, const void *message)
 {
 	const struct wire_open *open_message = message;
@@ -229,10 +247,10 @@ on_open(struct session *s, const void *message)
 
 		if (strcmp(pool->settings->name, name) != 0)
 			continue;
-		if (!may_use(pool, client_uid(s->client)))
+		if (!may_use(s, pool))
 			return say_error(s, PGLEASE_EPERM,
-			    "uid %lu may not use the pool %s: only the broker's user (uid %lu) and root may",
-			    (unsigned long)client_uid(s->client), name, (unsigned long)geteuid());
+			    "uid %lu may not use the pool %s: ask for `users` or `groups` in its configuration",
+			    (unsigned long)client_uid(s->client), name);
 		wire_header_init(&answer.header, WIRE_POOL);
 		answer.pool = i;
 		return say(s, &answer, sizeof(answer), pool->fd);
@@ -260,6 +278,42 @@ on_detach(struct session *s, const void *message)
 	return false;
 }
 
+bool
+control_answer(void *session, const struct wire_result *result)
+{
+	struct session *s = session;
+
+	if (!say(s, result, sizeof(*result), -1))
+		return false;
+	if (result->more == 0)
+		end(s, CLIENT_DETACHED);
+	return result->more != 0;
+}
+
+static bool
+on_command(struct session *s, const void *message)
+{
+	struct control *c = s->control;
+	struct command_peer who;
+	struct access_peer peer;
+
+	if (s->client != NULL || s->commanding)
+		return refuse(s, PGLEASE_EPROTOCOL, "COMMAND comes first on its connection, and once");
+	if (access_peer_init(s->fd, &peer) != 0)
+		return refuse(s, PGLEASE_EPERM, "the broker cannot see this process");
+	who = (struct command_peer){
+	    .pid = peer.pid,
+	    .uid = peer.uid,
+	    .allowed = access_allows(c->admin, &peer),
+	};
+	access_peer_fini(&peer);
+	TAILQ_REMOVE(&c->silent, s, all);
+	c->nsilent--;
+	s->commanding = true;
+	TAILQ_INSERT_TAIL(&c->attached, s, all);
+	return commands_run(c->params.commands, s, &who, message);
+}
+
 static const struct {
 	enum wire_type type;
 	message_handler handler;
@@ -268,6 +322,7 @@ static const struct {
     {WIRE_OPEN, on_open},
     {WIRE_RING, on_ring},
     {WIRE_DETACH, on_detach},
+    {WIRE_COMMAND, on_command},
 };
 
 enum taken { TAKEN_ONE, TAKEN_NONE, TAKEN_SESSION_GONE };
@@ -320,7 +375,7 @@ accepted(void *context, int fd)
 	struct session *s;
 
 	/* Whoever connects and says nothing must not keep others out. */
-	if (c->nsilent == SILENT_MAX)
+	while (c->nsilent != 0 && c->nsilent >= descriptors_share(SILENT_MAX))
 		session_free(TAILQ_FIRST(&c->silent));
 	s = calloc(1, sizeof(*s));
 	if (s == NULL) {
@@ -342,7 +397,8 @@ starved(void *context)
 {
 	struct control *c = context;
 
-	if (!TAILQ_EMPTY(&c->silent))
+	/* One that has just come may be about to speak. */
+	if (!TAILQ_EMPTY(&c->silent) && clock_ns() - TAILQ_FIRST(&c->silent)->since > STARVED_AGE)
 		session_free(TAILQ_FIRST(&c->silent));
 }
 
@@ -358,10 +414,16 @@ control_new(const struct control_params *params, struct control **ret)
 	c->params = *params;
 	TAILQ_INIT(&c->silent);
 	TAILQ_INIT(&c->attached);
+	r = access_new(params->admin_users, params->admin_groups, &c->admin);
+	if (r != 0) {
+		free(c);
+		return log_refuse("admin_users and admin_groups cannot be looked up any more");
+	}
 	r = paths_control_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
 		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, &c->listener);
 	if (r != 0) {
+		access_free(c->admin);
 		free(c);
 		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));
 	}
@@ -395,5 +457,6 @@ control_free(struct control *c)
 		session_free(TAILQ_FIRST(&c->silent));
 	while (!TAILQ_EMPTY(&c->attached))
 		session_free(TAILQ_FIRST(&c->attached));
+	access_free(c->admin);
 	free(c);
 }

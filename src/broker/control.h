@@ -7,6 +7,7 @@
 #define PGLEASE_BROKER_CONTROL_H
 
 #include "clients.h"
+#include "commands.h"
 
 struct control;
 
@@ -15,11 +16,15 @@ struct control_params {
 	struct pool **pools;
 	unsigned npools;
 	struct clients *clients;
+	struct commands *commands;
 	unsigned max_clients;
 	uint64_t instance_id;
 	const char *instance, *socket_dir;
+	const char *admin_users, *admin_groups; /* who may give commands */
 };
 
+/* Sends a session its command's result (command_answer). */
+bool control_answer(void *session, const struct wire_result *result);
 /* 0, or -1 with log_refuse(). */
 int control_new(const struct control_params *params, struct control **ret);
 /* Lets go of those that say nothing; lets those that talked too much go on. */

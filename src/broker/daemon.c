@@ -21,11 +21,11 @@
 
 struct options {
 	const char *file, *name;
-	bool background, done;
+	bool background, check, done;
 };
 
 static const char usage[] =
-    "Usage: pgleased [-c FILE] [-n NAME] [-d]\n"
+    "Usage: pgleased [-c FILE] [-n NAME] [-d | -t]\n"
     "The pglease broker: opens PostgreSQL connections and lends them to the processes of this host.\n"
     "\n"
     "  -c FILE  configuration file; without one: instance \"main\" with one pool \"main\" on an embedded "
@@ -33,15 +33,42 @@ static const char usage[] =
     "  -n NAME  name of the instance (overrides the file's)\n"
     "  -d       run in the background: returns when the instance is ready, or says why it is not and exits "
     "1\n"
+    "  -t       check the configuration only: says all that is wrong, and exits 1 if anything is\n"
     "  -V       version\n"
-    "  -h       this help\n";
+    "  -h       this help\n"
+    "  --help-config[=table|sample|mdoc]\n"
+    "           the settings: for people (the default), as a sample file, as the manual's table\n";
+
+static int
+help_config(const char *format)
+{
+	if (format == NULL || strcmp(format, "table") == 0) {
+		settings_print_help(stdout);
+	} else if (strcmp(format, "sample") == 0) {
+		settings_print_sample(stdout);
+	} else if (strcmp(format, "mdoc") == 0) {
+		settings_print_manual(stdout);
+	} else {
+		fprintf(stderr, "pgleased: bad format \"%s\": allowed: table, sample, mdoc\n", format);
+		return -1;
+	}
+	return 0;
+}
 
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
+	enum { HELP_CONFIG = 256 };
+	static const struct option names[] = {
+	    {"help-config", optional_argument, NULL, HELP_CONFIG},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'V'},
+	    {0},
+	};
 	int c;
 
-	while ((c = getopt(argc, argv, "c:n:dVh")) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":c:n:dtVh", names, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->file = optarg;
@@ -52,6 +79,9 @@ parse_options(int argc, char **argv, struct options *o)
 		case 'd':
 			o->background = true;
 			break;
+		case 't':
+			o->check = true;
+			break;
 		case 'V':
 			printf("pgleased (pglease) %s\n", PACKAGE_VERSION);
 			o->done = true;
@@ -60,8 +90,16 @@ parse_options(int argc, char **argv, struct options *o)
 			fputs(usage, stdout);
 			o->done = true;
 			return 0;
+		case HELP_CONFIG:
+			o->done = true;
+			return help_config(optarg);
 		default:
-			fputs("Try 'pgleased -h'.\n", stderr);
+			if (c == ':')
+				fprintf(stderr, "pgleased: option '%s' needs a value (pgleased -h helps)\n", argv[optind - 1]);
+			else if (optopt > 0 && optopt < HELP_CONFIG)
+				fprintf(stderr, "pgleased: unknown option '-%c' (pgleased -h helps)\n", optopt);
+			else
+				fprintf(stderr, "pgleased: unknown option '%s' (pgleased -h helps)\n", argv[optind - 1]);
 			return -1;
 		}
 	}
@@ -79,6 +117,7 @@ parse_options(int argc, char **argv, struct options *o)
 
 struct complaints {
 	unsigned count;
+	bool all; /* each goes to stderr */
 	char first[1024];
 };
 
@@ -89,6 +128,22 @@ take_complaint(void *context, const char *message)
 
 	if (c->count++ == 0)
 		snprintf(c->first, sizeof(c->first), "%s", message);
+	if (c->all)
+		fprintf(stderr, "%s\n", message);
+}
+
+/* -t */
+static int
+check_configuration(const struct options *o)
+{
+	struct complaints complaints = {.all = true};
+	struct configuration *config;
+
+	if (configuration_read(o->file, take_complaint, &complaints, &config) != 0)
+		return 1;
+	configuration_free(config);
+	printf("%s: ok\n", o->file != NULL ? o->file : "configuration");
+	return fflush(stdout) == 0 ? 0 : 1;
 }
 
 static int
@@ -98,7 +153,8 @@ read_configuration(const struct options *o, struct configuration **ret)
 
 	if (configuration_read(o->file, take_complaint, &complaints, ret) != 0) {
 		if (complaints.count > 1)
-			return log_refuse("%s (and %u more)", complaints.first, complaints.count - 1);
+			return log_refuse("%s (and %u more: pgleased -t says all)", complaints.first,
+			    complaints.count - 1);
 		return log_refuse("%s", complaints.first);
 	}
 	if (o->name != NULL)
@@ -200,6 +256,8 @@ daemon_main(int argc, char **argv)
 		return 1;
 	if (options.done)
 		return fflush(stdout) == 0 ? 0 : 1;
+	if (options.check)
+		return check_configuration(&options);
 	if (read_configuration(&options, &config) != 0) {
 		fprintf(stderr, "pgleased: %s\n", log_reason());
 		return 1;

@@ -11,17 +11,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "adopt.h"
 #include "cancel.h"
 #include "cancels.h"
 #include "clients.h"
 #include "control.h"
+#include "descriptors.h"
 #include "embedded.h"
 #include "hangups.h"
 #include "log.h"
 #include "maintain.h"
+#include "pidfile.h"
 #include "publish.h"
 #include "queue.h"
+#include "resolver.h"
 #include "server.h"
 #include "sockdir.h"
 
@@ -35,6 +39,7 @@ struct instance {
 	uint64_t id, started_at;
 	char socket_dir[PATHS_MAX];
 	struct sockdir *sockdir;
+	struct pidfile *pidfile;
 	struct pool_context shared;
 	struct event *tick, *sigterm, *sigint;
 	struct embedded *embedded;
@@ -44,10 +49,13 @@ struct instance {
 	struct clients *clients;
 	struct adopt *adopt;
 	struct control *control;
+	struct commands *commands;
 	struct publisher *publisher;
 	int publish_error;
 	instance_ready ready;
 	void *ready_context;
+	bool stopping;
+	uint64_t stop_at; /* stopping: when it ends, drained or not */
 };
 
 static void
@@ -93,6 +101,50 @@ is_at_rest(const struct pool *p)
 	       !queue_maybe_waiting(&p->seg);
 }
 
+static enum segment_state
+state_of(const struct instance *i)
+{
+	return i->stopping ? SEGMENT_DRAINING : SEGMENT_OPEN;
+}
+
+/* The end of a drain that was asked for with a stop. */
+static void
+look_stopped(struct instance *i, uint64_t now)
+{
+	unsigned leases = 0, open = 0;
+
+	if (!i->stopping)
+		return;
+	for (unsigned n = 0; n < i->npools; n++) {
+		leases += pool_count_leases(i->pools[n]);
+		open += i->pools[n]->open;
+	}
+	if (open != 0 && now < i->stop_at)
+		return;
+	if (leases != 0)
+		log_warning("instance %s does not wait any longer: %u leases are revoked", i->config->instance.instance,
+		    leases);
+	event_base_loopbreak(i->shared.base);
+}
+
+static void
+begin_stop(void *context, uint64_t timeout, const char *why)
+{
+	struct instance *i = context;
+	uint64_t now = clock_ns();
+
+	if (!i->stopping)
+		log_info("instance %s stops: %s; leases may stay out for %.3g s", i->config->instance.instance, why,
+		    (double)timeout / 1e9);
+	if (!i->stopping || now + timeout < i->stop_at)
+		i->stop_at = now + timeout;
+	i->stopping = true;
+	commands_stopping(i->commands);
+	for (unsigned n = 0; n < i->npools; n++)
+		pool_drain(i->pools[n]);
+	look_stopped(i, now);
+}
+
 static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -104,8 +156,10 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 			maintain_pool(i->pools[n], i->clients, now);
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
-	publish(i, SEGMENT_OPEN);
+	publish(i, state_of(i));
 	look_ready(i);
+	commands_look(i->commands, now);
+	look_stopped(i, now);
 }
 
 static void
@@ -118,16 +172,20 @@ on_attention(evutil_socket_t fd, short what, void *arg)
 		if (i->pools[n]->attention)
 			maintain_pool(i->pools[n], i->clients, now);
 	look_ready(i);
+	commands_look(i->commands, now);
+	look_stopped(i, now);
 }
 
 static void
 on_signal(evutil_socket_t signal, short what, void *arg)
 {
 	struct instance *i = arg;
+	bool at_once = signal == SIGINT || i->stopping;
 
-	log_info(
-	    "instance %s stops: %s", i->config->instance.instance, signal == SIGTERM ? "SIGTERM" : "SIGINT");
-	event_base_loopbreak(i->shared.base);
+	if (i->stopping)
+		log_info("instance %s stops at once: %s while it drains", i->config->instance.instance,
+		    signal == SIGTERM ? "SIGTERM" : "SIGINT");
+	begin_stop(i, at_once ? 0 : i->config->instance.drain_timeout, signal == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 static void
@@ -148,17 +206,15 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 	cancel_returned(i->pools, i->npools, ticket);
 }
 
-/* A descriptor for each server connection, client (two) and adoption: as many as the system allows. */
-static void
-raise_descriptor_limit(void)
+/* Two descriptors for each server connection (a cancel) and each client (its pidfd), and some for all the rest. */
+static unsigned
+descriptors_wanted(const struct configuration *config)
 {
-	struct rlimit limit;
+	uint64_t n = 64 + 2 * config->instance.max_clients;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-			log_warning("cannot raise the limit of open files: %m");
-	}
+	for (unsigned i = 0; i < config->npools; i++)
+		n += 2 * config->pool[i].max_connections;
+	return (unsigned)n;
 }
 
 static int
@@ -178,6 +234,7 @@ start_loop(struct instance *i)
 	if (i->sigterm == NULL || i->sigint == NULL || i->tick == NULL || i->shared.attention == NULL ||
 	    event_add(i->sigterm, NULL) != 0 || event_add(i->sigint, NULL) != 0 ||
 	    hangups_new(base, on_hang_up, i, &i->shared.hangups) != 0 ||
+	    resolver_new(base, getaddrinfo, &i->shared.resolver) != 0 ||
 	    cancels_new(base, on_cancel_returned, i, &i->shared.cancels) != 0)
 		return log_refuse("cannot make the event loop: %m");
 	return 0;
@@ -218,6 +275,7 @@ start_pools(struct instance *i)
 		    .instance_id = i->id,
 		    .index = n,
 		    .max_clients = (uint32_t)i->config->instance.max_clients,
+		    .monitoring_off = !i->config->instance.monitoring,
 		};
 
 		if (pool_new(&params, &i->pools[n]) != 0)
@@ -238,6 +296,14 @@ start_sockets(struct instance *i)
 	    .npools = i->npools,
 	    .socket_dir = i->socket_dir,
 	};
+	struct commands_params commands = {
+	    .pools = i->pools,
+	    .npools = i->npools,
+	    .settings = s,
+	    .answer = control_answer,
+	    .stop = begin_stop,
+	    .stop_context = i,
+	};
 	struct control_params control = {
 	    .base = i->shared.base,
 	    .pools = i->pools,
@@ -246,10 +312,16 @@ start_sockets(struct instance *i)
 	    .instance_id = i->id,
 	    .instance = s->instance,
 	    .socket_dir = i->socket_dir,
+	    .admin_users = s->admin_users,
+	    .admin_groups = s->admin_groups,
 	};
 
 	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
 		return log_refuse("out of memory");
+	i->commands = commands_new(&commands);
+	if (i->commands == NULL)
+		return log_refuse("out of memory");
+	control.commands = i->commands;
 	adopt.clients = control.clients = i->clients;
 	return adopt_new(&adopt, &i->adopt) != 0 || control_new(&control, &i->control) != 0 ? -1 : 0;
 }
@@ -257,16 +329,21 @@ start_sockets(struct instance *i)
 static int
 start_publisher(struct instance *i)
 {
+	gid_t group = 0;
 	struct publisher_params params = {
 	    .instance = i->config->instance.instance,
 	    .socket_dir = i->socket_dir,
 	    .instance_id = i->id,
 	    .mode = (mode_t)i->config->instance.stats_mode,
+	    .off = !i->config->instance.monitoring,
+	    .group = i->config->instance.monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .npools = i->npools,
 	};
 	const char *error;
 
+	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
+		return log_refuse("monitor_group cannot be looked up any more");
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
 }
 
@@ -282,8 +359,9 @@ start(struct instance *i)
 		return log_refuse("the default path of the socket folder is too long: set socket_dir");
 	if (getrandom(&i->id, sizeof(i->id), 0) != sizeof(i->id))
 		return log_refuse("no random numbers: %m");
-	raise_descriptor_limit();
-	if (start_loop(i) != 0 || sockdir_take(i->socket_dir, &i->sockdir) != 0 || start_embedded(i) != 0 ||
+	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 ||
+	    sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
+	    (s->pid_file[0] != '\0' && pidfile_take(s->pid_file, &i->pidfile) != 0) || start_embedded(i) != 0 ||
 	    start_pools(i) != 0 || start_publisher(i) != 0 || start_sockets(i) != 0)
 		return -1;
 	i->started_at = clock_ns();
@@ -340,6 +418,7 @@ instance_stop(struct instance *i)
 	if (i->publisher != NULL)
 		publish(i, SEGMENT_CLOSED);
 	control_free(i->control);
+	commands_free(i->commands);
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
@@ -348,10 +427,12 @@ instance_stop(struct instance *i)
 	embedded_stop(i->embedded);
 	publisher_free(i->publisher);
 	hangups_free(i->shared.hangups);
+	resolver_free(i->shared.resolver);
 	free_event(i->tick);
 	free_event(i->shared.attention);
 	free_event(i->sigterm);
 	free_event(i->sigint);
+	pidfile_release(i->pidfile);
 	sockdir_release(i->sockdir);
 	if (i->shared.base != NULL)
 		event_base_free(i->shared.base);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 struct listener {
 	int fd;
 	bool bound, paused;
+	bool told; /* that nothing can be accepted: once, until something is */
 	struct event *readable;
 	listener_accepted accepted;
 	listener_starved starved;
@@ -27,20 +29,34 @@ struct listener {
 	struct sockaddr_un address;
 };
 
+/* Without a free descriptor accept fails before it looks whether there is anything to accept. */
+static bool
+is_pending(const struct listener *l)
+{
+	struct pollfd poll_fd = {.fd = l->fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
 static void
 on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
 
 	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
-		int accepted = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int error, accepted = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (accepted >= 0) {
+			l->told = false;
 			l->accepted(l->context, accepted);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			log_warning("cannot accept on %s: %m", l->address.sun_path);
+		error = errno;
+		if ((error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) &&
+		    is_pending(l)) {
+			if (!l->told)
+				log_warning("cannot accept on %s: %s", l->address.sun_path, strerror(error));
+			l->told = true;
 			l->starved(l->context);
 			/* Readable all the time now: wait for the tick instead of spinning. */
 			l->paused = true;

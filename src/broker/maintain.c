@@ -6,6 +6,7 @@
 #include "maintain.h"
 
 #include "handoff.h"
+#include "leaks.h"
 #include "log.h"
 #include "queue.h"
 #include "revoke.h"
@@ -16,23 +17,38 @@
 /* How long a revoked connection waits for its cancel before it is closed all the same. */
 #define ENDING_LIMIT UINT64_C(10000000000)
 
+/* Whether it has been idle since `since` for longer than `limit` (0: off). */
+static bool
+is_over(uint64_t since, uint64_t limit, uint64_t now)
+{
+	/* A client may have written it: one in the future counts as now. */
+	return limit != 0 && since < now && now - since > limit;
+}
+
 static void
 look_at_idle(struct server *s, uint64_t w, uint64_t now)
 {
 	const struct pool_settings *settings_of = s->pool->settings;
-	/* A client wrote it: one in the future counts as now. */
-	uint64_t since = atomic_load_explicit(&s->pool->seg.slot[s->slot].idle_since, memory_order_relaxed);
+	uint64_t tried = atomic_load_explicit(&s->pool->seg.slot[s->slot].idle_since, memory_order_relaxed);
+	uint64_t since = tried == s->lent_at ? s->idle_from : tried;
 	enum broker_counter cause;
 
-	if (s->hung_up)
+	if (s->hung_up) {
 		cause = COUNTER_CLOSED_UPSTREAM;
-	else if (now >= s->expires_at)
+	} else if (now >= s->expires_at) {
 		cause = COUNTER_CLOSED_LIFETIME;
-	else if (settings_of->idle_timeout != 0 && s->pool->open > settings_of->min_connections &&
-	         since < now && now - since > settings_of->idle_timeout)
+	} else if (s->pool->open > settings_of->min_connections && is_over(since, settings_of->idle_timeout, now)) {
 		cause = COUNTER_CLOSED_IDLE;
-	else
+	} else {
+		bool dirty = (word_flags(w) & SLOT_DIRTY) != 0;
+
+		/* What a client that is gone has left (locks, LISTENs) nobody leases for free: it is reset at once. */
+		bool abandoned = dirty && word_who(w) == WORD_NONE;
+
+		if ((abandoned || is_over(tried, settings_of->keepalive, now)) && server_take(s, &w)) /* S5 */
+			server_keep(s, dirty, since);
 		return;
+	}
 	if (server_take(s, &w)) /* S5 */
 		server_close(s, cause);
 }
@@ -72,6 +88,7 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 			server_retire(s, w);
 		return;
 	}
+	leaks_look(s, w, client, now);
 	/* The flag of a cancel that is over, or that never was. */
 	if ((word_flags(w) & SLOT_CANCELLING) != 0 && s->cancels == 0)
 		slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING); /* F1 */
@@ -121,6 +138,8 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 			break;
 		case SERVER_LENT:
 			look_at_lent(s, w, clients, now);
+			if (p->draining && s->state == SERVER_LENT)
+				server_drain(s); /* claimed by someone who had not seen the state */
 			lent += s->state == SERVER_LENT;
 			break;
 		case SERVER_ENDING:

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "hangups.h"
 #include "log.h"
 #include "queue.h"
@@ -18,9 +19,6 @@
 #include "server.h"
 #include "slots.h"
 
-#define CONNECTS_AT_ONCE 4
-#define BACKOFF_FIRST UINT64_C(100000000) /* 100 ms */
-#define BACKOFF_LAST UINT64_C(10000000000)
 #define BACKOFF_LAST_EMBEDDED UINT64_C(400000000) /* our own server, of which nobody else asks anything */
 
 static uint32_t
@@ -29,36 +27,9 @@ clamp(uint64_t n, uint32_t low, uint32_t high)
 	return n < low ? low : n > high ? high : (uint32_t)n;
 }
 
-/* What libpq will use as user and database, as far as it can be known before connecting. */
-static int
-find_identity(const char *conninfo, char *user, char *dbname)
-{
-	PQconninfoOption *given = PQconninfoParse(conninfo, NULL), *defaults = PQconndefaults();
-	PQconninfoOption *both[] = {defaults, given};
-
-	user[0] = dbname[0] = '\0';
-	for (size_t i = 0; i < 2; i++) {
-		for (PQconninfoOption *o = both[i]; o != NULL && o->keyword != NULL; o++) {
-			if (o->val == NULL || *o->val == '\0')
-				continue;
-			if (strcmp(o->keyword, "user") == 0)
-				snprintf(user, LAYOUT_NAME, "%s", o->val);
-			else if (strcmp(o->keyword, "dbname") == 0)
-				snprintf(dbname, LAYOUT_NAME, "%s", o->val);
-		}
-	}
-	if (dbname[0] == '\0')
-		strcpy(dbname, user);
-	if (given != NULL)
-		PQconninfoFree(given);
-	if (defaults != NULL)
-		PQconninfoFree(defaults);
-	return given != NULL && defaults != NULL ? 0 : -1;
-}
-
 /* The settings that clients obey; they read them relaxed, and a stale one is the setting of a moment ago. */
 static void
-publish_settings(struct pool *p)
+publish_settings(struct pool *p, bool monitoring_off)
 {
 	struct segment_header *h = p->seg.header;
 	const struct pool_settings *s = p->settings;
@@ -68,18 +39,17 @@ publish_settings(struct pool *p)
 	atomic_store_explicit(&h->bypass_ns, s->validation_bypass, memory_order_relaxed);
 	atomic_store_explicit(&h->reset_timeout_ns, s->reset_timeout, memory_order_relaxed);
 	atomic_store_explicit(&h->max_connections, (uint32_t)s->max_connections, memory_order_relaxed);
+	atomic_store_explicit(&h->pooling_off, !s->pooling, memory_order_relaxed);
+	atomic_store_explicit(&h->monitoring_off, monitoring_off, memory_order_relaxed);
 }
 
 int
 pool_new(const struct pool_params *params, struct pool **ret)
 {
 	const struct pool_settings *settings_of = params->settings;
-	char user[LAYOUT_NAME], dbname[LAYOUT_NAME];
 	struct segment_params segment = {
 	    .instance_name = params->instance,
 	    .pool_name = settings_of->name,
-	    .user = user,
-	    .dbname = dbname,
 	    .instance_id = params->instance_id,
 	    .pool = params->index,
 	    .nslots = clamp(2 * settings_of->max_connections, 16, LAYOUT_MAX_SLOTS),
@@ -94,19 +64,24 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	p->fd = -1;
 	p->context = params->context;
 	p->settings = settings_of;
-	p->conninfo = params->conninfo;
 	p->index = params->index;
-	if (find_identity(p->conninfo, user, dbname) != 0) {
+	if (target_init(params->conninfo, settings_of, &p->target) != 0) {
 		log_refuse("pool %s: out of memory", settings_of->name);
 		goto fail;
 	}
+	if (access_new(settings_of->users, settings_of->groups, &p->access) != 0) {
+		log_refuse("pool %s: its users and groups cannot be looked up any more", settings_of->name);
+		goto fail;
+	}
+	segment.user = p->target.user;
+	segment.dbname = p->target.dbname;
 	r = segment_create(&segment, &p->seg, &p->fd);
 	if (r != 0) {
 		log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s",
 		    settings_of->name, segment.nslots, segment.nrows, strerror(-r));
 		goto fail;
 	}
-	publish_settings(p);
+	publish_settings(p, params->monitoring_off);
 	p->server = calloc(p->seg.nslots, sizeof(*p->server));
 	p->spare_block = calloc(p->seg.nblocks, sizeof(*p->spare_block));
 	if (p->server == NULL || p->spare_block == NULL) {
@@ -129,6 +104,49 @@ fail:
 	return -1;
 }
 
+static void
+wake_waiters(struct pool *p)
+{
+	for (uint32_t row = 0; row < p->seg.nrows; row++)
+		if (word_state(row_load(&p->seg, row)) == ROW_WAITING)
+			row_post(&p->seg, row, true);
+}
+
+void
+pool_drain(struct pool *p)
+{
+	if (p->draining || p->stopping)
+		return;
+	p->draining = true;
+	/* Clients read the state before they wait and when they wake. */
+	atomic_store(&p->seg.header->state, SEGMENT_DRAINING);
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		server_drain(&p->server[i]);
+	wake_waiters(p);
+	/* Also when nothing was open: whoever waits for the end looks then. */
+	pool_want_attention(p);
+}
+
+void
+pool_resume(struct pool *p)
+{
+	if (!p->draining || p->stopping)
+		return;
+	p->draining = false;
+	atomic_store(&p->seg.header->state, SEGMENT_OPEN);
+	pool_want_attention(p);
+}
+
+unsigned
+pool_count_leases(const struct pool *p)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		n += word_state(slot_load(&p->seg, i)) == SLOT_LEASED;
+	return n;
+}
+
 void
 pool_stop(struct pool *p)
 {
@@ -147,9 +165,7 @@ pool_stop(struct pool *p)
 		else if (s->state != SERVER_NONE && s->state != SERVER_ENDING)
 			server_close(s, COUNTER_CLOSED_ADMIN);
 	}
-	for (uint32_t row = 0; row < p->seg.nrows; row++)
-		if (word_state(row_load(&p->seg, row)) == ROW_WAITING)
-			row_post(&p->seg, row, true);
+	wake_waiters(p);
 }
 
 void
@@ -165,6 +181,8 @@ pool_free(struct pool *p)
 		close(p->fd);
 	free(p->server);
 	free(p->spare_block);
+	target_fini(&p->target);
+	access_free(p->access);
 	free(p);
 }
 
@@ -202,9 +220,9 @@ void
 pool_grow(struct pool *p, uint64_t now)
 {
 	const struct pool_settings *s = p->settings;
-	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : CONNECTS_AT_ONCE;
+	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : s->connects_at_once;
 
-	if (p->stopping || now < p->retry_at || p->connecting >= at_once || p->open >= s->max_connections)
+	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= s->max_connections)
 		return;
 	want = p->open < s->min_connections ? s->min_connections - p->open : 0;
 	wanted = demand(p);
@@ -240,11 +258,14 @@ pool_upstream_fails(struct pool *p, const char *error)
 {
 	struct segment_header *h = p->seg.header;
 	char text[sizeof(h->upstream_error)];
-	uint64_t delay = BACKOFF_FIRST << (p->failures < 7 ? p->failures : 7);
+	uint64_t delay = p->settings->retry_min, last = p->settings->retry_max;
 	uint32_t random = 0;
-	uint64_t last = p->settings->embedded ? BACKOFF_LAST_EMBEDDED : BACKOFF_LAST;
 	bool changed;
 
+	if (p->settings->embedded && last > BACKOFF_LAST_EMBEDDED)
+		last = BACKOFF_LAST_EMBEDDED;
+	for (unsigned i = 0; i < p->failures && delay < last; i++)
+		delay *= 2;
 	if (delay > last)
 		delay = last;
 	/* From 3/4 to 5/4 of it, so that brokers of many hosts do not come at once. */

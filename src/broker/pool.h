@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * A pool in the broker: its lease segment and the broker's private copy of every slot. The words in the segment say
- * who has a slot; what connection is in it is known here only, and nothing here is taken from what clients can write.
+ * A pool in the broker: its lease segment and the broker's private copy of every slot. The words in the
+ * segment say who has a slot; what connection is in it is known here only, and nothing here is taken from
+ * what clients can write.
  *
  * pool.c makes pools and decides how many connections there are; server.c moves one slot through its states.
  */
@@ -15,11 +16,15 @@
 
 #include "segment.h"
 #include "settings.h"
+#include "target.h"
 
+struct access;
 struct cancels;
 struct hangups;
 struct params;
 struct pool;
+struct resolver;
+struct resolver_job;
 
 /* The broker's view of a slot. Who owns the slot word in each state: */
 enum server_state {
@@ -44,6 +49,7 @@ struct server {
 	uint64_t generation;
 	PGconn *conn;
 	struct params *params; /* CONNECTING */
+	struct resolver_job *lookup; /* CONNECTING: of its host names, before there is a conn */
 	struct event io; /* CONNECTING, RESETTING */
 	struct event deadline; /* CONNECTING, RESETTING */
 	unsigned reset_step; /* RESETTING */
@@ -53,10 +59,18 @@ struct server {
 	bool has_block;
 	bool hung_up; /* the server closed it */
 	bool retired; /* over age: RETIRE is set */
+	bool drained; /* wanted back by a drain, perhaps one that was undone since: RETIRE is set */
 	enum broker_counter close_cause; /* ENDING */
 	unsigned cancels; /* of this generation, in flight */
 	uint64_t connected_at;
 	uint64_t expires_at; /* UINT64_MAX: never */
+	/* A keepalive is no use: a slot whose idle_since is still lent_at counts as idle from idle_from on. */
+	uint64_t lent_at, idle_from;
+	uint64_t keep_since; /* RESETTING: idle since then, and tried whether it is alive; 0: not for that reason */
+	bool keep_query; /* RESETTING: an empty query, no reset */
+	/* The lease that the tick saw last, since when, and whether it has been reported. */
+	uint64_t lease_seen, lease_since;
+	bool lease_reported;
 	uint64_t started_at; /* CONNECTING, RESETTING, ENDING: since when */
 	struct server_key *keys;
 	unsigned nkeys, keys_size;
@@ -68,6 +82,7 @@ struct server {
 struct pool_context {
 	struct event_base *base;
 	struct hangups *hangups;
+	struct resolver *resolver;
 	struct cancels *cancels;
 	struct event *attention; /* activated by pool_want_attention */
 };
@@ -75,7 +90,8 @@ struct pool_context {
 struct pool {
 	const struct pool_context *context;
 	const struct pool_settings *settings;
-	const char *conninfo; /* the settings', or the embedded server's */
+	struct target target;
+	struct access *access; /* who may open it */
 	uint32_t index;
 	struct segment seg;
 	int fd;
@@ -85,6 +101,7 @@ struct pool {
 	unsigned open; /* servers that are not NONE */
 	unsigned connecting; /* of these, CONNECTING */
 	bool attention; /* a client rang, or something changed: look at it before the next tick */
+	bool draining; /* no new leases, no new connections, until pool_resume */
 	bool stopping;
 	/* The upstream's health. */
 	unsigned failures; /* connects in a row that failed */
@@ -95,17 +112,27 @@ struct pool {
 struct pool_params {
 	const struct pool_context *context;
 	const struct pool_settings *settings;
-	const char *conninfo;
+	const char *conninfo; /* the settings', or the embedded server's; outlives the pool */
 	const char *instance;
 	uint64_t instance_id;
 	uint32_t index, max_clients;
+	bool monitoring_off;
 };
 
 /* 0, or -1 with log_refuse(). */
 int pool_new(const struct pool_params *params, struct pool **ret);
 /*
- * Marks the segment CLOSED, wakes all waiters, ends leases (their cancels are sent: serve these before pool_free) and
- * closes the other connections.
+ * No new leases: marks the segment DRAINING, wakes all waiters, closes what is not leased and asks for the
+ * rest (F2). It is drained when nothing is open any more. Does nothing to one that drains already.
+ */
+void pool_drain(struct pool *pool);
+/* Undoes it; connections that are leased still come back once, and are replaced. */
+void pool_resume(struct pool *pool);
+/* Leases that are out at this moment. */
+unsigned pool_count_leases(const struct pool *pool);
+/*
+ * Marks the segment CLOSED, wakes all waiters, ends leases (their cancels are sent: serve these before
+ * pool_free) and closes the other connections.
  */
 void pool_stop(struct pool *pool);
 /* Closes what is left. */

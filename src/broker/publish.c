@@ -37,6 +37,8 @@ struct pool_memory {
 
 struct publisher {
 	struct stats_writer *writer;
+	bool off, published; /* off: only changes of the state are published */
+	uint32_t state;
 	unsigned npools;
 	struct pool_memory *memory;
 	struct stats_pool_row *pool_rows;
@@ -117,6 +119,10 @@ explain(int error, const char *instance, pid_t owner)
 		    "/dev/shm/pglease.%s belongs to another user; remove it there, or choose another name "
 		    "(-n)",
 		    instance);
+	else if (error == -ECHRNG)
+		snprintf(text, sizeof(text),
+		    "/dev/shm/pglease.%s cannot be given to monitor_group: the broker's user must be a member of it",
+		    instance);
 	else if (error == -ENOSPC)
 		snprintf(text, sizeof(text),
 		    "no room in /dev/shm for the statistics of instance %s; free some", instance);
@@ -135,6 +141,8 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 	    .socket_dir = params->socket_dir,
 	    .instance_id = params->instance_id,
 	    .mode = params->mode,
+	    .group = params->group,
+	    .off = params->off,
 	};
 	struct publisher *p;
 	pid_t owner = 0;
@@ -143,13 +151,16 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 	p = calloc(1, sizeof(*p));
 	if (p == NULL)
 		goto fail;
+	p->off = params->off;
 	r = publisher_size(p, params);
 	if (r)
 		goto fail;
-	writer_params.capacity[STATS_POOLS] = p->npools;
-	writer_params.capacity[STATS_SLOTS] = p->slot_capacity;
-	writer_params.capacity[STATS_CLIENTS] = p->client_capacity;
-	writer_params.capacity[STATS_WAITERS] = p->waiter_capacity;
+	if (!params->off) {
+		writer_params.capacity[STATS_POOLS] = p->npools;
+		writer_params.capacity[STATS_SLOTS] = p->slot_capacity;
+		writer_params.capacity[STATS_CLIENTS] = p->client_capacity;
+		writer_params.capacity[STATS_WAITERS] = p->waiter_capacity;
+	}
 	r = stats_writer_new(&writer_params, &p->writer, &owner);
 	if (r)
 		goto fail;
@@ -458,10 +469,19 @@ collect_pool(
 int
 publisher_publish(struct publisher *p, uint32_t state, const struct segment *const *pools, unsigned npools)
 {
-	struct stats_rows rows[STATS_NTABLES];
+	struct stats_rows rows[STATS_NTABLES] = {0};
 	struct timespec real;
+	int r;
 
 	assert(npools == p->npools);
+	if (p->off) {
+		if (p->published && p->state == state)
+			return 0;
+		r = stats_writer_publish(p->writer, state, rows);
+		p->published = r == 0;
+		p->state = state;
+		return r;
+	}
 	clock_gettime(CLOCK_REALTIME, &real);
 	p->real = (uint64_t)real.tv_sec * SECOND + (uint64_t)real.tv_nsec;
 	p->now = clock_ns();

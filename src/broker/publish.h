@@ -18,6 +18,8 @@ struct publisher_params {
 	const char *socket_dir;
 	uint64_t instance_id;
 	mode_t mode; /* stats_mode */
+	bool off; /* monitoring = no: only that is published, and the state */
+	const gid_t *group; /* monitor_group; NULL: the broker's own */
 	const struct segment *const
 	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
 	unsigned npools;
@@ -25,7 +27,7 @@ struct publisher_params {
 
 /*
  * Creates the stats segment. Returns 0; -EBUSY when a living broker has that name, -EACCES when another
- * user's segment is in the way, -ENOSPC when /dev/shm is full, or another -errno. On failure *ret_error is
+ * user's segment is in the way, -ECHRNG when the broker may not give it to that group, -ENOSPC when /dev/shm is full, or another -errno. On failure *ret_error is
  * one line that says what happened and what to do (static or the publisher module's own memory, valid until
  * the next call; never NULL).
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The broker's reset: ROLLBACK, DISCARD ALL, and a question after the values of all baseline parameters (the broker's
- * PGconn has not heard what the server reported to the lessee). Owns the io and deadline events of a server that is
+ * PGconn has not heard what the server reported to the lessee). A keepalive of a clean session is an empty query
+ * instead, with the same care. Owns the io and deadline events of a server that is
  * RESETTING.
  */
 #include "reset.h"
@@ -14,7 +15,7 @@
 #include "params.h"
 #include "server.h"
 
-enum step { STEP_ROLLBACK, STEP_DISCARD, STEP_PARAMETERS };
+enum step { STEP_ROLLBACK, STEP_DISCARD, STEP_PARAMETERS, STEP_NOTHING };
 
 static void advance(struct server *s);
 
@@ -93,6 +94,8 @@ send_step(struct server *s)
 		sent = query != NULL && PQsendQuery(s->conn, query);
 		free(query);
 		return sent != 0;
+	case STEP_NOTHING:
+		return PQsendQuery(s->conn, "") != 0;
 	}
 	return false;
 }
@@ -112,6 +115,8 @@ is_expected(struct server *s, PGresult *result)
 		       strcmp(PQcmdStatus(result), "DISCARD ALL") == 0;
 	case STEP_PARAMETERS:
 		return PQresultStatus(result) == PGRES_TUPLES_OK && parameters_match(s, result);
+	case STEP_NOTHING:
+		return PQresultStatus(result) == PGRES_EMPTY_QUERY;
 	}
 	return false;
 }
@@ -175,7 +180,7 @@ advance(struct server *s)
 			done(s, "the server's answer is not the expected one");
 			return;
 		}
-		if (s->reset_step == STEP_PARAMETERS) {
+		if (s->reset_step == STEP_PARAMETERS || s->reset_step == STEP_NOTHING) {
 			if (params_equal(s->baseline, s->baseline_size, s->conn, &name))
 				done(s, NULL);
 			else
@@ -209,7 +214,7 @@ reset_start(struct server *s)
 		done(s, "the session has unread answers");
 		return;
 	}
-	s->reset_step = STEP_ROLLBACK;
+	s->reset_step = s->keep_query ? STEP_NOTHING : STEP_ROLLBACK;
 	if (PQsetnonblocking(s->conn, 1) != 0 || evtimer_add(&s->deadline, &timeout) != 0 || !send_step(s)) {
 		done(s, "the connection is lost");
 		return;

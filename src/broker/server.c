@@ -99,7 +99,7 @@ server_open(struct server *s)
 	if (!server_seize(s)) /* S1 */
 		return false;
 	set_state(s, SERVER_CONNECTING);
-	s->hung_up = s->retired = false;
+	s->hung_up = s->retired = s->drained = false;
 	s->cancels = 0;
 	s->started_at = clock_ns();
 	connect_start(s);
@@ -119,6 +119,8 @@ release(struct server *s)
 		reset_stop(s);
 	if (s->conn != NULL && (fd = PQsocket(s->conn)) >= 0) {
 		hangups_unwatch(p->context->hangups, fd);
+		/* What is said goodbye may find a full buffer (a COPY in progress): never wait for it. */
+		PQsetnonblocking(s->conn, 1);
 		/*
 		 * PQfinish tells the server goodbye, but does not end a session whose descriptor a client still
 		 * holds; shutdown does. Without a descriptor for the copy the server is not told goodbye.
@@ -140,6 +142,8 @@ release(struct server *s)
 	s->nkeys = s->keys_size = 0;
 	explicit_bzero(s->baseline, sizeof(s->baseline));
 	s->baseline_size = 0;
+	s->keep_since = 0;
+	s->keep_query = false;
 	/* As the word's owner; readers without the word print a wrong pid at worst. */
 	atomic_store_explicit(&p->seg.slot[s->slot].server_pid, 0, memory_order_relaxed);
 	s->pid = 0;
@@ -207,6 +211,8 @@ server_connected(struct server *s)
 	atomic_store_explicit(&slot->block, s->block, memory_order_relaxed);
 	atomic_store_explicit(&slot->server_pid, s->pid, memory_order_relaxed);
 	atomic_store_explicit(&slot->expired, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->clean, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->off_baseline, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->connected_at, now, memory_order_relaxed);
 	r = hangups_watch(p->context->hangups, PQsocket(s->conn), p->index, s->slot, s->generation);
 	if (r != 0) {
@@ -225,8 +231,15 @@ server_lend(struct server *s, bool dirty)
 {
 	struct pool *p = s->pool;
 
+	if (p->draining) { /* it was being reset when the drain began */
+		server_close(s, COUNTER_CLOSED_ADMIN);
+		return;
+	}
 	set_state(s, SERVER_LENT);
-	switch (handoff_give(&p->seg, s->slot, &s->word, WORD_NONE, dirty, clock_ns())) { /* S3, S4 */
+	s->lent_at = clock_ns();
+	s->idle_from = s->keep_since != 0 ? s->keep_since : s->lent_at;
+	s->keep_since = 0;
+	switch (handoff_give(&p->seg, s->slot, &s->word, WORD_NONE, dirty, s->lent_at)) { /* S3, S4 */
 	case HANDOFF_GRANTED:
 		pool_count(p, COUNTER_BROKER_GRANTS);
 		break;
@@ -250,20 +263,35 @@ server_reset(struct server *s)
 }
 
 void
+server_keep(struct server *s, bool dirty, uint64_t since)
+{
+	s->keep_since = since;
+	s->keep_query = !dirty;
+	server_reset(s);
+}
+
+void
 server_was_reset(struct server *s, const char *error)
 {
 	struct pool *p = s->pool;
+	bool kept = s->keep_since != 0, query = s->keep_query;
 
+	s->keep_query = false;
 	if (error != NULL || s->hung_up) {
-		log_info("pool %s: slot %u: server pid %u is replaced: its reset failed: %s",
-		    p->settings->name, s->slot, s->pid,
+		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
+		    s->slot, s->pid, kept ? "keepalive" : "reset",
 		    error != NULL ? error : "the server closed the connection");
 		server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_BROKEN);
 		return;
 	}
-	/* As the word's owner; tells lessees that what they cached of the session is gone. */
-	counter_add(&p->seg.slot[s->slot].session, 1);
-	pool_count(p, COUNTER_BROKER_RESETS);
+	if (kept)
+		pool_count(p, COUNTER_KEEPALIVES);
+	if (!query) {
+		/* As the word's owner; tells lessees that what they cached of the session is gone. */
+		counter_add(&p->seg.slot[s->slot].session, 1);
+		atomic_store_explicit(&p->seg.slot[s->slot].off_baseline, 0, memory_order_relaxed);
+		pool_count(p, COUNTER_BROKER_RESETS);
+	}
 	server_lend(s, false);
 }
 
@@ -311,20 +339,27 @@ server_end(struct server *s, enum broker_counter cause)
 void
 server_settle(struct server *s, uint64_t w)
 {
-	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0;
+	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0, pooling = s->pool->settings->pooling != 0;
 
 	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
 		return;
+	/* Written by the lessee before S10; scribbled, it lets a statement run on until the server sees the end. */
+	if (!pooling && atomic_load_explicit(&s->pool->seg.slot[s->slot].clean, memory_order_relaxed) != 0) {
+		server_close(s, COUNTER_CLOSED_UNPOOLED);
+		return;
+	}
 	/*
 	 * A lessee returns what is broken, in doubt or wanted back. Only when a cancel made it return the slot may the
 	 * session be sound: then the reset tells.
 	 */
-	if (cancelled && !s->hung_up && !s->retired)
+	if (cancelled && pooling && !s->hung_up && !s->retired && !s->drained)
 		server_reset(s);
 	else if (s->hung_up)
 		server_end(s, COUNTER_CLOSED_UPSTREAM);
 	else
-		server_end(s, s->retired ? COUNTER_CLOSED_LIFETIME : COUNTER_CLOSED_BROKEN);
+		server_end(s, s->drained      ? COUNTER_CLOSED_ADMIN
+		              : s->retired ? COUNTER_CLOSED_LIFETIME
+		                           : COUNTER_CLOSED_BROKEN);
 }
 
 static void
@@ -370,6 +405,36 @@ server_retire(struct server *s, uint64_t w)
 	/* Lessees read it relaxed at release; RETIRE in the word is what compels them. */
 	atomic_store_explicit(&s->pool->seg.slot[s->slot].expired, 1, memory_order_relaxed);
 	set_retire(s, w);
+}
+
+void
+server_drain(struct server *s)
+{
+	uint64_t w = slot_load(&s->pool->seg, s->slot);
+
+	if (s->state == SERVER_CONNECTING) {
+		server_close(s, COUNTER_CLOSED_ADMIN);
+		return;
+	}
+	if (s->state != SERVER_LENT)
+		return; /* a reset ends in server_lend, which closes it; an ending one is on its way */
+	for (unsigned i = 0; i < TRIES; i++) {
+		switch (word_state(w)) {
+		case SLOT_IDLE:
+		case SLOT_GRANTED:
+			if (server_take(s, &w)) { /* S5, S12 */
+				server_close(s, COUNTER_CLOSED_ADMIN);
+				return;
+			}
+			break;
+		case SLOT_LEASED:
+			s->drained = true;
+			set_retire(s, w);
+			return;
+		default: /* RETURNED: the tick settles it */
+			return;
+		}
+	}
 }
 
 void

@@ -24,6 +24,11 @@ bool server_seize(struct server *server);
 void server_lend(struct server *server, bool dirty);
 /* Taken -> RESETTING: ROLLBACK, DISCARD ALL, comparison; then it is lent clean, or closed. */
 void server_reset(struct server *server);
+/*
+ * Taken -> RESETTING: the keepalive of a connection that has been idle since then: an empty query, or, if it is dirty,
+ * a reset. Then it is lent clean, or closed.
+ */
+void server_keep(struct server *server, bool dirty, uint64_t since);
 void server_was_reset(struct server *server, const char *error);
 /* Taken -> NONE (S2). */
 void server_close(struct server *server, enum broker_counter cause);
@@ -39,6 +44,9 @@ void server_settle(struct server *server, uint64_t w);
 void server_hung_up(struct server *server);
 /* F2, for a lease that is over age. */
 void server_retire(struct server *server, uint64_t w);
+
+/* The pool drains: closes the connection, or asks its lessee for it (F2). */
+void server_drain(struct server *server);
 
 /* A cancel of this generation starts or has returned. */
 void server_cancel_begin(struct server *server);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "log.h"
 
 #define US UINT64_C(1000)
@@ -15,6 +16,7 @@
 #define SECOND (1000 * MS)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
+#define SERVER_MAX (596 * HOUR) /* the server's: 2^31 - 1 milliseconds */
 
 #define IN_INSTANCE(member) \
 	offsetof(struct instance_settings, member), sizeof(((struct instance_settings *)0)->member)
@@ -36,6 +38,19 @@ const struct setting settings[] = {
 	    "How much is logged: error, warning, info or debug."},
 	{SETTING_INSTANCE, "stats_mode", SETTING_MODE, IN_INSTANCE(stats_mode), 0, 0777, "0644",
 	    "Mode of the statistics segment (octal): who may read it with pgleasestat."},
+	{SETTING_INSTANCE, "monitoring", SETTING_BOOL, IN_INSTANCE(monitoring), 0, 1, "yes",
+	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so."},
+	{SETTING_INSTANCE, "monitor_group", SETTING_GROUP, IN_INSTANCE(monitor_group), 0, 0, "",
+	    "Group of the statistics segment, by name or number, for a stats_mode of 0640. Default: the broker's."},
+	{SETTING_INSTANCE, "admin_users", SETTING_USERS, IN_INSTANCE(admin_users), 0, 0, "",
+	    "Users, by name or number and separated by commas, who may give control commands (pgleasectl), besides\n"
+	    "root and the broker's own user; * is everybody."},
+	{SETTING_INSTANCE, "admin_groups", SETTING_GROUPS, IN_INSTANCE(admin_groups), 0, 0, "",
+	    "Groups whose members may do so too."},
+	{SETTING_INSTANCE, "drain_timeout", SETTING_DURATION, IN_INSTANCE(drain_timeout), 0, 24 * HOUR, "30s",
+	    "How long a stop or drain waits for leases that are out; 0: it does not wait."},
+	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
+	    "File that holds the broker's process ID while it runs. Default: none."},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
@@ -43,6 +58,8 @@ const struct setting settings[] = {
 	{SETTING_POOL, "conninfo", SETTING_TEXT, IN_POOL(conninfo), 0, 0, "",
 	    "The upstream, as a libpq connection string, when it is not embedded. sslmode and gssencmode are\n"
 	    "\"disable\" unless given: an encrypted server connection cannot be leased."},
+	{SETTING_POOL, "pooling", SETTING_BOOL, IN_POOL(pooling), 0, 1, "yes",
+	    "no: a server connection serves one lease and is then replaced."},
 	{SETTING_POOL, "min_connections", SETTING_COUNT, IN_POOL(min_connections), 0, LAYOUT_MAX_SLOTS, "1",
 	    "Server connections that are kept open."},
 	{SETTING_POOL, "max_connections", SETTING_COUNT, IN_POOL(max_connections), 1, LAYOUT_MAX_SLOTS, "5",
@@ -53,17 +70,55 @@ const struct setting settings[] = {
 	    "Idle connections above min_connections are closed after this time."},
 	{SETTING_POOL, "max_lifetime", SETTING_DURATION, IN_POOL(max_lifetime), 0, 365 * 24 * HOUR, "1h",
 	    "Connections are replaced at this age, some up to a tenth earlier, so that they do not all go at once."},
+	{SETTING_POOL, "keepalive", SETTING_DURATION, IN_POOL(keepalive), 0, 365 * 24 * HOUR, "2min",
+	    "Connections that have been idle for this long are tried with an empty query, and again after as long."},
 	{SETTING_POOL, "connect_timeout", SETTING_DURATION, IN_POOL(connect_timeout), MS, HOUR, "5s",
 	    "How long opening a server connection may take."},
+	{SETTING_POOL, "connects_at_once", SETTING_COUNT, IN_POOL(connects_at_once), 1, LAYOUT_MAX_SLOTS, "4",
+	    "Server connections of the pool that are being opened at a time, at most; one while the server is down."},
+	{SETTING_POOL, "retry_min", SETTING_DURATION, IN_POOL(retry_min), MS, HOUR, "100ms",
+	    "After a failed connect the next one waits for this long, doubled with each further failure, more or less\n"
+	    "a quarter ..."},
+	{SETTING_POOL, "retry_max", SETTING_DURATION, IN_POOL(retry_max), MS, 24 * HOUR, "10s",
+	    "... up to this."},
 	{SETTING_POOL, "validation_bypass", SETTING_DURATION, IN_POOL(validation_bypass), 0, HOUR, "500ms",
 	    "A connection used within this time is leased again without a look at its socket."},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
 	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it."},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
 	    "How long resetting a session may take before its connection is replaced."},
+	{SETTING_POOL, "leak_detection", SETTING_BOOL, IN_POOL(leak_detection), 0, 1, "yes",
+	    "yes: a lease that is held for longer than leak_threshold is reported in the log, once, with who holds it\n"
+	    "and where it was acquired, and counted. Nothing else happens to it."},
+	{SETTING_POOL, "leak_threshold", SETTING_DURATION, IN_POOL(leak_threshold), MS, 365 * 24 * HOUR, "60s",
+	    "How long a lease may be held before leak_detection reports it."},
+	{SETTING_POOL, "statement_timeout", SETTING_DURATION, IN_POOL(statement_timeout), 0, SERVER_MAX, "0",
+	    "The server's setting of this name, as the default of the pool's sessions, in whole milliseconds. 0: what\n"
+	    "the server has. Goes into the connection's options, after those that conninfo gives."},
+	{SETTING_POOL, "idle_in_transaction_session_timeout", SETTING_DURATION,
+	    IN_POOL(idle_in_transaction_session_timeout), 0, SERVER_MAX, "0",
+	    "Likewise."},
+	{SETTING_POOL, "lock_timeout", SETTING_DURATION, IN_POOL(lock_timeout), 0, SERVER_MAX, "0",
+	    "Likewise."},
+	{SETTING_POOL, "tcp_keepalives_idle", SETTING_DURATION, IN_POOL(tcp_keepalives_idle), 0, 9 * HOUR, "0",
+	    "TCP keepalive of server connections, in whole seconds: after how long without traffic. 0: the system's,\n"
+	    "or what conninfo gives (keepalives_idle)."},
+	{SETTING_POOL, "tcp_keepalives_interval", SETTING_DURATION, IN_POOL(tcp_keepalives_interval), 0, 9 * HOUR, "0",
+	    "Likewise: how often."},
+	{SETTING_POOL, "tcp_keepalives_count", SETTING_COUNT, IN_POOL(tcp_keepalives_count), 0, 127, "0",
+	    "Likewise: how many may be lost."},
+	{SETTING_POOL, "tcp_user_timeout", SETTING_DURATION, IN_POOL(tcp_user_timeout), 0, SERVER_MAX, "0",
+	    "How long sent data may stay unacknowledged before TCP gives a server connection up, in milliseconds. 0:\n"
+	    "the system's, or what conninfo gives (tcp_user_timeout)."},
+	{SETTING_POOL, "users", SETTING_USERS, IN_POOL(users), 0, 0, "",
+	    "Users, by name or number and separated by commas, who may use the pool, besides root and the broker's\n"
+	    "own user; * is everybody."},
+	{SETTING_POOL, "groups", SETTING_GROUPS, IN_POOL(groups), 0, 0, "",
+	    "Groups whose members may use the pool too."},
 };
 /* clang-format on */
 const size_t settings_count = sizeof(settings) / sizeof(settings[0]);
+static_assert(sizeof(settings) / sizeof(settings[0]) <= SETTINGS_MAX, "SETTINGS_MAX");
 
 static const struct {
 	const char *name;
@@ -124,10 +179,57 @@ format_duration(uint64_t ns, char *buf, size_t size)
 	snprintf(buf, size, "%" PRIu64 "%s", ns / units[i].ns, units[i].name);
 }
 
-static int
-parse_duration(const struct setting *setting, const char *value, uint64_t *ret, char *why, size_t why_size)
+void
+settings_describe(const struct setting *setting, char *buf, size_t size)
 {
 	char low[32], high[32];
+
+	switch (setting->type) {
+	case SETTING_NAME:
+		snprintf(buf, size, "1 to 47 letters, digits, '_' and '-'");
+		break;
+	case SETTING_PATH:
+		snprintf(buf, size, "an absolute path");
+		break;
+	case SETTING_TEXT:
+		snprintf(buf, size, "up to %zu characters", setting->size - 1);
+		break;
+	case SETTING_BOOL:
+		snprintf(buf, size, "yes, no");
+		break;
+	case SETTING_COUNT:
+		snprintf(buf, size, "a number from %" PRIu64 " to %" PRIu64, setting->min, setting->max);
+		break;
+	case SETTING_DURATION:
+		format_duration(setting->max, high, sizeof(high));
+		if (setting->min == 0) {
+			snprintf(buf, size, "a number with a unit (us, ms, s, min, h) up to %s, or 0 for off", high);
+			break;
+		}
+		format_duration(setting->min < US ? US : setting->min, low, sizeof(low));
+		snprintf(buf, size, "a number with a unit (us, ms, s, min, h) from %s to %s", low, high);
+		break;
+	case SETTING_MODE:
+		snprintf(buf, size, "an octal mode up to 0%" PRIo64, setting->max);
+		break;
+	case SETTING_LEVEL:
+		snprintf(buf, size, "error, warning, info, debug");
+		break;
+	case SETTING_USERS:
+		snprintf(buf, size, "users, by name or number, separated by commas; or *");
+		break;
+	case SETTING_GROUPS:
+		snprintf(buf, size, "groups, by name or number, separated by commas; or *");
+		break;
+	case SETTING_GROUP:
+		snprintf(buf, size, "a group, by name or number");
+		break;
+	}
+}
+
+static bool
+parse_duration(const struct setting *setting, const char *value, uint64_t *ret)
+{
 	uint64_t n = 0, ns = 0;
 	const char *unit = parse_number(value, 10, &n);
 	bool known = false;
@@ -145,130 +247,84 @@ parse_duration(const struct setting *setting, const char *value, uint64_t *ret, 
 				ns = UINT64_MAX;
 		}
 	}
-	if (known && ns >= setting->min && ns <= setting->max) {
-		*ret = ns;
-		return 0;
-	}
-	format_duration(setting->max, high, sizeof(high));
-	if (setting->min == 0) {
-		snprintf(why, why_size,
-		    "allowed: a number with a unit (us, ms, s, min, h) up to %s, or 0 for off", high);
-	} else {
-		format_duration(setting->min < US ? US : setting->min, low, sizeof(low));
-		snprintf(why, why_size, "allowed: a number with a unit (us, ms, s, min, h) from %s to %s",
-		    low, high);
-	}
-	return -1;
+	if (!known || ns < setting->min || ns > setting->max)
+		return false;
+	*ret = ns;
+	return true;
 }
 
-static int
-parse_text(const struct setting *setting, char *to, const char *value, char *why, size_t why_size)
+static bool
+parse_level(const char *value, uint64_t *ret)
 {
-	if (setting->type == SETTING_NAME && paths_check_name(value) != 0) {
-		snprintf(why, why_size, "allowed: 1 to 47 letters, digits, '_' and '-'");
-		return -1;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		if (strcmp(value, levels[i]) == 0) {
+			*ret = i;
+			return true;
+		}
 	}
-	if (setting->type == SETTING_PATH && value[0] != '/') {
-		snprintf(why, why_size, "allowed: an absolute path");
-		return -1;
-	}
-	if (strlen(value) >= setting->size) {
-		snprintf(why, why_size, "allowed: up to %zu characters", setting->size - 1);
-		return -1;
-	}
-	strcpy(to, value);
-	return 0;
+	return false;
 }
 
 int
 settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size)
 {
 	void *to = (char *)values + setting->offset;
-	uint64_t n;
+	char allowed[128];
+	uint64_t n = 0;
 	const char *end;
+	bool sound = false, text = false;
 
 	switch (setting->type) {
 	case SETTING_NAME:
+		sound = paths_check_name(value) == 0;
+		text = true;
+		break;
 	case SETTING_PATH:
+		sound = value[0] == '/';
+		text = true;
+		break;
 	case SETTING_TEXT:
-		return parse_text(setting, to, value, why, why_size);
+		sound = true;
+		text = true;
+		break;
+	case SETTING_USERS:
+	case SETTING_GROUPS:
+	case SETTING_GROUP:
+		/* These say better than the table what is wrong. */
+		if (access_check(setting->type == SETTING_USERS ? ACCESS_USERS : ACCESS_GROUPS, value,
+		        setting->type != SETTING_GROUP, why, why_size) != 0)
+			return -1;
+		sound = true;
+		text = true;
+		break;
 	case SETTING_DURATION:
-		return parse_duration(setting, value, to, why, why_size);
+		sound = parse_duration(setting, value, &n);
+		break;
 	case SETTING_BOOL:
-		if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
-			snprintf(why, why_size, "allowed: yes, no");
-			return -1;
-		}
-		*(uint64_t *)to = value[0] == 'y';
-		return 0;
+		n = value[0] == 'y';
+		sound = strcmp(value, n ? "yes" : "no") == 0;
+		break;
 	case SETTING_LEVEL:
-		for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-			if (strcmp(value, levels[i]) == 0) {
-				*(uint64_t *)to = i;
-				return 0;
-			}
-		}
-		snprintf(why, why_size, "allowed: error, warning, info, debug");
-		return -1;
+		sound = parse_level(value, &n);
+		break;
 	case SETTING_COUNT:
-		end = parse_number(value, 10, &n);
-		if (end == NULL || *end != '\0' || n < setting->min || n > setting->max) {
-			snprintf(why, why_size, "allowed: a number from %" PRIu64 " to %" PRIu64,
-			    setting->min, setting->max);
-			return -1;
-		}
-		*(uint64_t *)to = n;
-		return 0;
 	case SETTING_MODE:
-		end = parse_number(value, 8, &n);
-		if (end == NULL || *end != '\0' || n > setting->max) {
-			snprintf(why, why_size, "allowed: an octal mode up to 0777");
-			return -1;
-		}
+		end = parse_number(value, setting->type == SETTING_MODE ? 8 : 10, &n);
+		sound = end != NULL && *end == '\0' && n >= setting->min && n <= setting->max;
+		break;
+	}
+	if (sound && text && strlen(value) >= setting->size) {
+		snprintf(why, why_size, "allowed: up to %zu characters", setting->size - 1);
+		return -1;
+	}
+	if (!sound) {
+		settings_describe(setting, allowed, sizeof(allowed));
+		snprintf(why, why_size, "allowed: %s", allowed);
+		return -1;
+	}
+	if (text)
+		strcpy(to, value);
+	else
 		*(uint64_t *)to = n;
-		return 0;
-	}
-	return -1;
-}
-
-static void
-print_comment(FILE *out, const char *text)
-{
-	fputs("; ", out);
-	for (; *text != '\0'; text++) {
-		fputc(*text, out);
-		if (*text == '\n')
-			fputs("; ", out);
-	}
-	fputc('\n', out);
-}
-
-void
-settings_print_sample(FILE *out)
-{
-	enum setting_section section = SETTING_INSTANCE;
-
-	fputs("; Configuration of pgleased. Values shown are the defaults. Durations: a number with a unit "
-	      "(us, ms, s,\n"
-	      "; min, h); 0 switches off what can be switched off. A line has at most 199 characters.\n"
-	      "; A comment starts with ';' or '#', at the start of a line, or with \" ;\" after a value.\n"
-	      "\n[pglease]\n",
-	    out);
-	for (size_t i = 0; i < settings_count; i++) {
-		const struct setting *s = &settings[i];
-
-		if (s->section != section) {
-			section = s->section;
-			fputs("\n; One section for each pool: [pool NAME]. Set either embedded or conninfo.\n"
-			      "[pool main]\n"
-			      "embedded = yes\n",
-			    out);
-		}
-		fputc('\n', out);
-		print_comment(out, s->help);
-		if (*s->initial != '\0')
-			fprintf(out, ";%s = %s\n", s->name, s->initial);
-		else
-			fprintf(out, ";%s =\n", s->name);
-	}
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The one table of settings: parser, messages and the sample etc/pgleased.ini follow from it. What a value may be is
- * said here; where values come from is config.c's matter.
+ * The one table of settings: parser, messages, the sample etc/pgleased.ini, `pgleased --help-config` and the table in
+ * pgleased.ini(5) follow from it. What a value may be is said here; where values come from is configuration.c's matter.
  */
 #ifndef PGLEASE_BROKER_SETTINGS_H
 #define PGLEASE_BROKER_SETTINGS_H
@@ -15,6 +15,8 @@
 #include "paths.h"
 
 #define SETTINGS_CONNINFO 256
+#define SETTINGS_LIST 192 /* a list of users or groups */
+#define SETTINGS_MAX 64 /* of one section and the other together */
 
 struct instance_settings {
 	char instance[LAYOUT_NAME];
@@ -23,6 +25,11 @@ struct instance_settings {
 	uint64_t max_clients;
 	uint64_t log_level; /* enum log_level */
 	uint64_t stats_mode; /* mode_t */
+	uint64_t monitoring; /* 0 or 1 */
+	char monitor_group[LAYOUT_NAME]; /* empty: the broker's own */
+	char admin_users[SETTINGS_LIST], admin_groups[SETTINGS_LIST]; /* besides root and the broker's user */
+	uint64_t drain_timeout; /* nanoseconds; 0: no waiting */
+	char pid_file[PATHS_MAX]; /* empty: none */
 };
 
 struct pool_settings {
@@ -30,9 +37,15 @@ struct pool_settings {
 	uint64_t embedded; /* 0 or 1 */
 	char conninfo[SETTINGS_CONNINFO];
 	uint64_t min_connections, max_connections;
+	uint64_t connects_at_once;
+	uint64_t pooling, leak_detection; /* 0 or 1 */
 	/* Nanoseconds; 0: off. */
-	uint64_t acquire_timeout, idle_timeout, max_lifetime, connect_timeout, validation_bypass, grant_after,
-	    reset_timeout;
+	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
+	    validation_bypass, grant_after, reset_timeout, leak_threshold;
+	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
+	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
+	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;
+	char users[SETTINGS_LIST], groups[SETTINGS_LIST]; /* who may open it, besides root and the broker's user */
 };
 
 enum setting_section { SETTING_INSTANCE, SETTING_POOL };
@@ -46,6 +59,9 @@ enum setting_type {
 	SETTING_DURATION,
 	SETTING_MODE,
 	SETTING_LEVEL,
+	SETTING_USERS,
+	SETTING_GROUPS,
+	SETTING_GROUP,
 };
 
 struct setting {
@@ -68,7 +84,12 @@ void settings_init(enum setting_section section, void *values);
  * Parses `value` into `values`. 0, or -1 with a text in `why` that says what is allowed.
  */
 int settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size);
-/* The sample configuration file. */
+/* "from 1 to 1024" and the like: what a value may be. */
+void settings_describe(const struct setting *setting, char *buf, size_t size);
+
+/* The sample configuration file; the table for people; the table of pgleased.ini(5), in mdoc. */
 void settings_print_sample(FILE *out);
+void settings_print_help(FILE *out);
+void settings_print_manual(FILE *out);
 
 #endif

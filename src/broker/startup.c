@@ -24,10 +24,17 @@ get32(const uint8_t *at)
 	return ntohl(n);
 }
 
+static bool
+is_protocol_option(const char *name)
+{
+	return strncmp(name, "_pq_.", 5) == 0;
+}
+
 /* name\0value\0 ... \0 after the version. */
 static enum startup_kind
 parse_parameters(const char *at, const char *end, struct startup *ret)
 {
+	ret->parameters = at;
 	while (at < end && *at != '\0') {
 		const char *name = at, *value = memchr(at, '\0', (size_t)(end - at));
 
@@ -37,10 +44,9 @@ parse_parameters(const char *at, const char *end, struct startup *ret)
 			return STARTUP_BAD;
 		}
 		at++;
-		if (strncmp(name, "_pq_.", 5) == 0) {
+		if (is_protocol_option(name)) {
 			ret->negotiate = true;
-			if (ret->nunknown < sizeof(ret->unknown) / sizeof(ret->unknown[0]))
-				ret->unknown[ret->nunknown++] = name;
+			ret->nunknown++;
 		} else if (strcmp(name, "options") == 0) {
 			ret->options = value;
 		}
@@ -79,10 +85,9 @@ startup_parse(const uint8_t *buf, size_t size, struct startup *ret)
 		ret->why = "invalid length of encryption request";
 		return STARTUP_BAD;
 	case CODE_CANCEL:
-		if (length < 16 || length > CANCEL_MAX) {
-			ret->why = "invalid length of cancel request";
+		/* Whoever cancels takes any answer but the end of the connection for something else. */
+		if (length < 16 || length > CANCEL_MAX)
 			return STARTUP_BAD;
-		}
 		ret->cancel_pid = get32(buf + 8);
 		ret->cancel_key = length == 16 ? get32(buf + 12) : 0; /* 0 is never a key */
 		return STARTUP_CANCEL;
@@ -187,8 +192,15 @@ startup_answer(const struct startup *startup, const char *baseline, size_t basel
 		begin(&out, 'v');
 		put32(&out, PROTOCOL_3_0);
 		put32(&out, startup->nunknown);
-		for (unsigned i = 0; i < startup->nunknown; i++)
-			put_text(&out, startup->unknown[i]);
+		/* Walked again: there may be any number of them. Without any, the rest of the packet does not matter. */
+		name = startup->parameters;
+		for (unsigned i = 0; i < startup->nunknown; name += strlen(name) + 1) {
+			if (is_protocol_option(name)) {
+				put_text(&out, name);
+				i++;
+			}
+			name += strlen(name) + 1;
+		}
 		end(&out);
 	}
 	begin(&out, 'R');

@@ -13,7 +13,8 @@
 #include "wire.h"
 
 #define STARTUP_MAX 4096 /* longest start-up packet taken */
-#define STARTUP_ANSWER 4096 /* room for any answer built here */
+#define STARTUP_ANSWER \
+	(STARTUP_MAX + 4096) /* room for any answer built here: the names in a packet, and a baseline */
 
 enum startup_kind {
 	STARTUP_MORE, /* not complete yet */
@@ -33,8 +34,8 @@ struct startup_claim {
 struct startup {
 	uint32_t cancel_pid, cancel_key; /* CANCEL */
 	bool negotiate; /* PACKET: a minor version above 0 or _pq_ options: say that we know none */
-	unsigned nunknown;
-	const char *unknown[8]; /* names of _pq_ options, in the buffer parsed */
+	unsigned nunknown; /* _pq_ options */
+	const char *parameters; /* PACKET: name\0value\0 ... \0, in the buffer parsed, checked */
 	const char *options; /* PACKET: value of `options`, in the buffer parsed; NULL: none */
 	const char *why; /* BAD */
 	size_t used; /* bytes that this packet took */

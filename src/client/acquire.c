@@ -17,13 +17,26 @@
 #include "slots.h"
 
 #define NS_PER_MS UINT64_C(1000000)
-/* For the exchanges with broker and server that an acquire needs even if it may not wait for a slot. */
-#define EXCHANGE_MIN_NS (1000 * NS_PER_MS)
+#define NS_PER_S UINT64_C(1000000000)
+#define FOR_EVER_S UINT64_C(31536000)
+/*
+ * For the exchanges with broker and server that an acquire needs: it may take as much whatever its time-out, and no
+ * exchange with a broker that does not answer holds a slot for longer.
+ */
+#define EXCHANGE_NS (1000 * NS_PER_MS)
+
+/* Whether lessees count. Relaxed: it never changes. */
+static bool
+counts(const struct pool_state *state)
+{
+	return atomic_load_explicit(&state->seg.header->monitoring_off, memory_order_relaxed) == 0;
+}
 
 static void
 count(const struct pool_state *state, const struct shell *shell, enum slot_counter counter, uint64_t n)
 {
-	counter_add(&state->seg.block[shell->block].counter[counter], n);
+	if (counts(state))
+		counter_add(&state->seg.block[shell->block].counter[counter], n);
 }
 
 static void
@@ -31,11 +44,12 @@ count_failure(struct pool_state *state, int code)
 {
 	enum client_counter c = code == PGLEASE_ETIMEOUT || code == PGLEASE_EUPSTREAM ? COUNTER_TIMEOUTS : COUNTER_FAILURES;
 
-	atomic_fetch_add_explicit(&state->seg.header->client_counter[c], 1, memory_order_relaxed);
+	if (counts(state))
+		atomic_fetch_add_explicit(&state->seg.header->client_counter[c], 1, memory_order_relaxed);
 }
 
-/* The slot is of no use as it is: S10, and the broker is told. */
-static void
+/* The slot is of no use as it is: S10, and the broker is told. False if the lease had ended. */
+static bool
 give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w)
 {
 	uint64_t seq = word_seq(*w);
@@ -43,9 +57,10 @@ give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w)
 	while (word_state(*w) == SLOT_LEASED && word_seq(*w) == seq) {
 		if (slot_return(&state->seg, slot, w)) {
 			client_ring(state);
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 /* The slot is given up unused, because the broker cannot be reached or the time is over: nobody touched its session. */
@@ -89,13 +104,24 @@ note_holder(struct pool_state *state, const struct thread_row *tr, const struct 
 	shell->site_known = true;
 }
 
+static uint64_t
+later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t
+earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /*
  * Makes the leased slot's session usable by this process: shell, peek, reset. 0; PGLEASE_EBROKEN: the slot is useless (S10);
  * any other code: it was not touched.
  */
 static int
-make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, uint64_t deadline,
-    struct shell **ret_shell)
+make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, uint64_t limit, struct shell **ret_shell)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 	unsigned flags = word_flags(claim->before);
@@ -105,7 +131,7 @@ make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, u
 	bool own = idle ? word_who(claim->before) == state->process->client : (flags & SLOT_DIRTY) == 0;
 	bool fresh, reset;
 	struct shell *shell;
-	uint64_t exchange = deadline > now + EXCHANGE_MIN_NS ? deadline : now + EXCHANGE_MIN_NS;
+	uint64_t exchange = earlier(limit, now + EXCHANGE_NS);
 	uint64_t idle_for = now - atomic_load_explicit(&s->idle_since, memory_order_relaxed);
 	int r = shell_checkout(state, claim->slot, claim->w, exchange, &shell, &fresh);
 
@@ -122,11 +148,12 @@ make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, u
 		count(state, shell, COUNTER_PEEKS, 1);
 		r = reset_peek(shell->conn, own && !reset);
 	}
+	if (r == 0 && reset && !fd_is(PQsocket(shell->conn), &shell->socket_id))
+		r = error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
 	if (r == 0 && reset) {
-		uint64_t limit =
-		    now + atomic_load_explicit(&state->seg.header->reset_timeout_ns, memory_order_relaxed);
-
-		r = reset_session(state, claim->slot, shell->conn, limit < exchange ? limit : exchange);
+		r = reset_session(state, claim->slot, shell->conn,
+		    earlier(limit,
+			now + atomic_load_explicit(&state->seg.header->reset_timeout_ns, memory_order_relaxed)));
 		if (r == 0) {
 			count(state, shell, COUNTER_RESETS, 1);
 			atomic_fetch_add_explicit(&s->session, 1, memory_order_relaxed);
@@ -161,6 +188,8 @@ count_lease(struct pool_state *state, const struct claim *claim, const struct sh
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 
+	if (!counts(state))
+		return;
 	counter_add(&s->leases, 1);
 	if (!claim->waited) {
 		count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
@@ -183,7 +212,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 {
 	struct row *row = &state->seg.row[tr->row];
 	struct shell *shell = NULL;
-	uint64_t now = start;
+	uint64_t now = start, limit = later(deadline, start + EXCHANGE_NS);
 
 	for (;;) {
 		*claim = (struct claim){.slot = 0};
@@ -197,7 +226,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		tr->last_slot = (int)claim->slot;
 		/* From here to the release the row holds; pairs with the load in threads_row. */
 		atomic_store_explicit(&row->held, 1, memory_order_relaxed);
-		*ret_code = make_usable(state, claim, now, deadline, &shell);
+		*ret_code = make_usable(state, claim, now, limit, &shell);
 		if (*ret_code == 0 && shell != NULL) {
 			note_holder(state, tr, claim, shell, now, file, line);
 			count_lease(state, claim, shell, now - start);
@@ -210,7 +239,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		}
 		give_to_broker(state, claim->slot, &claim->w);
 		now = clock_ns();
-		if (now >= deadline && deadline > start) {
+		if (now >= (deadline > start ? deadline : limit)) {
 			*ret_code = claim_timeout(state, start, now);
 			return NULL;
 		}
@@ -287,9 +316,13 @@ pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline, pg
 	if (deadline == NULL || deadline->tv_nsec < 0 || deadline->tv_nsec >= 1000000000)
 		return error_set(PGLEASE_EINVAL, "deadline is %s", deadline == NULL ? "NULL" : "not a valid timespec");
 	start = clock_ns();
-	until = deadline->tv_sec < 0
-		    ? 0
-		    : (uint64_t)deadline->tv_sec * UINT64_C(1000000000) + (uint64_t)deadline->tv_nsec;
+	/* A year or more from now is for ever. */
+	if (deadline->tv_sec < 0)
+		until = 0;
+	else if ((uint64_t)deadline->tv_sec > start / NS_PER_S + FOR_EVER_S)
+		until = start + FOR_EVER_S * NS_PER_S;
+	else
+		until = (uint64_t)deadline->tv_sec * NS_PER_S + (uint64_t)deadline->tv_nsec;
 	return acquire_by(pool, start, until > start ? until : start, false, ret_lease, ret_conn, file, line);
 }
 
@@ -301,12 +334,19 @@ give_clean(struct pool_state *state, const pglease_lease *lease, uint64_t *w, co
 	struct stats_block *block = &state->seg.block[shell->block];
 	enum handoff_result r;
 
-	counter_add(&block->counter[COUNTER_RELEASES], 1);
-	counter_add(&block->counter[COUNTER_HOLD_NS], held);
-	histogram_record(&block->hold, held);
 	/* Counted before the swap, while the lease is the lock. */
+	if (counts(state)) {
+		counter_add(&block->counter[COUNTER_RELEASES], 1);
+		counter_add(&block->counter[COUNTER_HOLD_NS], held);
+		histogram_record(&block->hold, held);
+	}
+	/* Relaxed: it never changes. */
+	if (atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) != 0) {
+		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
+		return give_to_broker(state, lease->slot, w);
+	}
 	r = handoff_give(&state->seg, lease->slot, w, state->process->client, true, now);
-	if (r == HANDOFF_GRANTED)
+	if (r == HANDOFF_GRANTED && counts(state))
 		atomic_fetch_add_explicit(
 		    &state->seg.header->client_counter[COUNTER_HANDOVERS], 1, memory_order_relaxed);
 	if (r == HANDOFF_BLOCKED)
@@ -325,7 +365,8 @@ pglease_release(const pglease_lease *lease)
 	if (lease == NULL || lease->pool == NULL)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
 	state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
-	if (state == NULL || lease->incarnation != state->process->incarnation || state->serial != guard_serial())
+	/* The serial first: in a child the rest may be gone. */
+	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
 		return error_set(PGLEASE_EFORKED, "the lease belongs to another process or attachment");
 	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
 		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
@@ -347,6 +388,9 @@ pglease_release(const pglease_lease *lease)
 		give_to_broker(state, lease->slot, &w);
 		return 0;
 	}
+	reset_conn(shell);
+	atomic_store_explicit(&state->seg.slot[lease->slot].off_baseline,
+	    reset_off_baseline(shell), memory_order_relaxed);
 	shell_checkin(state, shell, now);
 	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 	if (!give_clean(state, lease, &w, shell, now))

@@ -48,8 +48,11 @@ static void
 conninfo_add(struct conninfo *c, const char *keyword, const char *value)
 {
 	size_t room = sizeof(c->text);
-	int n = snprintf(c->text + c->used, room - c->used, " %s='", keyword);
+	int n;
 
+	if (c->truncated)
+		return;
+	n = snprintf(c->text + c->used, room - c->used, " %s='", keyword);
 	c->used += (size_t)n;
 	for (; *value != '\0' && c->used + 4 < room; value++) {
 		if (*value == '\'' || *value == '\\')
@@ -113,15 +116,42 @@ shell_event(PGEventId id, void *info, void *pass_through)
 	return 1;
 }
 
-/* Why an adoption failed: the broker has gone, or it refuses this one. libpq's error has no SQLSTATE here, but the
- * control connection tells whether the broker lives. */
+#define FILES_NEEDED 3 /* by an adoption: libpq's socket, what looks up a user's name, the server's socket */
+
+/* Whether an adoption may have failed for want of descriptors. */
+static bool
+files_are_short(const struct pool_state *state)
+{
+	int fd[FILES_NEEDED], n = 0;
+	bool is_short;
+
+	while (n < FILES_NEEDED && (fd[n] = fcntl(state->dead_fd, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	is_short = n < FILES_NEEDED && (errno == EMFILE || errno == ENFILE);
+	while (n > 0)
+		close(fd[--n]);
+	return is_short;
+}
+
+/*
+ * Why an adoption failed: the broker has gone, this process or the broker has no descriptors left, or the broker refuses
+ * this one. libpq's error has no SQLSTATE here, but the control connection tells whether the broker lives, and FATAL that
+ * it has said something. Only what it said of the slot is a reason to give the slot up as broken.
+ */
 static int
 refused(const struct pool_state *state, const char *reason)
 {
 	struct pollfd p = {.fd = state->process->control, .events = POLLIN};
 
-	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLIN)) != 0)
+	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL | POLLIN)) != 0)
 		return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process (adoption: %s)",
+		    state->seg.header->instance_name, reason);
+	if (files_are_short(state))
+		return error_set(PGLEASE_ESYSTEM,
+		    "this process is at its limit of open files, and an adoption needs %d more: %s", FILES_NEEDED, reason);
+	if (strstr(reason, "FATAL") == NULL)
+		return error_set(PGLEASE_ESYSTEM,
+		    "the broker of %s ended an adoption without a word: is it at its limit of open files? (%s)",
 		    state->seg.header->instance_name, reason);
 	return error_set(PGLEASE_EBROKEN, "the broker of %s refused an adoption: %s",
 	    state->seg.header->instance_name, reason);
@@ -211,6 +241,7 @@ adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, 
 		r = error_set(PGLEASE_ENOMEM, "out of memory");
 	if (r != 0)
 		goto fail;
+	shell->socket_id = fd_identify(PQsocket(conn));
 	*ret_conn = conn;
 	return 0;
 

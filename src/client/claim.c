@@ -18,6 +18,13 @@
 #define SLICE_NS UINT64_C(100000000)
 #define SLICE_MAX_NS UINT64_C(1000000000)
 
+static int
+gone(const struct pool_state *state)
+{
+	return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process: attach again",
+	    state->seg.header->instance_name);
+}
+
 int
 claim_open(const struct pool_state *state)
 {
@@ -75,25 +82,49 @@ give_on(struct pool_state *state, uint32_t slot, uint64_t w)
 		client_ring(state);
 }
 
+/* `slot` was granted to the row's wait and is its own now (S7): the wait is over. */
+static void
+accept_grant(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, uint32_t slot,
+    struct claim *ret)
+{
+	uint64_t w;
+
+	if (!row_own(&state->seg, tr->row, row_w)) /* R5; or R3, unless somebody completed the grant just now: R5 */
+		row_own(&state->seg, tr->row, row_w);
+	queue_served(&state->seg, tr->row, wait);
+	/* A second grant to the same wait is stale from R5 on, and its granter may not know. */
+	for (int other; (other = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &w)) >= 0;)
+		give_on(state, (uint32_t)other, w);
+	ret->slot = slot;
+	/* What it was swapped from: GRANTED with the same flags, one sequence number before. */
+	ret->before = word_pack(SLOT_GRANTED, word_flags(ret->w), tr->row, word_seq(ret->w) - 1);
+	ret->granted = true;
+}
+
 /* GRANTED(wait) was seen in the row: takes it. False if it has been taken back: the row is OWNED again. */
 static bool
 take_granted(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, struct claim *ret)
 {
 	int slot = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &ret->w); /* S7 */
-	uint64_t w;
 
+	if (slot >= 0) {
+		accept_grant(state, tr, wait, row_w, (uint32_t)slot, ret);
+		return true;
+	}
 	row_own(&state->seg, tr->row, row_w); /* R5 */
 	queue_served(&state->seg, tr->row, wait);
-	/* A second grant to the same wait is stale from R5 on, and its granter may not know. */
-	for (int other; (other = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &w)) >= 0;)
-		give_on(state, (uint32_t)other, w);
-	if (slot < 0)
-		return false;
-	ret->slot = (uint32_t)slot;
-	/* What it was swapped from: GRANTED with the same flags, one sequence number before. */
-	ret->before = word_pack(SLOT_GRANTED, word_flags(ret->w), tr->row, word_seq(ret->w) - 1);
-	ret->granted = true;
-	return true;
+	return false;
+}
+
+/* A grant that the row was not told of: its granter died, or is, between S9 and R4. */
+static bool
+take_untold(struct pool_state *state, struct thread_row *tr, uint64_t wait, uint64_t *row_w, struct claim *ret)
+{
+	int slot = handoff_take_grant(&state->seg, tr->row, wait, state->process->client, &ret->w); /* S7 */
+
+	if (slot >= 0)
+		accept_grant(state, tr, wait, row_w, (uint32_t)slot, ret);
+	return slot >= 0;
 }
 
 /* S6 while WAITING, then R3; a grant that came in between is given on: the row never holds two. */
@@ -159,11 +190,10 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 	struct segment *seg = &state->seg;
 	struct row *row = &seg->row[tr->row];
 	uint64_t row_w = row_load(seg, tr->row), wait, slice = SLICE_NS;
-	bool ring = true, queued;
+	bool ring = true, cut_off = false, queued;
 
 	if (!row_wait(seg, tr->row, &row_w, since)) /* R2 */
-		return error_set(PGLEASE_EGONE, "the broker of %s has detached this process",
-		    seg->header->instance_name);
+		return gone(state);
 	wait = word_seq(row_w);
 	queued = queue_enter(seg, tr->row, wait, since);
 
@@ -178,12 +208,11 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
 			return take_granted(state, tr, wait, &row_w, ret);
 		if (word_state(row_w) != ROW_WAITING || word_seq(row_w) != wait)
-			return error_set(PGLEASE_EGONE, "the broker of %s has detached this process",
-			    seg->header->instance_name);
+			return gone(state);
 		if (claim_waiting(state, tr, wait, &row_w, ret))
 			return 1;
 		now = clock_ns();
-		r = claim_open(state);
+		r = cut_off ? gone(state) : claim_open(state);
 		if (r != 0 || now >= deadline) {
 			if (give_up(state, tr, wait, &row_w, ret))
 				return 1;
@@ -202,9 +231,14 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 		do
 			r = sem_clockwait(&row->sem, CLOCK_MONOTONIC, &ts);
 		while (r != 0 && errno == EINTR);
-		/* Woken: look at once. Slice over: look too, and next time sleep longer. */
+		/* Woken: look at once. Slice over: look closer, and next time sleep longer. */
 		ring = r != 0;
-		if (r != 0 && slice < SLICE_MAX_NS)
+		if (r == 0)
+			continue;
+		if (take_untold(state, tr, wait, &row_w, ret))
+			return 1;
+		cut_off = client_is_cut_off(state->process);
+		if (slice < SLICE_MAX_NS)
 			slice *= 2;
 	}
 }
@@ -270,6 +304,9 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 		leased += s == SLOT_LEASED || s == SLOT_GRANTED;
 		connected += s != SLOT_EMPTY && s != SLOT_BROKER;
 	}
+	/* Nobody replaces connections any more: waiting again would be in vain. */
+	if (client_is_cut_off(state->process))
+		return gone(state);
 	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
 		return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s",
 		    h->pool_name, (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);

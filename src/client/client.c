@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adopt.h"
 #include "client_priv.h"
+#include "dial.h"
 #include "rows.h"
 #include "shell.h"
 #include "slots.h"
@@ -22,6 +23,18 @@
 
 #define DEFAULT_MAX_SHELLS 64
 #define DEFAULT_TIMEOUT_MS 5000
+
+/* Answers to questions that were given up in time: they must not be taken for that to the next one. */
+static void
+drop_late_answers(int sock)
+{
+	char buf[WIRE_MAX];
+	int fd;
+
+	while (wire_recv(sock, buf, sizeof(buf), &fd) > 0)
+		if (fd >= 0)
+			close(fd);
+}
 
 /* One message to the broker and its answer, under the client's mutex. */
 static int
@@ -33,9 +46,11 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 		char bytes[WIRE_MAX];
 	} buf;
 	uint64_t deadline = clock_ns() + (uint64_t)client->timeout_ms * UINT64_C(1000000);
-	ssize_t n = wire_send(sock, question, size, -1);
+	ssize_t n;
 	int fd = -1;
 
+	drop_late_answers(sock);
+	n = wire_send(sock, question, size, -1);
 	if (n != (ssize_t)size)
 		return error_set_errno(PGLEASE_EGONE, n < 0 ? (int)-n : EMSGSIZE,
 		    "the broker of %s does not take a message", client->instance);
@@ -67,80 +82,32 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 	return error_set(PGLEASE_EPROTOCOL, "the broker of %s answered with something unexpected", client->instance);
 }
 
-/*
- * In a folder that anyone can make (below /tmp), only a broker of this user's own or of root's is believed. Elsewhere the
- * folder's permissions, or whoever named it, vouch for who listens.
- */
-static bool
-is_trusted(int sock, const char *dir)
-{
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
-
-	if (strncmp(dir, "/tmp/", 5) != 0)
-		return true;
-	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0 &&
-	       (cred.uid == 0 || cred.uid == geteuid());
-}
-
-/* A connected control socket in `dir`, or -errno. */
-static int
-control_connect(const char *dir, bool believed)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int sock, r = paths_control_socket(dir, address.sun_path, sizeof(address.sun_path));
-
-	if (r != 0)
-		return r;
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (sock < 0)
-		return -errno;
-	if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0) {
-		if (believed || is_trusted(sock, dir))
-			return sock;
-		errno = EPERM;
-	}
-	r = -errno;
-	close(sock);
-	return r;
-}
-
 /* Finds the broker; its folder goes to client->socket_dir. */
 static int
 find_broker(struct pglease *client, int *ret_sock)
 {
-	char dir[PATHS_MAX], tried[600] = "";
-	int sock = -ENOENT, denied = 0;
+	char tried[DIAL_TRIED];
+	int r = dial_broker(client->instance, client->given_dir, client->socket_dir, ret_sock, tried);
 
-	for (unsigned i = 0;; i++) {
-		int r = 0;
+	return r == 0 ? 0 : client_no_broker(client, r, tried);
+}
 
-		if (client->given_dir[0] != '\0') {
-			r = i == 0 ? 0 : -ENOENT;
-			memcpy(dir, client->given_dir, sizeof(dir));
-		} else {
-			r = paths_candidate_socket_dir(client->instance, i, dir, sizeof(dir));
-		}
-		if (r == -ENOENT)
-			break;
-		if (r == 0)
-			sock = control_connect(dir, client->given_dir[0] != '\0' || getenv("PGLEASE_SOCKET_DIR") != NULL);
-		if (r == 0 && sock >= 0) {
-			memcpy(client->socket_dir, dir, sizeof(dir));
-			*ret_sock = sock;
-			return 0;
-		}
-		denied |= sock == -EACCES || sock == -EPERM;
-		snprintf(tried + strlen(tried), sizeof(tried) - strlen(tried), "%s%s (%s)", i == 0 ? "" : ", ", dir,
-		    strerror(r != 0 ? -r : -sock));
-	}
-	return error_set(denied ? PGLEASE_EPERM : PGLEASE_ENOBROKER,
+int
+client_no_broker(const struct pglease *client, int r, const char *tried)
+{
+	if (r == -EMFILE || r == -ENFILE)
+		return error_set_errno(PGLEASE_ESYSTEM, -r, "no socket to the broker of instance %s: %s",
+		    client->instance, r == -EMFILE ? "this process is at its limit of open files" : "open files ran out");
+	return error_set(r == -EPERM ? PGLEASE_EPERM : PGLEASE_ENOBROKER,
 	    "no broker of instance %s: tried %s; start pgleased, or set PGLEASE_INSTANCE or PGLEASE_SOCKET_DIR",
 	    client->instance, tried);
 }
 
-/* The user that the broker runs as: adoptions require that the same answers there. */
-static void
+/*
+ * The user that the broker runs as: adoptions require that the same answers there. One without a name is no error, but
+ * one that could not be looked up would leave the broker unauthenticated.
+ */
+static int
 broker_user(int sock, char *buf, size_t size)
 {
 	struct ucred cred;
@@ -148,11 +115,18 @@ broker_user(int sock, char *buf, size_t size)
 	struct passwd pw, *found = NULL;
 	char strings[4096];
 
+	int r;
+
 	*buf = '\0';
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0 &&
-	    getpwuid_r(cred.uid, &pw, strings, sizeof(strings), &found) == 0 && found != NULL &&
-	    strlen(found->pw_name) < size)
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0)
+		return error_set_errno(PGLEASE_ESYSTEM, errno, "who is the broker?");
+	r = getpwuid_r(cred.uid, &pw, strings, sizeof(strings), &found);
+	if (r == EMFILE || r == ENFILE || r == ENOMEM)
+		return error_set_errno(PGLEASE_ESYSTEM, r, "cannot look up the user of the broker (%s)",
+		    r == ENOMEM ? "memory" : "this process is at its limit of open files");
+	if (found != NULL && strlen(found->pw_name) < size)
 		strcpy(buf, found->pw_name);
+	return 0;
 }
 
 static int
@@ -173,11 +147,15 @@ process_attach(struct pglease *client, struct process **ret_process)
 	r = exchange(client, sock, &hello, sizeof(hello), WIRE_WELCOME, &welcome, sizeof(welcome), NULL);
 	if (r != 0)
 		goto fail;
+	r = broker_user(sock, process->broker_user, sizeof(process->broker_user));
+	if (r != 0)
+		goto fail;
 	process->serial = guard_serial();
 	process->incarnation = welcome.incarnation;
 	process->instance_id = welcome.instance_id;
 	process->client = welcome.client;
 	process->control = sock;
+	process->control_id = fd_identify(sock);
 	for (unsigned i = 0; i < WIRE_NONCE; i++)
 		snprintf(process->nonce + 2 * i, 3, "%02x", welcome.nonce[i]);
 	broker_user(sock, process->broker_user, sizeof(process->broker_user));
@@ -219,6 +197,11 @@ pool_state_open(struct pglease *client, const char *name, struct process *proces
 		    "the lease segment of pool %s cannot be used", name);
 		goto fail;
 	}
+	if (strcmp(state->seg.header->pool_name, name) != 0) {
+		r = error_set(PGLEASE_EPROTOCOL,
+		    "the broker answered for another pool than %s (late, perhaps: it was asked before): open it again", name);
+		goto fail;
+	}
 	if (process->client >= state->seg.nclients) {
 		r = error_set(PGLEASE_EPROTOCOL, "the broker gave this client an index beyond the segment's");
 		goto fail;
@@ -244,15 +227,19 @@ fail:
 	return r;
 }
 
-/* Frees what this process has of a pool; or, in a child, what it inherited. */
+/* Lets go of what this process has of a pool; or, in a child, of what it inherited. */
 static void
-pool_state_close(struct pool_state *state)
+pool_state_abandon(struct pool_state *state)
 {
-	if (state == NULL)
-		return;
 	threads_unregister(state);
 	shell_discard_all(state);
 	segment_unmap(&state->seg);
+}
+
+static void
+pool_state_close(struct pool_state *state)
+{
+	pool_state_abandon(state);
 	free(state->shell);
 	free(state);
 }
@@ -260,6 +247,7 @@ pool_state_close(struct pool_state *state)
 /*
  * In a child, at its first call: lets go of the parent's attachment (its sessions, rows and leases stay the parent's)
  * and attaches anew, with the pools that were open. On failure the old states stay, to be tried again at the next call.
+ * The inherited structures are not freed: another thread of the child may be looking at their serial. Once a fork.
  */
 static int
 reattach(struct pglease *client)
@@ -279,11 +267,11 @@ reattach(struct pglease *client)
 			break;
 		}
 		atomic_store(&pool->state, state);
-		pool_state_close(inherited);
+		pool_state_abandon(inherited);
 	}
 	atomic_store(&client->process, process);
-	close(old->control);
-	free(old);
+	if (fd_is(old->control, &old->control_id))
+		close(old->control);
 	return r;
 }
 
@@ -308,7 +296,7 @@ client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
 		r = pool_state_open(client, pool->name, atomic_load(&client->process), &fresh);
 		if (r == 0) {
 			atomic_store(&pool->state, fresh);
-			pool_state_close(state);
+			pool_state_abandon(state);
 		}
 	}
 	state = atomic_load(&pool->state);
@@ -318,12 +306,38 @@ client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
 	return r;
 }
 
+struct fd_id
+fd_identify(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? (struct fd_id){.dev = st.st_dev, .ino = st.st_ino} : (struct fd_id){.dev = 0};
+}
+
+bool
+fd_is(int fd, const struct fd_id *id)
+{
+	struct fd_id now = fd_identify(fd);
+
+	return now.ino != 0 && now.dev == id->dev && now.ino == id->ino;
+}
+
+bool
+client_is_cut_off(const struct process *process)
+{
+	struct pollfd p = {.fd = process->control, .events = 0};
+
+	return poll(&p, 1, 0) > 0 || !fd_is(process->control, &process->control_id);
+}
+
 void
 client_ring(const struct pool_state *state)
 {
 	struct wire_ring ring = {.pool = state->pool};
 
 	wire_header_init(&ring.header, WIRE_RING);
+	if (!fd_is(state->process->control, &state->process->control_id))
+		return;
 	/* The socket is non-blocking: when it is full, the broker has rings enough to wake up. */
 	wire_send(state->process->control, &ring, sizeof(ring), -1);
 }
@@ -430,13 +444,14 @@ pglease_detach(pglease *client)
 		pool_state_close(state);
 		free(pool);
 	}
-	if (own) {
+	if (fd_is(process->control, &process->control_id)) {
 		struct wire_header bye;
 
 		wire_header_init(&bye, WIRE_DETACH);
-		wire_send(process->control, &bye, sizeof(bye), -1);
+		if (own)
+			wire_send(process->control, &bye, sizeof(bye), -1);
+		close(process->control);
 	}
-	close(process->control);
 	free(process);
 	close(client->dead_fd);
 	guard_mutex_free(client->mutex);

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "error.h"
 #include "guard.h"
@@ -18,6 +19,12 @@
 #include "segment.h"
 #include "wire.h"
 
+/* Which file a descriptor is, so that a number that the application closed and got again is not taken for ours. */
+struct fd_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 /* One process's attachment. Immutable once published. */
 struct process {
 	uint64_t serial; /* guard_serial() of the process that attached */
@@ -25,6 +32,7 @@ struct process {
 	uint64_t instance_id;
 	uint32_t client;
 	int control;
+	struct fd_id control_id;
 	char nonce[2 * WIRE_NONCE + 1]; /* hex */
 	char broker_user[64];           /* name of the broker's user, for requirepeer; "" if it has none */
 };
@@ -46,6 +54,11 @@ struct shell {
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
 	uint64_t leased_at;
 	PGconn *conn;
+	struct fd_id socket_id; /* of the server connection */
+	int encoding;        /* client_encoding and standard_conforming_strings at adoption: the baseline's */
+	bool conforming;
+	PQnoticeReceiver notice_receiver;   /* libpq's own, put back at release */
+	PQnoticeProcessor notice_processor;
 	const char *site_file;
 	int site_line;
 };
@@ -87,6 +100,13 @@ struct pglease {
 
 /* client.c: the caller's own pool state, attaching anew after a fork. */
 int client_pool_state(pglease_pool *pool, struct pool_state **ret_state);
+/* After a failed dial_broker: sets the message. Returns EPERM or ENOBROKER. */
+int client_no_broker(const struct pglease *client, int r, const char *tried);
+/* client.c: remembers, and recognises, a descriptor: the application may close ours (closefrom) and get the number again. */
+struct fd_id fd_identify(int fd);
+bool fd_is(int fd, const struct fd_id *id);
+/* Whether the control connection has ended: the broker has gone, or has let go of this process. One system call. */
+bool client_is_cut_off(const struct process *process);
 /* Asks the broker to look at the pool. Never blocks; a lost ring costs at most one of its ticks. */
 void client_ring(const struct pool_state *state);
 

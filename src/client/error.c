@@ -11,10 +11,19 @@
 
 static _Thread_local char last_message[1024];
 
+/* One line, whatever libpq's texts in it look like. */
 static void
 message_format(const char *format, va_list args)
 {
+	size_t n;
+
 	vsnprintf(last_message, sizeof(last_message), format, args);
+	n = strlen(last_message);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)last_message[i] < ' ')
+			last_message[i] = ' ';
+	while (n > 0 && last_message[n - 1] == ' ')
+		last_message[--n] = '\0';
 }
 
 int

@@ -146,6 +146,23 @@ typedef struct pglease_stats {
 /* Errors: EINVAL. */
 PGLEASE_API int pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats);
 
+/*
+ * Control, for those who may (pgleased.ini(5), admin_users): by default root and the broker's user. Each call talks to the
+ * broker over a connection of its own and blocks until it has answered; leases and attachment are not touched.
+ *
+ * Drains one pool, or all (pool NULL): no new leases (PGLEASE_EDRAINING, for those who wait already too), connections are
+ * closed as they come back. Returns when the last one is, or with ETIMEOUT after timeout_ms milliseconds
+ * (PGLEASE_TIMEOUT_POOL: the instance's drain_timeout; 0: does not wait); then the drain goes on. A lease that the caller
+ * itself holds is one to wait for.
+ * Errors: EINVAL, ENOBROKER, EPERM, ENOPOOL, ETIMEOUT, EREFUSED (undone meanwhile), EGONE, ENOMEM, ESYSTEM, EPROTOCOL.
+ */
+PGLEASE_API int pglease_drain(pglease *client, const char *pool, int timeout_ms) PGLEASE_MUST_CHECK;
+/*
+ * Undoes a drain; no error when nothing drains. Connections that were leased all the time are replaced once they are back.
+ * Errors: EINVAL, ENOBROKER, EPERM, ENOPOOL, EREFUSED (the broker is stopping), EGONE, ESYSTEM, EPROTOCOL.
+ */
+PGLEASE_API int pglease_resume(pglease *client, const char *pool) PGLEASE_MUST_CHECK;
+
 /* The calling thread's last failure in words; never NULL; valid until the thread's next call here. */
 PGLEASE_API const char *pglease_error_message(void);
 /* A code in words; never NULL; static. */

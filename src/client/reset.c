@@ -69,15 +69,37 @@ answer_read(struct answer *a, void *buf, size_t size)
 	return 0;
 }
 
-/* name\0value\0 of a ParameterStatus against the slot's baseline. */
+/* What PQescape* depends on: bit i of struct slot.off_baseline is entry i. */
+static const char *const escaping[] = {"standard_conforming_strings", "client_encoding"};
+#define ESCAPING (sizeof(escaping) / sizeof(escaping[0]))
+
+bool
+reset_conforming(const PGconn *conn)
+{
+	const char *value = PQparameterStatus(conn, escaping[0]);
+
+	return value != NULL && strcmp(value, "on") == 0;
+}
+
+uint32_t
+reset_off_baseline(const struct shell *shell)
+{
+	return (uint32_t)(reset_conforming(shell->conn) != shell->conforming) << 0 |
+	       (uint32_t)(PQclientEncoding(shell->conn) != shell->encoding) << 1;
+}
+
+/* name\0value\0 of a ParameterStatus against the slot's baseline; then its bit goes from *off. */
 static bool
-is_baseline(const struct pool_state *state, uint32_t slot, const char *body, size_t size)
+is_baseline(const struct pool_state *state, uint32_t slot, const char *body, size_t size, uint32_t *off)
 {
 	const char *value = memchr(body, 0, size), *baseline;
 
 	if (value == NULL || ++value == body + size || body[size - 1] != '\0')
 		return false;
 	baseline = segment_baseline_value(&state->seg, slot, body);
+	for (size_t i = 0; i < ESCAPING; i++)
+		if (strcmp(body, escaping[i]) == 0)
+			*off &= ~(1u << i);
 	return baseline != NULL && strcmp(value, baseline) == 0;
 }
 
@@ -87,6 +109,8 @@ answer_check(const struct pool_state *state, uint32_t slot, struct answer *a)
 {
 	static const char tag[] = "DISCARD ALL";
 	bool complete = false;
+	/* What the last lessee saw changed, and this reset has not put back: changed by the server itself. */
+	uint32_t off = atomic_load_explicit(&state->seg.slot[slot].off_baseline, memory_order_relaxed);
 
 	for (;;) {
 		char type, body[1024];
@@ -106,7 +130,7 @@ answer_check(const struct pool_state *state, uint32_t slot, struct answer *a)
 		case 'A': /* NotificationResponse, of a LISTEN that ends with this reset */
 			continue;
 		case 'S': /* ParameterStatus */
-			if (!is_baseline(state, slot, body, length))
+			if (!is_baseline(state, slot, body, length, &off))
 				break;
 			continue;
 		case 'C': /* CommandComplete */
@@ -115,7 +139,7 @@ answer_check(const struct pool_state *state, uint32_t slot, struct answer *a)
 			complete = true;
 			continue;
 		case 'Z': /* ReadyForQuery */
-			if (!complete || length != 1 || body[0] != 'I')
+			if (!complete || length != 1 || body[0] != 'I' || off != 0)
 				break;
 			return 0;
 		default:
@@ -141,6 +165,8 @@ reset_session(struct pool_state *state, uint32_t slot, PGconn *conn, uint64_t de
 	if (n != (ssize_t)sizeof(query)) /* a partial write is doubt, too */
 		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
 	r = answer_check(state, slot, &a);
+	if (r == 0)
+		atomic_store_explicit(&state->seg.slot[slot].off_baseline, 0, memory_order_relaxed);
 	return r != 0 ? r : reset_peek(conn, false);
 }
 
@@ -182,6 +208,20 @@ run(PGconn *conn, const char *sql, uint64_t deadline)
 		PQclear(result);
 	}
 	return good ? 0 : PGLEASE_EBROKEN;
+}
+
+void
+reset_conn(const struct shell *shell)
+{
+	PGnotify *notify;
+
+	PQsetNoticeReceiver(shell->conn, shell->notice_receiver, NULL);
+	PQsetNoticeProcessor(shell->conn, shell->notice_processor, NULL);
+	PQsetErrorVerbosity(shell->conn, PQERRORS_DEFAULT);
+	PQsetErrorContextVisibility(shell->conn, PQSHOW_CONTEXT_ERRORS);
+	PQuntrace(shell->conn);
+	while ((notify = PQnotifies(shell->conn)) != NULL)
+		PQfreemem(notify);
 }
 
 int

@@ -22,6 +22,12 @@ int reset_peek(PGconn *conn, bool own);
 int reset_session(struct pool_state *state, uint32_t slot, PGconn *conn, uint64_t deadline);
 /* Whether what the PGconn believes of its session's reported parameters is the slot's baseline. */
 bool reset_agrees(const struct pool_state *state, uint32_t slot, const PGconn *conn);
+/* Whether the PGconn believes standard_conforming_strings to be on. */
+bool reset_conforming(const PGconn *conn);
+/* Bits of struct slot.off_baseline for what the shell's PGconn believes. */
+uint32_t reset_off_baseline(const struct shell *shell);
+/* At release: what the user set on the PGconn is libpq's default again, so that nothing of his is called later. */
+void reset_conn(const struct shell *shell);
 /*
  * At release: 0 when the session is idle and outside a transaction, after a rollback if need be (*ret_rolled_back), with the
  * PGconn back in blocking mode. PGLEASE_EBROKEN otherwise.

@@ -12,15 +12,18 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "reset.h"
 
-static void
-conn_dispose(PGconn *conn, int dead_fd)
+/* False when the application has closed the socket: its number may be another file by now, which libpq must not touch. */
+static bool
+conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 {
-	if (conn == NULL)
-		return;
-	if (PQsocket(conn) >= 0)
-		dup3(dead_fd, PQsocket(conn), O_CLOEXEC);
-	PQfinish(conn);
+	if (PQsocket(conn) < 0) /* libpq has closed it after an error */
+		return true;
+	if (!fd_is(PQsocket(conn), id))
+		return false;
+	dup3(dead_fd, PQsocket(conn), O_CLOEXEC);
+	return true;
 }
 
 /* In state IN_USE or EVICTING: to NONE. */
@@ -30,7 +33,8 @@ shell_dispose(struct pool_state *state, struct shell *shell)
 	PGconn *conn = shell->conn;
 
 	shell->conn = NULL; /* first: the library's own event procedure must not take this for the user's doing */
-	conn_dispose(conn, state->dead_fd);
+	if (conn != NULL && (shell->lost || conn_die(conn, &shell->socket_id, state->dead_fd)))
+		PQfinish(conn);
 	if (shell->counted)
 		atomic_fetch_sub(&state->nshells, 1);
 	shell->counted = false;
@@ -94,7 +98,8 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	uint32_t seen = shell_take(shell);
 	int r;
 
-	if (seen != SHELL_NONE && shell->generation == generation && !shell->lost && shell->conn != NULL) {
+	if (seen != SHELL_NONE && shell->generation == generation && !shell->lost && shell->conn != NULL &&
+	    PQsocket(shell->conn) >= 0) {
 		*ret_shell = shell;
 		*ret_fresh = false;
 		return 0;
@@ -110,6 +115,10 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 		atomic_store(&shell->state, SHELL_NONE);
 		return r;
 	}
+	shell->encoding = PQclientEncoding(shell->conn);
+	shell->conforming = reset_conforming(shell->conn);
+	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
+	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
 	shell->generation = generation;
@@ -147,8 +156,8 @@ shell_discard_all(struct pool_state *state)
 
 		/* One in use may be in any state, in a child even half changed by a thread that is not there: only its
 		 * socket is taken away. Its memory stays: the price of a detach or fork in the middle of a lease. */
-		if (seen == SHELL_IN_USE && shell->conn != NULL && PQsocket(shell->conn) >= 0)
-			dup3(state->dead_fd, PQsocket(shell->conn), O_CLOEXEC);
+		if (seen == SHELL_IN_USE && shell->conn != NULL)
+			conn_die(shell->conn, &shell->socket_id, state->dead_fd);
 		else if (seen == SHELL_FREE)
 			shell_dispose(state, shell);
 	}

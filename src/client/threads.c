@@ -34,7 +34,8 @@ row_leave(struct thread_row *tr)
 	struct segment *seg = &tr->state->seg;
 	uint64_t w;
 
-	if (atomic_load(&seg->row[tr->row].held) != 0 && tr->last_slot >= 0) {
+	/* The slot word says whether it holds: `held` is 0 while another thread is about to give the lease up. */
+	if (tr->last_slot >= 0) {
 		uint32_t slot = (uint32_t)tr->last_slot;
 
 		w = slot_load(seg, slot);
@@ -46,7 +47,6 @@ row_leave(struct thread_row *tr)
 				break;
 			}
 		}
-		atomic_store(&seg->row[tr->row].held, 0);
 	}
 	w = row_load(seg, tr->row);
 	row_free(seg, tr->row, &w); /* R6 */
@@ -55,6 +55,8 @@ row_leave(struct thread_row *tr)
 static void
 thread_ends(void *rows)
 {
+	/* First: destructors of the application that run later may acquire; they begin a new list. */
+	thread_rows = NULL;
 	for (struct thread_row *tr = rows, *next; tr != NULL; tr = next) {
 		next = tr->next;
 		/* After a fork the state is the parent's, its row too: its serial tells. */
@@ -111,6 +113,8 @@ rows_purge(void)
 		}
 	}
 	guard_unlock();
+	/* The key must never name one that was freed. */
+	pthread_setspecific(key, thread_rows);
 }
 
 static int

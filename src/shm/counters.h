@@ -40,14 +40,17 @@
 	X(CLOSED_LIFETIME,  "closed_lifetime",  "connections closed: older than max_lifetime") \
 	X(CLOSED_BROKEN,    "closed_broken",    "connections closed: returned broken or in doubt") \
 	X(CLOSED_UPSTREAM,  "closed_upstream",  "connections closed by the server") \
+	X(CLOSED_UNPOOLED,  "closed_unpooled",  "connections closed: they had their lease, and pooling is off") \
 	X(CLOSED_ADMIN,     "closed_admin",     "connections closed: drain or stop") \
 	X(REVOKED_DEATH,    "revoked_death",    "leases revoked: the client died") \
 	X(REVOKED_DETACH,   "revoked_detach",   "leases revoked: the client's control connection ended") \
 	X(BROKER_RESETS,    "broker_resets",    "sessions reset by the broker") \
+	X(KEEPALIVES,       "keepalives",       "idle connections tried and found alive") \
 	X(BROKER_GRANTS,    "broker_grants",    "slots granted to a waiter by the broker") \
 	X(GRANTS_REPAIRED,  "grants_repaired",  "grants completed or taken back for a granter that died") \
 	X(CANCELS,          "cancels",          "cancel requests forwarded") \
 	X(CANCELS_REFUSED,  "cancels_refused",  "cancel requests refused: unknown key or lease ended") \
+	X(LEAKS,            "leaks",            "leases held for longer than leak_threshold, and reported") \
 	X(ADOPTIONS_SERVED, "adoptions_served", "descriptors handed out") \
 	X(ADOPTIONS_REFUSED,"adoptions_refused","descriptors refused: not the lessee")
 /* clang-format on */

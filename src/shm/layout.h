@@ -59,7 +59,7 @@ struct slot {
 	_Atomic uint32_t block;      /* broker: index of the statistics block its lessees write */
 	_Atomic uint32_t server_pid; /* broker: backend pid, 0 when EMPTY */
 	_Atomic uint32_t expired;    /* broker: 1 when over max_lifetime: released to RETURNED */
-	uint32_t reserved;
+	_Atomic uint32_t clean;      /* lessee, before S10 because pooling is off: 1: nothing runs; broker: 0, with S1 */
 
 	/* Second and third line: the holder, written by the lessee after S6/S7. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t leased_at; /* CLOCK_MONOTONIC ns */
@@ -68,7 +68,13 @@ struct slot {
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
 	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
-	char reserved2[40];
+	/*
+	 * Lessee, before it gives the slot up: which of the parameters that escaping depends on (reset.c) its PGconn
+	 * believes to be other than the baseline. It SET them, and a reset makes the server say that they are back; or the
+	 * server changed them by itself and told only this lessee.
+	 */
+	_Atomic uint32_t off_baseline;
+	char reserved2[36];
 };
 static_assert(sizeof(struct slot) == 192, "slot size");
 static_assert(offsetof(struct slot, leased_at) == 64, "holder starts a line");
@@ -141,6 +147,9 @@ struct segment_header {
 	_Atomic uint64_t reset_timeout_ns;
 	_Atomic uint32_t max_connections;
 	_Atomic uint32_t upstream_down; /* 1 while connects fail */
+	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */
+	_Atomic uint32_t pooling_off;    /* 1: a lease ends with S10 */
+	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
 
 	/* The queue's counters: waiters write tail, granters head; together because both read both. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t head;

@@ -25,7 +25,8 @@
 	X(EDRAINING, 14, "the pool grants no new leases") \
 	X(EFORKED,   15, "the lease or handle belongs to the parent process") \
 	X(EPROTOCOL, 16, "the peer sent something that the protocol does not allow") \
-	X(EUPSTREAM, 17, "the server refuses connections")
+	X(EUPSTREAM, 17, "the server refuses connections") \
+	X(EREFUSED,  18, "the broker does not do that now")
 /* clang-format on */
 
 enum pglease_error {

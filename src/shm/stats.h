@@ -184,6 +184,8 @@ struct stats_header {
 	uint64_t started_at; /* CLOCK_REALTIME ns */
 	uint64_t published_at; /* CLOCK_REALTIME ns */
 	uint64_t published_mono; /* CLOCK_MONOTONIC ns */
+	uint32_t off; /* 1: monitoring is off, there are no rows */
+	uint32_t reserved;
 	struct stats_table table[STATS_MAX_TABLES];
 };
 static_assert(offsetof(struct stats_header, sequence) == 24, "sequence at 24");
@@ -220,6 +222,8 @@ struct stats_writer_params {
 	const char *instance, *program, *socket_dir;
 	uint64_t instance_id;
 	mode_t mode;
+	const gid_t *group; /* the object's; NULL: the writer's own */
+	bool off; /* says that monitoring is off; no rows will be published */
 	uint32_t capacity[STATS_NTABLES]; /* rows */
 };
 
@@ -233,8 +237,8 @@ struct stats_rows {
 /*
  * Creates the segment and allocates its space, so that a full /dev/shm fails here. One that a dead broker
  * left is replaced. Returns 0; -EBUSY when a living broker has that name (*ret_owner is its pid, 0: unknown);
- * -EACCES when the name is another user's; -ENOSPC; or another -errno. The first stats_writer_publish makes
- * it readable.
+ * -EACCES when the name is another user's; -ECHRNG when the writer may not give it to that group; -ENOSPC; or
+ * another -errno. The first stats_writer_publish makes it readable.
  */
 int stats_writer_new(
     const struct stats_writer_params *params, struct stats_writer **ret_writer, pid_t *ret_owner);

@@ -188,12 +188,17 @@ stats_writer_new(const struct stats_writer_params *params, struct stats_writer *
 	writer->header.instance_id = params->instance_id;
 	writer->header.broker_pid = (uint32_t)getpid();
 	writer->header.started_at = clock_get(CLOCK_REALTIME);
+	writer->header.off = params->off;
 	snprintf(writer->header.instance, sizeof(writer->header.instance), "%s", params->instance);
 	snprintf(writer->header.program, sizeof(writer->header.program), "%s", params->program);
 	snprintf(writer->header.socket_dir, sizeof(writer->header.socket_dir), "%s", params->socket_dir);
 	r = write_layout(writer, params);
 	if (r)
 		goto fail;
+	if (params->group != NULL && fchown(writer->fd, (uid_t)-1, *params->group)) {
+		r = errno == EPERM ? -ECHRNG : -errno;
+		goto fail;
+	}
 	if (fchmod(writer->fd, params->mode)) { /* shm_open's mode is cut by the umask */
 		r = -errno;
 		goto fail;

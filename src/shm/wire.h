@@ -5,7 +5,7 @@
  * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
  * gets WELCOME (or ERROR), then OPENs pools; it RINGs when it needs the broker (it waits and there is room to grow, or
  * it returned a slot). The connection stays open for the life of the attachment: its end is how the broker learns
- * that the client is gone. A control tool says COMMAND instead of HELLO.
+ * that the client is gone. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
  *
  * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
  * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
@@ -83,16 +83,21 @@ struct wire_error {
 	char text[400];
 };
 
+enum { WIRE_COMMAND_JSON = 1 }; /* texts are JSON objects */
+
 struct wire_command {
 	struct wire_header header;
 	char verb[16];
 	char argument[LAYOUT_NAME];
+	int32_t timeout_ms; /* how long leases may stay out; negative: the instance's drain_timeout */
+	uint32_t flags;
 };
 
 struct wire_result {
 	struct wire_header header;
 	int32_t code; /* enum pglease_error; 0: done */
 	uint32_t more;
+	uint32_t within_ms; /* more: how long the next one may take */
 	char text[800];
 };
 

@@ -174,6 +174,8 @@ fixture_start(const struct fixture_options *options, struct fixture **ret_fixtur
 		r = upstream_create(fixture->folder, &fixture->upstream);
 	if (r == 0 && !options->no_server) {
 		fixture->has_upstream = true;
+		snprintf(fixture->upstream.listen, sizeof(fixture->upstream.listen), "%s",
+		    options->listen != NULL ? options->listen : "");
 		r = upstream_start(&fixture->upstream, &fixture->guardian);
 	}
 	if (r == 0 && (setenv("PGLEASE_INSTANCE", fixture->instance, 1) ||

@@ -42,6 +42,7 @@ struct fixture_options {
 	    extra; /* more lines of the section [pglease], log_level of less than info excepted; NULL: none */
 	bool
 	    no_broker; /* the PostgreSQL and the configuration only; fixture_broker_start() starts it later */
+	const char *listen; /* the PostgreSQL's listen_addresses; NULL: Unix sockets only */
 	bool no_server; /* no PostgreSQL: for pools that are embedded or point elsewhere */
 };
 

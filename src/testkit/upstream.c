@@ -177,10 +177,10 @@ out:
 int
 upstream_start(struct upstream *upstream, const struct guardian *guardian)
 {
-	char postgres[UPSTREAM_PATH + 16];
+	char postgres[UPSTREAM_PATH + 16], listen[sizeof(upstream->listen) + 32];
 	/* clang-format off */
 	const char *argv[] = {postgres, "-D", upstream->data, "-k", upstream->socket_dir,
-	    "-c", "listen_addresses=",
+	    "-c", listen,
 	    "-c", "max_connections=200",
 	    "-c", "max_wal_senders=0",
 	    "-c", "wal_level=minimal",
@@ -201,6 +201,7 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	if (stat(upstream->log, &st) == 0)
 		offset = st.st_size;
 	snprintf(postgres, sizeof(postgres), "%s/postgres", upstream->bindir);
+	snprintf(listen, sizeof(listen), "listen_addresses=%s", upstream->listen);
 	r = child_start(argv, upstream->log, &upstream->user, &upstream->server);
 	if (r)
 		return r;

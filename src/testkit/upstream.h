@@ -17,6 +17,7 @@ struct upstream {
 	struct child_user user; /* whom the server runs as */
 	struct child server;
 	char bindir[UPSTREAM_PATH];
+	char listen[64]; /* listen_addresses; empty: Unix sockets only. Set it before upstream_start */
 	char data[UPSTREAM_PATH], socket_dir[UPSTREAM_PATH], log[UPSTREAM_PATH];
 };
 

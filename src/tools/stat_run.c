@@ -87,6 +87,14 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	r = take_snapshot(options->instance, &snapshot);
 	if (r)
 		return no_instance(options->instance, r, err);
+	if (snapshot.header.off && !snapshot.gone) {
+		fprintf(err,
+		    "pgleasestat: monitoring is off for instance %s (broker pid %u; monitoring = no in its "
+		    "configuration): there are no numbers\n",
+		    snapshot.header.instance, snapshot.header.broker_pid);
+		stats_snapshot_fini(&snapshot);
+		return EXIT_NO_INSTANCE;
+	}
 	warn_about(&snapshot, err);
 	if (snapshot.gone)
 		status = EXIT_NO_INSTANCE;

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stats.h"
+
 #define AWAIT_TRIES 4000
 #define AWAIT_STEP_MS 5
 #define HEAR_MS 30000
@@ -177,4 +179,41 @@ void
 it_await_all_idle(pglease_pool *pool)
 {
 	it_await(pool, all_idle, NULL, "an idle pool");
+}
+
+uint64_t
+it_published(const char *pool, const char *column)
+{
+	struct stats_snapshot snapshot;
+	struct stats_reader *reader;
+	const struct stats_view *view;
+	uint64_t value = 0;
+	uint32_t row;
+
+	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	view = stats_view_find(&snapshot, "pools");
+	ck_assert_ptr_nonnull(view);
+	for (row = 0; row < view->nrows; row++)
+		if (strcmp(stats_value_text(view, row, stats_column_find(view, "name")), pool) == 0)
+			break;
+	ck_assert_msg(row < view->nrows, "no pool %s", pool);
+	ck_assert_ptr_nonnull(stats_column_find(view, column));
+	stats_value_u64(view, row, stats_column_find(view, column), &value);
+	stats_snapshot_fini(&snapshot);
+	stats_reader_close(reader);
+	return value;
+}
+
+void
+it_await_published(const char *pool, const char *column, uint64_t least)
+{
+	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+
+	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
+		if (it_published(pool, column) >= least)
+			return;
+		nanosleep(&step, NULL);
+	}
+	ck_abort_msg("%s of pool %s stays at %llu", column, pool, (unsigned long long)it_published(pool, column));
 }

@@ -5,10 +5,12 @@
  */
 #include "it.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -326,5 +328,131 @@ START_TEST(detached_by_closing_its_descriptors)
 }
 END_TEST
 
+static void
+locker(int socket, const void *arg)
+{
+	pglease_pool *p = it_attach();
+
+	it_query(it_acquire(p, &lease), "select pg_advisory_lock(42)");
+	it_release(&lease);
+	it_say(socket, 'h');
+	it_hear(socket, 'q');
+}
+
+/* What it left in an idle session is no use to anybody, and a lock is in everybody's way: awaited without a lease. */
+START_TEST(idle_with_locks_left_in_its_session)
+{
+	struct it_worker worker;
+	char locks[16] = "";
+
+	it_start(1, 1, NULL);
+	worker = it_worker(locker, NULL);
+	it_hear(worker.socket, 'h');
+	it_kill(&worker);
+	for (unsigned i = 0; i < 200 && strcmp(locks, "0") != 0; i++)
+		ck_assert_int_eq(fixture_sql(it_fixture,
+				     "select count(*) from pg_locks where locktype = 'advisory' and "
+				     "(select true from pg_sleep(0.02))",
+				     locks, sizeof(locks)),
+		    0);
+	ck_assert_str_eq(locks, "0");
+	pool = it_attach();
+	check_pool(1);
+}
+END_TEST
+
+static void *
+one_lease(void *p)
+{
+	pglease_lease l;
+	PGconn *conn;
+
+	return pglease_acquire(p, 20000, &l, &conn) == 0 && pglease_release(&l) == 0 ? p : NULL;
+}
+
+/* Its threads have ended, so it has no rows; its control connection is lost; then it goes on. */
+static void
+secret_reader(int socket, const void *arg)
+{
+	pglease_pool *p = it_attach();
+	pthread_t thread;
+	void *result;
+	pglease_lease l;
+	PGconn *conn;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, one_lease, p), 0);
+	pthread_join(thread, &result);
+	ck_assert_ptr_eq(result, p);
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_un peer;
+		socklen_t length = sizeof(peer);
+
+		/* The control socket: the one with a peer named so. */
+		if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sun_family == AF_UNIX &&
+		    strstr(peer.sun_path, "/control") != NULL)
+			close(fd);
+	}
+	it_say(socket, 'h');
+	it_hear(socket, 'g');
+	if (pglease_acquire(p, 2000, &l, &conn) == 0)
+		ck_assert_str_eq(it_query(conn, "select coalesce(current_setting('my.secret', true), '')"), "");
+	it_say(socket, 'd');
+	it_hear(socket, 'q');
+}
+
+static void
+secret_writer(int socket, const void *arg)
+{
+	pglease_pool *p = it_attach();
+
+	it_query(it_acquire(p, &lease), "set my.secret = 'password'");
+	it_release(&lease);
+	it_say(socket, 'h');
+	it_hear(socket, 'q');
+}
+
+START_TEST(the_index_of_a_lost_client_is_nobody_elses)
+{
+	static const struct fixture_pool one = {.name = "app", .max = 1};
+	struct fixture_options options = {.pools = &one, .npools = 1, .extra = "max_clients = 2\n"};
+	struct it_worker lost, writer;
+	pglease *client;
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	lost = it_worker(secret_reader, NULL);
+	it_hear(lost.socket, 'h');
+	/* Two places: the lost one's is not free while its process lives. */
+	writer = it_worker(secret_writer, NULL);
+	it_hear(writer.socket, 'h');
+	ck_assert_int_eq(pglease_attach(NULL, NULL, &client), PGLEASE_ENOCLIENTS);
+	it_say(lost.socket, 'g');
+	it_hear(lost.socket, 'd');
+	it_say(lost.socket, 'q');
+	it_join(&lost);
+	it_say(writer.socket, 'q');
+	it_join(&writer);
+}
+END_TEST
+
+START_TEST(without_a_broker_a_worker_is_told_to_attach_again)
+{
+	PGconn *conn;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_str_eq(it_query(conn, "select 1"), "1"); /* it goes on */
+	it_release(&lease);
+	conn = it_acquire(pool, &lease);
+	PQclear(PQexec(conn, "select pg_terminate_backend(pg_backend_pid())"));
+	it_release(&lease);
+	/* Nobody replaces it. */
+	ck_assert_int_eq(pglease_acquire(pool, 20000, &lease, &conn), PGLEASE_EGONE);
+	ck_assert_int_eq(pglease_acquire(pool, 0, &lease, &conn), PGLEASE_EGONE);
+}
+END_TEST
+
 IT_MAIN("kill", idle, holding, in_a_transaction, in_a_long_query, with_a_query_that_the_server_has_not_read, in_the_middle_of_a_large_result, in_copy_in, in_copy_out,
-    waiting, granted, holding_while_another_waits, detached_by_closing_its_descriptors)
+    waiting, granted, holding_while_another_waits, idle_with_locks_left_in_its_session,
+    the_index_of_a_lost_client_is_nobody_elses, without_a_broker_a_worker_is_told_to_attach_again, detached_by_closing_its_descriptors)

@@ -264,6 +264,52 @@ START_TEST(a_thread_that_ends_gives_its_lease_up)
 }
 END_TEST
 
+static pthread_key_t late_key;
+static int late_result;
+
+/* A destructor of the application's that runs after the library's has given the thread's rows back. */
+static void
+acquire_late(void *pool)
+{
+	pglease_lease lease;
+	PGconn *conn;
+
+	late_result = pglease_acquire(pool, 20000, &lease, &conn);
+	if (late_result == 0)
+		late_result = pglease_release(&lease);
+}
+
+static void *
+leave_late(void *arg)
+{
+	pglease_lease lease;
+	PGconn *conn;
+
+	if (pglease_acquire(arg, 20000, &lease, &conn) != 0 || pglease_release(&lease) != 0)
+		return NULL;
+	/* Made after the library's key, so run after it. */
+	if (pthread_key_create(&late_key, acquire_late) != 0 || pthread_setspecific(late_key, arg) != 0)
+		return NULL;
+	return arg;
+}
+
+START_TEST(a_destructor_of_the_application_may_still_lease)
+{
+	pglease_pool *pool;
+	pthread_t thread;
+	void *result;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	late_result = 1;
+	ck_assert_int_eq(pthread_create(&thread, NULL, leave_late, pool), 0);
+	pthread_join(thread, &result);
+	ck_assert_ptr_eq(result, pool);
+	ck_assert_int_eq(late_result, 0);
+	it_await_all_idle(pool);
+}
+END_TEST
+
 START_TEST(a_forked_child_has_its_own_attachment)
 {
 	pglease_pool *pool;
@@ -392,5 +438,5 @@ END_TEST
 
 IT_MAIN("lease", a_lease_is_an_ordinary_connection, a_token_is_good_for_one_release, time_outs_say_what_the_pool_looks_like,
     wrong_arguments_name_themselves, the_environment_does_not_bend_an_adoption, threads_share_a_pool,
-    one_thread_holds_several_leases, a_thread_that_ends_gives_its_lease_up, a_forked_child_has_its_own_attachment,
+    one_thread_holds_several_leases, a_thread_that_ends_gives_its_lease_up, a_destructor_of_the_application_may_still_lease, a_forked_child_has_its_own_attachment,
     shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process)

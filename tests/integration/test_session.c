@@ -331,8 +331,87 @@ START_TEST(own_session_until_another_had_it)
 }
 END_TEST
 
+/* A holds the session when the server itself changes what escaping depends on; only A is told. B must not be fooled. */
+static void
+told(int socket, const void *arg)
+{
+	pglease_pool *pool = it_attach();
+	pglease_lease lease;
+	PGconn *conn;
+
+	it_hear(socket, 'g');
+	conn = it_acquire(pool, &lease);
+	it_say(socket, 'h');
+	it_hear(socket, 'r');
+	while (strcmp(PQparameterStatus(conn, "standard_conforming_strings"), "off") != 0)
+		it_query(conn, "select 1");
+	it_release(&lease);
+	it_say(socket, 'd');
+	it_hear(socket, 'q');
+}
+
+START_TEST(a_parameter_that_the_server_changed_is_known_to_the_next)
+{
+	struct it_worker a;
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+	char escaped[16];
+
+	it_start(1, 1, NULL);
+	a = it_worker(told, NULL);
+	pool = it_attach();
+	it_acquire(pool, &lease); /* has a shell from before */
+	it_release(&lease);
+	it_say(a.socket, 'g');
+	it_hear(a.socket, 'h');
+	ck_assert_int_eq(fixture_sql(it_fixture, "alter system set standard_conforming_strings = off", NULL, 0), 0);
+	ck_assert_int_eq(fixture_sql(it_fixture, "select pg_reload_conf()", NULL, 0), 0);
+	it_say(a.socket, 'r');
+	it_hear(a.socket, 'd');
+	conn = it_acquire(pool, &lease);
+	ck_assert_str_eq(it_query(conn, "show standard_conforming_strings"),
+	    PQparameterStatus(conn, "standard_conforming_strings"));
+	/* Under `off` a backslash must be doubled, or it would swallow the quote. */
+	PQescapeStringConn(conn, escaped, "a\\'b", 4, NULL);
+	ck_assert_str_eq(escaped, "a\\\\''b");
+	it_release(&lease);
+	it_say(a.socket, 'q');
+	it_join(&a);
+}
+END_TEST
+
+static void
+never(void *arg, const char *message)
+{
+	ck_abort_msg("the notice processor of a lease that is over: %s", message);
+}
+
+START_TEST(settings_of_the_pgconn_end_with_the_lease)
+{
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	PQsetNoticeProcessor(conn, never, NULL);
+	PQsetErrorVerbosity(conn, PQERRORS_SQLSTATE);
+	it_query(conn, "listen ch");
+	it_query(conn, "notify ch, 'x'");
+	it_release(&lease);
+	conn = it_acquire(pool, &lease);
+	it_query(conn, "do $$ begin raise warning 'heard by nobody but stderr'; end $$");
+	ck_assert_int_eq(PQsetErrorVerbosity(conn, PQERRORS_DEFAULT), PQERRORS_DEFAULT);
+	ck_assert_ptr_null(PQnotifies(conn));
+	it_release(&lease);
+}
+END_TEST
+
 IT_MAIN("session", settings, temporary_objects_locks_and_listens, role, open_transaction_is_rolled_back,
     failed_transaction_is_rolled_back, copy_in_progress_costs_the_connection, unread_result_costs_the_connection,
     single_row_mode_left_halfway_costs_the_connection, pipeline_costs_the_connection, nonblocking_mode_is_put_back,
     pqfinish_on_a_lease_harms_nobody, pqreset_on_a_lease_harms_nobody, a_lost_connection_is_replaced,
-    own_session_until_another_had_it)
+    own_session_until_another_had_it, a_parameter_that_the_server_changed_is_known_to_the_next,
+    settings_of_the_pgconn_end_with_the_lease)

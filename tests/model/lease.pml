@@ -10,13 +10,15 @@
  * switches exist and what each configuration of run.sh explores.
  */
 
+#ifndef NS
 #define NS 2
+#endif
 #define NR 3
 #ifndef AGAIN
 #define AGAIN 0		/* second acquires: of row 0 (1), of row 2 (2), of both (3) */
 #endif
 #ifndef HELD
-#define HELD 0		/* 1: it starts with slot 0 leased by row 2 */
+#define HELD 0		/* row + 1: it starts with slot 0 leased by that row */
 #endif
 #ifndef OPENING
 #define OPENING 0	/* 1: slot 1 starts EMPTY and is opened at any time, or never */
@@ -35,6 +37,9 @@
 #endif
 #ifndef BROKEN
 #define BROKEN 0	/* leases that end in doubt: S10 */
+#endif
+#ifndef CRASH
+#define CRASH 0		/* one process may die at any step: 1 process 0, 2 process 1, 3 either */
 #endif
 #ifndef CANCELS
 #define CANCELS 0
@@ -115,11 +120,7 @@ byte cancel[NS];	/* row + 1 whose cancel is on its way to this slot's server ses
 #define granted_to_me(w, i) (ST(w) == GRANTED && WHO(w) == me)
 #define GRANTEE(row) RCL(rw[row])
 #else
-#ifdef BUG_ANYWAIT	/* the grant names the row, whatever its wait */
-#define granted_to_me(w, i) (ST(w) == GRANTED && WHO(w) == r)
-#else
 #define granted_to_me(w, i) (ST(w) == GRANTED && WHO(w) == r && gwait[i] == mywait)
-#endif
 #define GRANTEE(row) (row)
 #endif
 
@@ -140,48 +141,42 @@ byte cancel[NS];	/* row + 1 whose cancel is on its way to this slot's server ses
 #define drop_oldest	k = 0; e = 0; r2 = NONE; w2 = 0; c2 = 0
 
 /*
- * Q5 and Q6 at head, one transition a step, and the oldest waiter: k its ticket, e its entry, r2 the row (NONE: there
- * is none), w2 the wait, c2 its client. The tail is read once: who comes later looks for itself, and a helper that
- * read it again could chase a waiter between Q1 and Q2 for ever.
+ * Q5 and Q6 for what does not wait at head, and the oldest waiter: k its ticket, e its entry, r2 the row (NONE: there
+ * is none), w2 the wait, c2 its client. Within an atomic.
  */
-inline oldest()
-{
-	if
-	:: atomic { head == tail -> r2 = NONE }
-	:: atomic { head != tail -> t = tail }
-		do
-		:: atomic { head >= t -> r2 = NONE; t = 0; break }
-		:: atomic { head < t && ET(TOP) == head && EK(TOP) == PASSED -> head++ }
-		:: atomic { head < t && live(TOP, head) ->
-			k = head; e = TOP; r2 = ER(e); w2 = EW(e); c2 = RCL(rw[r2]); t = 0; break }
-		:: atomic { head < t && !live(TOP, head) && !(ET(TOP) == head && EK(TOP) == PASSED) ->
-			assert(ET(TOP) <= head);
-			TOP = ENTRY(PASSED, head, 0, 0) }
-		od
+#define OLDEST \
+	do \
+	:: head < tail && !live(TOP, head) -> TOP = ENTRY(PASSED, head, 0, 0); head++ \
+	:: else -> break \
+	od; \
+	if \
+	:: head < tail -> k = head; e = TOP; r2 = ER(e); w2 = EW(e); c2 = RCL(rw[r2]) \
+	:: else \
 	fi
-}
+
+/* The next waiter from ticket k on, below t: r2. Within an atomic, within a do of the wake path. */
+#define NEXT_WAITER \
+	do \
+	:: k < t && !live(q[k % RING], k) -> k++ \
+	:: else -> break \
+	od; \
+	if \
+	:: k < t -> r2 = ER(q[k % RING]) \
+	:: else -> k = 0; t = 0; r2 = NONE; break \
+	fi
 
 /* The wake path: posts the oldest waiter that has no post pending. */
 inline wake()
 {
-	if
-	:: atomic { head == tail -> skip }
-	:: atomic { head != tail -> k = head; t = tail }
-		do
-		:: atomic { k < t && live(q[k % RING], k) -> r2 = ER(q[k % RING]) }
-			if
-			:: atomic { posted[r2] == 0 -> posted[r2] = 1;
-#ifdef CRASH
-				} atomic {
+	do
+	:: atomic { t == 0 -> k = head; t = tail; NEXT_WAITER }
+	:: atomic { t > 0 && posted[r2] == 0 -> posted[r2] = 1;
+#if CRASH
+		} atomic {
 #endif
-				sem[r2]++; k = 0; t = 0; r2 = NONE; break }
-			:: atomic { posted[r2] == 1 -> k++; r2 = NONE }
-			fi
-		:: atomic { k < t - 1 && !live(q[k % RING], k) -> k++ }
-		:: atomic { k == t - 1 && !live(q[k % RING], k) -> k = 0; t = 0; break }
-		:: atomic { k == t -> k = 0; t = 0; break }
-		od
-	fi
+		sem[r2]++; k = 0; t = 0; r2 = NONE; break }
+	:: atomic { t > 0 && posted[r2] == 1 -> k++; NEXT_WAITER }
+	od
 }
 
 /* After S4/S9: R4; then passes the entry and posts, or takes the stale grant back (S11) and wakes. lw: the grant. */
@@ -199,7 +194,7 @@ inline complete(slot)
 			:: else
 			fi;
 			posted[r2] = 1;
-#ifdef CRASH
+#if CRASH
 			} atomic {
 #endif
 			sem[r2]++; lw = 0; drop_oldest }
@@ -250,16 +245,21 @@ inline complete(slot)
 	:: true \
 	fi
 
-#define Q1 assert(tail - head < RING); myt = tail; tail++; assert(tail < 32)
+/* Q1 and Q2 */
+#define ENTER \
+	assert(tail - head < RING); assert(tail < 31); \
+	myt = tail; q[myt % RING] = ENTRY(LIVE, myt, r, mywait); tail++
 
 /* A thread; its row is r, its client index me, its incarnation inc. */
 inline lessee_life()
 {
 #if HELD
 	if
-	:: r == 2 && inc == 2 -> left--; s = 0; lw = sw[0]; tok = SEQ(lw); goto hold
+	:: r == HELD - 1 && inc == PROC(r) + 1 -> left--; s = 0; lw = sw[0]; tok = SEQ(lw); goto hold
 	:: else
 	fi;
+#else
+	skip;
 #endif
 next:
 	if
@@ -272,22 +272,16 @@ again:
 	atomic { enlist; posted[r] = 0 }
 	rescan(1, claimed, late);
 late:
-	atomic { Q1 }
-	atomic { q[myt % RING] = ENTRY(LIVE, myt, r, mywait); st[r] = ASLEEP; goto sleep }
+	atomic { ENTER; st[r] = ASLEEP; goto sleep }
 claimed:
-	atomic { Q1; goto leave }
+	atomic { ENTER; goto leave }
 #else
 	atomic {
 		enlist;
 		if
-		:: myt != 0 && q[myt % RING] == ENTRY(DEAD, myt, r, 0) ->
-			q[myt % RING] = ENTRY(LIVE, myt, r, mywait); goto look
-		:: else -> Q1
+		:: myt != 0 && q[myt % RING] == ENTRY(DEAD, myt, r, 0) -> q[myt % RING] = ENTRY(LIVE, myt, r, mywait)
+		:: else -> ENTER
 		fi }
-	do
-	:: atomic { ET(q[myt % RING]) < myt -> q[myt % RING] = ENTRY(LIVE, myt, r, mywait); goto look }
-	:: atomic { ET(q[myt % RING]) >= myt -> Q1 }
-	od;
 #endif
 look:
 	atomic {
@@ -330,7 +324,7 @@ leave:
 		:: else -> myt = 0
 		fi }
 #ifndef OLD_SECOND_GRANT
-	/* A second grant to the same wait is given on: S11. */
+	/* A second grant to the same wait is taken too (S7) and given on, unused: S8 to nobody's, or S10. */
 	if
 	:: atomic { g -> g = 0 }
 		do
@@ -339,8 +333,19 @@ leave:
 		:: atomic { candidate(0) -> l2 = SW }
 			if
 			:: atomic { SW == l2 ->
-				SW = NEXT(l2, IDLE, D, NONE); gwait[(i + r) % NS] = 0; l2 = 0; i = 0 }
-				wake();
+				assert(holder[(i + r) % NS] == 0);
+				l2 = NEXT(l2, LEASED, FL(l2), r); SW = l2;
+				gwait[(i + r) % NS] = 0; holder[(i + r) % NS] = r + 1 }
+				do
+				:: atomic { SW == l2 && !(FL(l2) & (C | R)) ->
+					SW = NEXT(l2, IDLE, D, NONE); holder[(i + r) % NS] = 0; l2 = 0; i = 0 }
+					wake();
+					break
+				:: atomic { SW == l2 && (FL(l2) & (C | R)) ->
+					SW = NEXT(l2, RETURNED, FL(l2) & C, NONE); holder[(i + r) % NS] = 0; l2 = 0; i = 0;
+					break }
+				:: atomic { SW != l2 -> l2 = SW }
+				od;
 				break
 			:: atomic { SW != l2 -> l2 = 0; i = 0; break }
 			fi
@@ -366,20 +371,15 @@ leave:
 	:: atomic { s != NONE -> mywait = 0; g = 0; hasty = 0 }
 	fi;
 hold:
-#if HOLDERS > 0
-	if
-	:: atomic { skip }
-	:: atomic { holders > 0 -> holders--; st[r] = HOLDS; goto done }
-	fi;
-#endif
-release:
 	atomic {
 		if
 		:: FL(lw) & (C | R) -> goto give_back
 		:: !(FL(lw) & (C | R)) && broken > 0 -> broken--; goto give_back
-		:: !(FL(lw) & (C | R)) -> skip
+#if HOLDERS > 0
+		:: holders > 0 -> holders--; st[r] = HOLDS; goto done
+#endif
+		:: !(FL(lw) & (C | R)) -> OLDEST
 		fi }
-	oldest();
 	if
 	:: atomic { r2 != NONE && sw[s] == lw ->	/* it is due: S9 */
 		use_checks(s);
@@ -394,7 +394,7 @@ release:
 		use_checks(s);
 		sw[s] = NEXT(lw, IDLE, D, me); lw = 0; holder[s] = 0; drop_oldest }
 		wake()
-	:: atomic { sw[s] != lw -> use_checks(s); drop_oldest; lw = sw[s]; goto release }
+	:: atomic { sw[s] != lw -> use_checks(s); drop_oldest; lw = sw[s]; goto hold }
 	fi;
 	goto released;
 give_back:
@@ -426,7 +426,7 @@ proctype Lessee(byte r)
 	byte mywait, myt, i, k, t, w2, c2, s = NONE, tok, r2 = NONE;
 	short lw, l2, e;
 	bit g, hasty, expired;
-#ifdef CRASH
+#if CRASH
 	bit heir;
 
 born:
@@ -459,7 +459,7 @@ born:
 /* S3 or S4: slot n, which is the broker's, to the oldest waiter or to whoever comes. */
 inline give(dirty)
 {
-	oldest();
+	atomic { OLDEST }
 	if
 	:: atomic { r2 != NONE ->
 		gwait[n] = w2;
@@ -476,7 +476,7 @@ inline give(dirty)
 #define replace(i) \
 	sw[i] = WORD(BROKER, 0, NONE, SEQ(sw[i]) + 2); last[i] = 0; cancel[i] = 0
 
-#ifdef CRASH
+#if CRASH
 /* S13 for what process p leased. */
 inline revoke()
 {
@@ -511,6 +511,13 @@ inline free_rows()
 	od
 }
 
+/* The order of the first draft took grants to the dead back before R7, not by R7. */
+#ifdef OLD_DEATH_ORDER
+#define may_stand(w) (RCL(rw[WHO(w)]) != p)
+#else
+#define may_stand(w) true
+#endif
+
 /* Every GRANTED word: completed (R4 and post), posted again, or taken back (S12) when stale. */
 inline repair()
 {
@@ -520,16 +527,8 @@ inline repair()
 		lw = sw[n];
 		if
 		:: ST(lw) != GRANTED -> act = 0
-		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(WAITING, RCL(rw[WHO(lw)]), gwait[n])
-#ifdef OLD_DEATH_ORDER
-			&& RCL(rw[WHO(lw)]) != p
-#endif
-			-> act = 1
-		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(RGRANTED, RCL(rw[WHO(lw)]), gwait[n])
-#ifdef OLD_DEATH_ORDER
-			&& RCL(rw[WHO(lw)]) != p
-#endif
-			-> act = 2
+		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(WAITING, RCL(rw[WHO(lw)]), gwait[n]) && may_stand(lw) -> act = 1
+		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(RGRANTED, RCL(rw[WHO(lw)]), gwait[n]) && may_stand(lw) -> act = 2
 		:: else -> act = 3
 		fi;
 		w2 = gwait[n]; r2 = WHO(lw); c2 = RCL(rw[r2 % NR]) }
@@ -545,9 +544,8 @@ inline repair()
 		:: atomic { act == 0 || act == 3 -> skip }
 		fi;
 		if
-		:: atomic { act == 3 && sw[n] == lw -> sw[n] = NEXT(lw, BROKER, 0, NONE); gwait[n] = 0; taken[r2] = 1; w2 = 0; c2 = 0; lw = 0; r2 = NONE }
+		:: atomic { act == 3 && sw[n] == lw -> sw[n] = NEXT(lw, BROKER, 0, NONE); gwait[n] = 0; taken[r2] = 1; act = FL(lw) & D; w2 = 0; c2 = 0; lw = 0; r2 = NONE }
 #ifdef OLD_DIRTY
-			act = FL(lw) & D;
 			give(act)
 #else
 			give(D)
@@ -601,8 +599,11 @@ inline rewake()
 proctype Broker()
 {
 	byte n, k, t, w2, c2, r2 = NONE, act, maint = MAINT, opens = OPENING;
+#if CANCELS > 0
+	byte c, cancels = CANCELS;
+#endif
 	short lw, e;
-#ifdef CRASH
+#if CRASH
 	byte p;
 #endif
 
@@ -625,6 +626,50 @@ settle:
 	:: atomic { opens > 0 -> opens = 0; brk = 0; n = 1; sw[n] = NEXT(sw[n], BROKER, 0, NONE) }	/* S1 */
 		give(0);
 		atomic { n = 0; brk = 1 }
+#endif
+#if CANCELS > 0
+	/* A request of client c's shell for slot n: F1 if it is c's lease now; then it is on its way. */
+	:: atomic { cancels > 0 -> cancels = 0 }
+	:: atomic { cancels > 0 ->
+		if
+		:: n = 0
+		:: n = 1
+		fi;
+		if
+		:: c = 0
+		:: c = 1
+		fi;
+#ifdef BUG_F
+		if
+		:: ST(sw[n]) == LEASED && RCL(rw[WHO(sw[n])]) == c && cancel[n] == 0 -> cancels--; brk = 0
+		:: else -> goto no_cancel
+		fi }
+		atomic {
+#endif
+		if
+#ifdef BUG_F
+		:: ST(sw[n]) == LEASED && cancel[n] == 0 -> assert(RCL(rw[WHO(sw[n])]) == c);
+#else
+		:: ST(sw[n]) == LEASED && cancel[n] == 0 && RCL(rw[WHO(sw[n])]) == c -> cancels--;
+#endif
+			sw[n] = WORD(LEASED, FL(sw[n]) | C, WHO(sw[n]), SEQ(sw[n]));
+			cancel[n] = c + 1
+		:: else
+		fi;
+no_cancel:
+		n = 0; c = 0; brk = 1 }
+	/* The server has closed the cancel's connection; then the flag goes, if it is the same lease. */
+	:: atomic { cancel[0] != 0 -> cancel[0] = 0; n = 0; goto cancelled }
+	:: atomic { cancel[1] != 0 -> cancel[1] = 0; n = 1; goto cancelled }
+	:: false ->
+cancelled:
+		atomic {
+			if
+			:: ST(sw[n]) == LEASED && (FL(sw[n]) & C) ->
+				sw[n] = WORD(LEASED, FL(sw[n]) & (D | R), WHO(sw[n]), SEQ(sw[n]))
+			:: else
+			fi;
+			n = 0 }
 #endif
 #if MAINT > 0
 	:: atomic { maint > 0 -> maint = 0 }
@@ -651,7 +696,7 @@ settle:
 		fi;
 		atomic { n = 0; brk = 1 }
 #endif
-#ifdef CRASH
+#if CRASH
 	:: atomic { dead[0] && !handled[0] -> p = 0; brk = 0; goto death }
 	:: atomic { dead[1] && !handled[1] -> p = 1; brk = 0; goto death }
 	:: false ->
@@ -680,12 +725,16 @@ death:
 	od
 }
 
-#ifdef CRASH
+#if CRASH
 proctype Crash()
 {
 	if
+#if CRASH & 1
 	:: dead[0] = 1
+#endif
+#if CRASH & 2
 	:: dead[1] = 1
+#endif
 	:: true
 	fi
 }
@@ -702,7 +751,7 @@ proctype Quiet()
 		do
 		:: i < NS ->
 			x = WHO(sw[i]);
-			assert(is_idle(sw[i]) || ST(sw[i]) == EMPTY || (ST(sw[i]) == LEASED && st[x % NR] == HOLDS && holder[i] == x + 1));
+			assert(is_idle(sw[i]) || ST(sw[i]) == EMPTY || (ST(sw[i]) == LEASED && st[x % NR] == HOLDS && !(FL(sw[i]) & C) && holder[i] == x + 1));
 			i++
 		:: i == NS -> break
 		od;
@@ -722,7 +771,7 @@ proctype Quiet()
 init {
 	atomic {
 		#if HELD
-		sw[0] = WORD(LEASED, 0, 2, 1); holder[0] = 3; last[0] = 2;
+		sw[0] = WORD(LEASED, 0, HELD - 1, 1); holder[0] = HELD; last[0] = PROC(HELD - 1) + 1;
 #else
 		sw[0] = WORD(IDLE, 0, NONE, 1);
 #endif
@@ -735,7 +784,7 @@ init {
 		brk = 1;
 		run Lessee(0); run Lessee(1); run Lessee(2);
 		run Broker();
-#ifdef CRASH
+#if CRASH
 		run Crash();
 #endif
 		run Quiet()

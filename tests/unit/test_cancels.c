@@ -127,6 +127,64 @@ START_TEST(each_cancel_returns_once_and_then_the_requester_is_let_go)
 }
 END_TEST
 
+START_TEST(a_server_that_does_not_answer_keeps_no_other_pools_cancels_waiting)
+{
+	PGconn *conn = setup(), *mute;
+	struct event_base *base = event_base_new();
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char mute_top[] = "/tmp/test_cancels_XXXXXX", conninfo[160];
+	uint8_t buf[STARTUP_ANSWER];
+	struct cancels *cancels;
+	struct startup startup;
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+	ssize_t n;
+
+	/* It answers one start-up packet; cancels stay in its queue. */
+	ck_assert_ptr_nonnull(mkdtemp(mute_top));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/.s.PGSQL.5432", mute_top);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(listener, 1024), 0);
+	snprintf(conninfo, sizeof(conninfo), "host=%s port=5432 user=u sslmode=disable gssencmode=disable", mute_top);
+	mute = PQconnectStart(conninfo);
+	fd = accept(listener, NULL, NULL);
+	while (PQconnectPoll(mute) == PGRES_POLLING_WRITING)
+		;
+	n = recv(fd, buf, sizeof(buf), 0);
+	ck_assert_int_eq(startup_parse(buf, (size_t)n, &startup), STARTUP_PACKET);
+	n = (ssize_t)startup_answer(&startup, "a\0b\0", 5, 42, 4711, buf, sizeof(buf));
+	ck_assert_int_eq(send(fd, buf, (size_t)n, 0), n);
+	while (PQconnectPoll(mute) == PGRES_POLLING_READING)
+		;
+	ck_assert_int_eq(PQstatus(mute), CONNECTION_OK);
+
+	ck_assert_int_eq(cancels_new(base, on_returned, NULL, &cancels), 0);
+	for (unsigned i = 0; i < CANCELS; i++) {
+		struct cancels_ticket ticket = {.pool = 7, .slot = i, .requester = -1};
+
+		ck_assert_int_eq(cancels_submit(cancels, mute, &ticket), 0);
+	}
+	for (unsigned i = 0; i < 40; i++) {
+		struct cancels_ticket ticket = {.pool = 8, .slot = i, .requester = -1};
+
+		ck_assert_int_eq(cancels_submit(cancels, conn, &ticket), 0);
+	}
+	while (returned < 40)
+		ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_uint_eq(sent_well, 40);
+	for (unsigned i = 0; i < CANCELS; i++)
+		ck_assert_uint_eq(seen[i], i < 40);
+	/* Its end lets those that run return; the others are dropped. */
+	close(listener);
+	cancels_free(cancels, 60000);
+	event_base_free(base);
+	PQfinish(mute);
+	close(fd);
+	unlink(address.sun_path);
+	ck_assert_int_eq(rmdir(mute_top), 0);
+	finish(conn);
+}
+END_TEST
+
 START_TEST(a_server_that_is_gone_is_reported)
 {
 	PGconn *conn = setup();
@@ -227,5 +285,6 @@ START_TEST(an_unwatched_socket_is_silent_though_others_hold_it)
 END_TEST
 
 UNIT_MAIN("cancels", each_cancel_returns_once_and_then_the_requester_is_let_go,
+    a_server_that_does_not_answer_keeps_no_other_pools_cancels_waiting,
     a_server_that_is_gone_is_reported, stopping_waits_for_what_runs_and_drops_what_waits,
     a_hang_up_is_reported_once_and_input_is_not, an_unwatched_socket_is_silent_though_others_hold_it)

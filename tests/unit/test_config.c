@@ -140,6 +140,48 @@ START_TEST(bad_values_name_line_key_and_what_is_allowed)
 }
 END_TEST
 
+START_TEST(settings_that_do_not_go_together)
+{
+	refused("[pool a]\nretry_max=50ms\nembedded=yes\n", ":1: retry_min: ", "pool a", "above retry_max");
+	refused("[pool a]\nembedded=yes\nmin_connections=6\n", ":3: min_connections: ", "pool a", "(5)");
+	refused("[pool a]\nconninfo=host=x sslmode=require\n", ":2: conninfo: ", "sslmode=require",
+	    "allowed: sslmode=disable");
+	refused("[pool a]\nconninfo=host=x sslmode=verify-full\n", ":2: conninfo: ", "sslmode=verify-full",
+	    "cannot be leased");
+	refused("[pool a]\nconninfo=host=x gssencmode=require\n", ":2: conninfo: ", "gssencmode=require",
+	    "allowed: gssencmode=disable");
+}
+END_TEST
+
+START_TEST(users_and_groups)
+{
+	struct configuration *config;
+	struct said said;
+
+	refused("[pool a]\nembedded=yes\nusers=root,no-such-user\n", ":3: users: ",
+	    "there is no user \"no-such-user\"", "allowed: names of users, or numbers");
+	refused("[pool a]\nembedded=yes\ngroups=no-such-group\n", ":3: groups: ", "no group \"no-such-group\"",
+	    "allowed");
+	refused("[pool a]\nembedded=yes\nusers=root,\n", ":3: users: ", "no user \"\"", "allowed");
+	refused("[pool a]\nembedded=yes\nusers=4294967295\n", ":3: users: ", "4294967295", "allowed");
+	refused("[pool a]\nembedded=yes\nusers=-1\n", ":3: users: ", "-1", "allowed");
+	refused("[pglease]\nmonitor_group=root,daemon\n[pool a]\nembedded=yes\n", ":2: monitor_group: ",
+	    "allowed: one group", "root,daemon");
+	refused("[pglease]\nmonitor_group=*\n[pool a]\nembedded=yes\n", ":2: monitor_group: ", "allowed: one group",
+	    "*");
+	refused("[pglease]\nadmin_users=*,nobody-at-all\n[pool a]\nembedded=yes\n", ":2: admin_users: ",
+	    "nobody-at-all", "allowed");
+	ck_assert_int_eq(
+	    read_text("[pglease]\nadmin_groups = 0, daemon\n[pool a]\nembedded=yes\nusers = root , 12345,daemon\n"
+	              "groups=*\n",
+	        &config, &said),
+	    0);
+	ck_assert_str_eq(config->pool[0].users, "root , 12345,daemon");
+	ck_assert_str_eq(config->instance.admin_groups, "0, daemon");
+	configuration_free(config);
+}
+END_TEST
+
 START_TEST(bad_structure)
 {
 	refused("[pglease]\nmax_client=1\n[pool a]\nembedded=yes\n", ":2: ", "unknown key \"max_client\"",
@@ -223,6 +265,20 @@ START_TEST(all_that_is_wrong_is_said)
 	    read_text("[pglease]\na=1\nb=2\n[pool x]\nembedded=yes\nmax_connections=no\n", &config, &said),
 	    -1);
 	ck_assert_uint_eq(said.count, 3);
+	/* Each at its line, also those that make no sense, and those that show only when the file has been read. */
+	ck_assert_int_eq(read_text("nonsense\n[pool x]\nmore\nkeepalive=soon\nretry_max=1ms\nand more ; a=b\n"
+	                           "[pool y]\nmin_connections=9\n",
+	                     &config, &said),
+	    -1);
+	ck_assert_msg(said.count == 6, "%s", said.text);
+	for (const char *at = ":1: |:3: |:4: keepalive: |:6: |:7: conninfo: |:8: min_connections: "; at != NULL;) {
+		char where[40];
+
+		snprintf(where, sizeof(where), "%.*s", (int)strcspn(at, "|"), at);
+		ck_assert_msg(strstr(said.text, where) != NULL, "no \"%s\" in: %s", where, said.text);
+		at = strchr(at, '|');
+		at += at != NULL;
+	}
 }
 END_TEST
 
@@ -242,29 +298,48 @@ START_TEST(as_many_pools_as_fit)
 }
 END_TEST
 
-/* The sample in the tree is the one that the table gives, and it is a configuration. */
-START_TEST(the_sample_follows_from_the_table)
+/* A file of the source tree. Caller frees. */
+static char *
+read_source(const char *name)
 {
 	const char *srcdir = getenv("PGLEASE_SRCDIR");
-	char path[4096], *made = NULL, *there;
-	struct configuration *config;
-	struct said said = {0};
-	size_t size = 0;
+	char path[4096], *text;
 	struct stat st;
 	FILE *f;
 
-	f = open_memstream(&made, &size);
-	settings_print_sample(f);
-	fclose(f);
-	snprintf(path, sizeof(path), "%s/etc/pgleased.ini", srcdir != NULL ? srcdir : ".");
+	snprintf(path, sizeof(path), "%s/%s", srcdir != NULL ? srcdir : ".", name);
 	f = fopen(path, "r");
 	ck_assert_msg(f != NULL, "%s", path);
 	ck_assert_int_eq(fstat(fileno(f), &st), 0);
-	there = calloc(1, (size_t)st.st_size + 1);
-	ck_assert_uint_eq(fread(there, 1, (size_t)st.st_size, f), (size_t)st.st_size);
+	text = calloc(1, (size_t)st.st_size + 1);
+	ck_assert_uint_eq(fread(text, 1, (size_t)st.st_size, f), (size_t)st.st_size);
 	fclose(f);
+	return text;
+}
+
+static char *
+printed(void (*print)(FILE *))
+{
+	char *text = NULL, *copy;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	print(f);
+	fclose(f);
+	copy = strdup(text); /* gcc 12 at -O2 takes what comes from `text` for a pointer to it */
+	free(text);
+	return copy;
+}
+
+/* The sample in the tree is the one that the table gives (pgleased --help-config=sample), and a configuration. */
+START_TEST(the_sample_follows_from_the_table)
+{
+	char *made = printed(settings_print_sample), *there = read_source("etc/pgleased.ini");
+	struct configuration *config;
+	struct said said = {0};
+
 	ck_assert_str_eq(there, made);
-	ck_assert_msg(configuration_read(path, take, &said, &config) == 0, "%s", said.text);
+	ck_assert_msg(read_text(there, &config, &said) == 0, "%s", said.text);
 	ck_assert_uint_eq(config->pool[0].embedded, 1);
 	configuration_free(config);
 	/* What is commented out is what would be without it. */
@@ -279,6 +354,40 @@ START_TEST(the_sample_follows_from_the_table)
 }
 END_TEST
 
-UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed, bad_structure,
-    a_bad_conninfo_is_not_shown, a_long_line_is_an_error_and_not_cut, no_text_at_all,
-    all_that_is_wrong_is_said, as_many_pools_as_fit, the_sample_follows_from_the_table)
+/* Likewise the table in pgleased.ini(5) (pgleased --help-config=mdoc). */
+START_TEST(the_manual_follows_from_the_table)
+{
+	char *made = printed(settings_print_manual), *page = read_source("doc/pgleased.ini.5");
+	char *begin = strstr(page, "--help-config=mdoc.\n"), *end = strstr(page, ".\\\" The table of settings ends here.");
+
+	ck_assert_ptr_nonnull(begin);
+	ck_assert_ptr_nonnull(end);
+	*end = '\0';
+	ck_assert_str_eq(strchr(begin, '\n') + 1, made);
+	free(page);
+	free(made);
+}
+END_TEST
+
+START_TEST(the_help_has_each_setting)
+{
+	char *help = printed(settings_print_help);
+
+	for (size_t i = 0; i < settings_count; i++) {
+		char line[80];
+		const char *at;
+
+		snprintf(line, sizeof(line), "\n  %s = %s\n      allowed: ", settings[i].name,
+		    settings[i].initial[0] != '\0' ? settings[i].initial : "(none)");
+		at = strstr(help, line);
+		ck_assert_msg(at != NULL, "%s", line);
+		ck_assert_msg(at[strlen(line)] != '\n', "%s", line);
+	}
+	free(help);
+}
+END_TEST
+
+UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed,
+    settings_that_do_not_go_together, users_and_groups, bad_structure, a_bad_conninfo_is_not_shown,
+    a_long_line_is_an_error_and_not_cut, no_text_at_all, all_that_is_wrong_is_said, as_many_pools_as_fit,
+    the_sample_follows_from_the_table, the_manual_follows_from_the_table, the_help_has_each_setting)

@@ -61,7 +61,9 @@ START_TEST(cancel_requests)
 	ck_assert_int_eq(startup_parse(buf, packet(buf, 80877102, body, 36), &s), STARTUP_CANCEL);
 	ck_assert_uint_eq(s.used, 44);
 	ck_assert_uint_eq(s.cancel_key, 0);
+	/* Whoever cancels is answered by nothing but the end of the connection. */
 	ck_assert_int_eq(startup_parse(buf, packet(buf, 80877102, body, 4), &s), STARTUP_BAD);
+	ck_assert_ptr_null(s.why);
 }
 END_TEST
 

@@ -5,7 +5,10 @@
  */
 #include <event2/event.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "cancels.h"
@@ -22,6 +25,7 @@ static struct pool_context shared;
 static struct pool_settings settings_of;
 static struct pool *pool;
 static struct clients *clients;
+static char conninfo[128] = "host=/nonexistent user=u dbname=d";
 
 static void
 on_attention(evutil_socket_t fd, short what, void *arg)
@@ -52,7 +56,7 @@ setup(unsigned min, unsigned max)
 
 	settings_init(SETTING_POOL, &settings_of);
 	strcpy(settings_of.name, "app");
-	strcpy(settings_of.conninfo, "host=/nonexistent user=u dbname=d");
+	strcpy(settings_of.conninfo, conninfo);
 	settings_of.min_connections = min;
 	settings_of.max_connections = max;
 	shared.base = event_base_new();
@@ -122,6 +126,50 @@ START_TEST(an_upstream_that_is_down_is_tried_now_and_then)
 	for (uint32_t i = 0; i < pool->seg.nslots; i++)
 		ck_assert_uint_eq(word_state(slot_load(&pool->seg, i)), SLOT_EMPTY);
 	finish();
+}
+END_TEST
+
+START_TEST(the_rests_between_attempts_are_the_pools_own)
+{
+	setup(1, 5);
+	settings_of.retry_min = UINT64_C(3000000000);
+	settings_of.retry_max = UINT64_C(20000000000);
+	maintain_pool(pool, clients, clock_ns());
+	ck_assert_uint_gt(pool->retry_at, clock_ns() + UINT64_C(2000000000));
+	ck_assert_uint_le(pool->retry_at, clock_ns() + UINT64_C(3750000000));
+	for (unsigned i = 0; i < 70; i++)
+		maintain_pool(pool, clients, pool->retry_at);
+	ck_assert_uint_gt(pool->retry_at, clock_ns() + UINT64_C(14000000000));
+	ck_assert_uint_le(pool->retry_at, clock_ns() + UINT64_C(25000000000));
+	finish();
+}
+END_TEST
+
+START_TEST(connects_at_once_bounds_what_is_being_opened)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char top[] = "/tmp/test_pool_XXXXXX";
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	/* A server that takes connections and says nothing. */
+	ck_assert_ptr_nonnull(mkdtemp(top));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/.s.PGSQL.5432", top);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(listener, 64), 0);
+	snprintf(conninfo, sizeof(conninfo), "host=%s port=5432 user=u dbname=d", top);
+	setup(6, 9);
+	settings_of.connects_at_once = 3;
+	for (unsigned i = 0; i < 4; i++) {
+		maintain_pool(pool, clients, clock_ns());
+		ck_assert_uint_eq(pool->connecting, 3);
+	}
+	settings_of.connects_at_once = 100;
+	maintain_pool(pool, clients, clock_ns());
+	ck_assert_uint_eq(pool->connecting, 6);
+	finish();
+	close(listener);
+	unlink(address.sun_path);
+	ck_assert_int_eq(rmdir(top), 0);
 }
 END_TEST
 
@@ -368,6 +416,7 @@ START_TEST(a_closed_pool_wakes_all)
 END_TEST
 
 UNIT_MAIN("pool", a_new_pool, an_upstream_that_is_down_is_tried_now_and_then,
+    the_rests_between_attempts_are_the_pools_own, connects_at_once_bounds_what_is_being_opened,
     growth_is_asked_for_by_waiting_only, words_of_empty_slots_that_were_written_over_are_put_right,
     a_word_names_a_client_or_nobody, statistics_blocks_run_out_and_come_back,
     clients_get_indexes_late_and_incarnations_once, a_death_frees_rows_and_wakes_who_waits,

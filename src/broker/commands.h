@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Control commands: who may give them, what each does, and those whose end is waited for. Nothing here
+ * blocks: a drain is begun, and answered when the loop finds it over. The connections are control.c's.
+ */
+#ifndef PGLEASE_BROKER_COMMANDS_H
+#define PGLEASE_BROKER_COMMANDS_H
+
+#include "pool.h"
+#include "wire.h"
+
+struct commands;
+
+/* Sends a result to whoever asked. False: the asker is gone, as it always is after the last one. */
+typedef bool (*command_answer)(void *asker, const struct wire_result *result);
+/* Drains all pools and ends the broker, after `timeout` ns at the latest. */
+typedef void (*command_stop)(void *context, uint64_t timeout, const char *why);
+
+struct commands_params {
+	struct pool **pools;
+	unsigned npools;
+	const struct instance_settings *settings;
+	command_answer answer;
+	command_stop stop;
+	void *stop_context;
+};
+
+/* Who asks, by the kernel's word. */
+struct command_peer {
+	pid_t pid;
+	uid_t uid;
+	bool allowed; /* by admin_users, admin_groups */
+};
+
+/* NULL when there is no memory. */
+struct commands *commands_new(const struct commands_params *params);
+/* Accepts NULL. */
+void commands_free(struct commands *commands);
+
+/* Does it, and answers at once or later. False: the asker is gone. */
+bool commands_run(struct commands *commands, void *asker, const struct command_peer *peer,
+    const struct wire_command *command);
+/* The instance stops: nothing can be resumed any more. */
+void commands_stopping(struct commands *commands);
+/* The asker is gone. What it began goes on. */
+void commands_forget(struct commands *commands, void *asker);
+/* Answers what has ended since the last look. */
+void commands_look(struct commands *commands, uint64_t now);
+
+#endif

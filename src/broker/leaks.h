@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Leases that are held for longer than leak_threshold: reported once each, and left alone. */
+#ifndef PGLEASE_BROKER_LEAKS_H
+#define PGLEASE_BROKER_LEAKS_H
+
+#include "pool.h"
+
+/* At each tick, for a LEASED word that names a row of this client. */
+void leaks_look(struct server *server, uint64_t word, unsigned client, uint64_t now);
+
+#endif

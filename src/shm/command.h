@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Control commands: the one list of verbs, and asking a broker for one, on a connection of its own. The
+ * broker's side is src/broker/commands.c.
+ */
+#ifndef PGLEASE_SHM_COMMAND_H
+#define PGLEASE_SHM_COMMAND_H
+
+#include "wire.h"
+
+/* clang-format off */
+/* verb; what its argument is ("" for none, [X] for one that may be left out); what it does */
+#define COMMAND_VERBS(X) \
+	X(status, "",       "shows the state of every pool") \
+	X(drain,  "[POOL]", "grants no new leases, waits for those that are out, closes the connections") \
+	X(resume, "[POOL]", "undoes a drain") \
+	X(stop,   "",       "drains all pools and ends the broker; returns when it has gone")
+/* clang-format on */
+
+struct command_verb {
+	const char *name;
+	const char *argument;
+	const char *help;
+};
+
+extern const struct command_verb command_verbs[];
+extern const unsigned command_nverbs;
+/* The verb, or NULL. */
+const struct command_verb *command_find(const char *name);
+
+/* Called for each result that is not the last. */
+typedef void (*command_progress)(void *context, const struct wire_result *result);
+
+/*
+ * Asks for `verb` over a connected control socket (dial.h) and waits for the last result. Strings must fit
+ * the message (wire.h). 0, or -ETIMEDOUT when the broker is silent for longer than it said, -EPIPE when it
+ * closed the connection, -EPROTO when it sent something else, or another -errno; *ret_last is set on 0
+ * only, its text is zero-terminated.
+ */
+int command_ask(int sock, const char *verb, const char *argument, int timeout_ms, uint32_t flags,
+    command_progress progress, void *context, struct wire_result *ret_last);
+
+#endif

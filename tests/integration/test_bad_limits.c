@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Limits that are reached: open files of a client, at whatever step, and of the broker; lessee rows; clients. Each is told
+ * in words, costs nobody else a connection, and is over when it is over.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "it.h"
+#include "script.h"
+
+#define MOST_FREE 12
+
+static unsigned
+open_files(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return pid == getpid() ? n - 1 : n; /* not the one that looks */
+}
+
+static void
+limit_files(rlim_t limit)
+{
+	struct rlimit r;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
+	r.rlim_cur = limit == 0 ? r.rlim_max : limit;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &r), 0);
+}
+
+/* Fills all descriptors below the limit but `room`. Those it took go to `taken`. */
+static unsigned
+fill_files(int taken[], unsigned size, unsigned room)
+{
+	unsigned n = 0;
+	int fd;
+
+	while (n < size && (fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		taken[n++] = fd;
+	ck_assert_uint_lt(n, size);
+	ck_assert_int_eq(errno, EMFILE);
+	for (; room > 0; room--)
+		close(taken[--n]);
+	return n;
+}
+
+static void
+free_files(const int taken[], unsigned n)
+{
+	while (n > 0)
+		close(taken[--n]);
+}
+
+static void
+assert_names_the_limit(const char *what, unsigned room, int code)
+{
+	const char *message = pglease_error_message();
+
+	ck_assert_msg(
+	    code == PGLEASE_ESYSTEM, "%s with %u free: %s: %s", what, room, pglease_strerror(code), message);
+	ck_assert_msg(strstr(message, "open files") != NULL && strchr(message, '\n') == NULL,
+	    "%s with %u free: %s", what, room, message);
+}
+
+START_TEST(a_client_without_descriptors_at_each_step)
+{
+	struct {
+		unsigned attach, acquire;
+	} failed = {0};
+	int taken[256];
+	pglease_stats stats;
+	pglease_pool *pool, *own;
+	pglease_lease lease;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	it_await_all_idle(pool);
+	limit_files(128);
+	for (unsigned room = 0; room <= MOST_FREE; room++) {
+		unsigned before = open_files(getpid()), n = fill_files(taken, 256, room);
+		pglease *client = NULL;
+		PGconn *conn;
+		int r = pglease_attach(NULL, NULL, &client);
+
+		if (r != 0) {
+			assert_names_the_limit("attach", room, r);
+			failed.attach++;
+		} else if ((r = pglease_pool_open(client, "app", &own)) != 0) {
+			assert_names_the_limit("open", room, r);
+		} else if ((r = pglease_acquire(own, 20000, &lease, &conn)) != 0) {
+			assert_names_the_limit("acquire", room, r);
+			failed.acquire++;
+		} else {
+			ck_assert_str_eq(it_query(conn, "select 1"), "1");
+			it_release(&lease);
+		}
+		free_files(taken, n);
+		/* The same client goes on when there is room again. */
+		if (client != NULL) {
+			it_ok(pglease_pool_open(client, "app", &own));
+			ck_assert_str_eq(it_query(it_acquire(own, &lease), "select 1"), "1");
+			it_release(&lease);
+		}
+		pglease_detach(client);
+		ck_assert_uint_eq(open_files(getpid()), before);
+	}
+	/* Opening a pool needs no more than attaching did: without any it fails too. */
+	{
+		pglease *client;
+		unsigned n;
+
+		it_ok(pglease_attach(NULL, NULL, &client));
+		n = fill_files(taken, 256, 0);
+		assert_names_the_limit("open", 0, pglease_pool_open(client, "app", &own));
+		free_files(taken, n);
+		it_ok(pglease_pool_open(client, "app", &own));
+		pglease_detach(client);
+	}
+	/* Each step has failed at some time, and the server's connection has not been lost by it. */
+	ck_assert_uint_gt(failed.attach, 0);
+	ck_assert_uint_gt(failed.acquire, 0);
+	it_await_all_idle(pool);
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.opened, 1);
+	ck_assert_uint_eq(stats.returned, 0);
+}
+END_TEST
+
+static void
+attach_and_stay(int socket, const void *arg)
+{
+	pglease *client;
+	int r;
+
+	(void)arg;
+	r = pglease_attach(NULL, NULL, &client);
+	if (r != 0) {
+		/* The broker's reason, or at least that it did not answer: never a crash or a hang. */
+		ck_assert_msg(strstr(pglease_error_message(), "open files") != NULL || r == PGLEASE_EGONE ||
+		                  r == PGLEASE_ENOBROKER,
+		    "%s", pglease_error_message());
+		it_say(socket, 'n');
+		return;
+	}
+	it_say(socket, 'y');
+	it_hear(socket, 's');
+	pglease_detach(client);
+}
+
+START_TEST(a_broker_without_descriptors)
+{
+	struct it_worker worker[16];
+	unsigned attached = 0, n;
+	struct rlimit limit, before;
+	pglease_pool *pool;
+	pglease_lease lease, another;
+	pid_t broker;
+	PGconn *conn;
+
+	it_start(1, 2, NULL);
+	pool = it_attach();
+	it_await_all_idle(pool);
+	broker = fixture_broker_pid(it_fixture);
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, NULL, &before), 0);
+	/* Room for some clients. What the broker has keeps its numbers, so the limit counts from there. */
+	limit = before;
+	limit.rlim_cur = open_files(broker) - 2 + 7;
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, &limit, NULL), 0);
+	for (n = 0; n < 16; n++) {
+		char answer;
+
+		worker[n] = it_worker(attach_and_stay, NULL);
+		ck_assert_int_eq(read(worker[n].socket, &answer, 1), 1);
+		if (answer == 'n')
+			break;
+		attached++;
+	}
+	ck_assert_uint_lt(n, 16);
+	it_join(&worker[n]);
+	/* Those who are there go on; more connections cannot be opened now, and are when it is over. */
+	conn = it_acquire(pool, &lease);
+	ck_assert_str_eq(it_query(conn, "select 1"), "1");
+	ck_assert_int_ne(pglease_acquire(pool, 200, &another, &conn), 0);
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, &before, NULL), 0);
+	conn = it_acquire(pool, &another);
+	ck_assert_str_eq(it_query(conn, "select 2"), "2");
+	it_release(&lease);
+	it_release(&another);
+	worker[n] = it_worker(attach_and_stay, NULL);
+	it_hear(worker[n].socket, 'y');
+	for (unsigned i = 0; i <= attached; i++) {
+		it_say(worker[i].socket, 's');
+		it_join(&worker[i]);
+	}
+}
+END_TEST
+
+#define ROWS 64 /* of a pool with max_clients = 2 */
+
+struct crowd {
+	pglease_pool *pool;
+	pthread_barrier_t in, out;
+	_Atomic unsigned with_row, without;
+	char message[256];
+};
+
+/* Asks for a lease, gets none, and so has a row until the thread ends. */
+static void *
+take_a_row(void *arg)
+{
+	struct crowd *c = arg;
+	pglease_lease lease;
+	PGconn *conn;
+	int r = pglease_acquire(c->pool, PGLEASE_TIMEOUT_TRY, &lease, &conn);
+
+	if (r == PGLEASE_ETIMEOUT) {
+		c->with_row++;
+	} else if (r == PGLEASE_ENOROWS) {
+		if (c->without++ == 0)
+			snprintf(c->message, sizeof(c->message), "%s", pglease_error_message());
+	}
+	pthread_barrier_wait(&c->in);
+	pthread_barrier_wait(&c->out);
+	return NULL;
+}
+
+START_TEST(all_rows_in_use)
+{
+	static const struct fixture_pool pools[] = {{.name = "app", .max = 1}};
+	struct fixture_options options = {.pools = pools, .npools = 1, .extra = "max_clients = 2"};
+	pthread_t thread[ROWS + 2];
+	struct crowd crowd = {.with_row = 0};
+	pglease_lease lease;
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	crowd.pool = it_attach();
+	ck_assert_str_eq(it_query(it_acquire(crowd.pool, &lease), "select 1"), "1"); /* one row */
+	ck_assert_int_eq(pthread_barrier_init(&crowd.in, NULL, ROWS + 3), 0);
+	ck_assert_int_eq(pthread_barrier_init(&crowd.out, NULL, ROWS + 3), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		crowd.with_row = crowd.without = 0;
+		for (unsigned i = 0; i < ROWS + 2; i++)
+			ck_assert_int_eq(pthread_create(&thread[i], NULL, take_a_row, &crowd), 0);
+		pthread_barrier_wait(&crowd.in);
+		ck_assert_uint_eq(crowd.with_row, ROWS - 1);
+		ck_assert_uint_eq(crowd.without, 3);
+		ck_assert_msg(strstr(crowd.message, "all 64 lessee rows of pool app are in use") != NULL &&
+		                  strstr(crowd.message, "raise max_clients") != NULL,
+		    "%s", crowd.message);
+		pthread_barrier_wait(&crowd.out);
+		for (unsigned i = 0; i < ROWS + 2; i++)
+			pthread_join(thread[i], NULL);
+	}
+	/* Who has a row goes on, and who comes later finds one. */
+	it_release(&lease);
+	ck_assert_str_eq(it_query(it_acquire(crowd.pool, &lease), "select 1"), "1");
+	it_release(&lease);
+	it_await_all_idle(crowd.pool);
+}
+END_TEST
+
+START_TEST(all_clients_in_use)
+{
+	struct fixture_options options = {.extra = "max_clients = 2"};
+	struct it_worker worker;
+	pglease *client[2], *another = NULL;
+	char said[64];
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	for (unsigned i = 0; i < 2; i++)
+		it_ok(pglease_attach(NULL, NULL, &client[i]));
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(pglease_attach(NULL, NULL, &another), PGLEASE_ENOCLIENTS);
+		ck_assert_ptr_null(another);
+	}
+	snprintf(said, sizeof(said), "2 processes are attached");
+	ck_assert_msg(strstr(pglease_error_message(), said) != NULL &&
+	                  strstr(pglease_error_message(), fixture_instance(it_fixture)) != NULL &&
+	                  strstr(pglease_error_message(), "raise max_clients") != NULL,
+	    "%s", pglease_error_message());
+	/* A place is free when one detaches. */
+	pglease_detach(client[0]);
+	worker = it_worker(attach_and_stay, NULL);
+	it_hear(worker.socket, 'y');
+	ck_assert_int_eq(pglease_attach(NULL, NULL, &another), PGLEASE_ENOCLIENTS);
+	/* And when one dies, as soon as the broker has seen it. */
+	snprintf(said, sizeof(said), "(pid %d) died", (int)worker.pid);
+	it_kill(&worker);
+	ck_assert_msg(fixture_await_log(it_fixture, said, 30000) == 0, "%s", fixture_error());
+	it_ok(pglease_attach(NULL, NULL, &another));
+	pglease_detach(another);
+	pglease_detach(client[1]);
+}
+END_TEST
+
+IT_MAIN("bad_limits", a_client_without_descriptors_at_each_step, a_broker_without_descriptors,
+    all_rows_in_use, all_clients_in_use)

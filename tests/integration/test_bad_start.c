@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Starts that cannot succeed, or must although a killed broker left something: other brokers, old segments, no memory. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "it.h"
+#include "paths.h"
+#include "run.h"
+#include "script.h"
+
+/* A broker that needs no server. */
+static const struct fixture_pool lonely = {
+    .name = "app", .conninfo = "host=/nonexistent", .extra = "min_connections = 0"};
+static const struct fixture_options without_server = {.pools = &lonely, .npools = 1, .no_server = true};
+static const struct fixture_options not_started = {
+    .pools = &lonely, .npools = 1, .no_server = true, .no_broker = true};
+
+static void
+begin(const struct fixture_options *options)
+{
+	ck_assert_msg(fixture_start(options, &it_fixture) == 0, "%s", fixture_error());
+}
+
+static const char *
+stats_path(void)
+{
+	static char path[PATHS_MAX + 16];
+	char name[PATHS_MAX];
+
+	ck_assert_int_eq(paths_stats_name(fixture_instance(it_fixture), name, sizeof(name)), 0);
+	snprintf(path, sizeof(path), "/dev/shm%s", name);
+	return path;
+}
+
+/* Attached by hand, the broker works. */
+static void
+assert_serves(void)
+{
+	struct script_client client;
+
+	script_attach(&client);
+	script_detach(&client);
+}
+
+START_TEST(another_broker_of_that_name)
+{
+	char pid[32], text[600], dir[200];
+	const char *args[] = {"-c", NULL, NULL};
+
+	begin(&without_server);
+	snprintf(pid, sizeof(pid), "pid %d", (int)fixture_broker_pid(it_fixture));
+	/* In the same folder; in the same folder under another name; of the same name in another folder. */
+	args[1] = fixture_config(it_fixture);
+	run_refused(args, NULL, pid, fixture_socket_dir(it_fixture), "stop it first");
+	{
+		const char *const named[] = {"-c", fixture_config(it_fixture), "-n", "another", NULL};
+
+		run_refused(named, NULL, pid, fixture_socket_dir(it_fixture), "stop it first");
+	}
+	snprintf(dir, sizeof(dir), "%s/elsewhere/run", run_folder());
+	snprintf(text, sizeof(text),
+	    "[pglease]\ninstance = %s\nsocket_dir = %s\n[pool a]\nconninfo = host=/nonexistent\n",
+	    fixture_instance(it_fixture), dir);
+	args[1] = run_file("second.ini", text, strlen(text));
+	run_refused(args, NULL, pid, fixture_instance(it_fixture), NULL);
+	/* What those made has gone, what the first one has is there. */
+	snprintf(dir, sizeof(dir), "%s/elsewhere", run_folder());
+	ck_assert_int_ne(access(dir, F_OK), 0);
+	assert_serves();
+}
+END_TEST
+
+START_TEST(what_a_killed_broker_left_is_taken_over)
+{
+	char control[PATHS_MAX], pid[64];
+	struct stat st;
+
+	begin(&without_server);
+	snprintf(pid, sizeof(pid), "that was killed (pid %d)", (int)fixture_broker_pid(it_fixture));
+	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(paths_control_socket(fixture_socket_dir(it_fixture), control, sizeof(control)), 0);
+	ck_assert_int_eq(stat(control, &st), 0);
+	ck_assert_int_eq(stat(stats_path(), &st), 0);
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	{
+		char log[65536] = "";
+		int fd = open(fixture_log(it_fixture), O_RDONLY);
+
+		ck_assert_int_gt(read(fd, log, sizeof(log) - 1), 0);
+		close(fd);
+		ck_assert_msg(strstr(log, pid) != NULL, "no \"%s\" in: %s", pid, log);
+	}
+	assert_serves();
+}
+END_TEST
+
+/* Objects of the instance's name that no broker of today has written. */
+START_TEST(stale_stats_segments_are_replaced)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+	} stale[] = {
+	    {"", 0}, {"x", 1}, {"PGLSTAT1", 8}, {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12}};
+
+	begin(&not_started);
+	for (size_t i = 0; i < sizeof(stale) / sizeof(stale[0]); i++) {
+		int fd = open(stats_path(), O_WRONLY | O_CREAT | O_EXCL, 0600);
+
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(write(fd, stale[i].bytes, stale[i].size), (ssize_t)stale[i].size);
+		ck_assert_int_eq(ftruncate(fd, (off_t)(i * 10000)), 0);
+		close(fd);
+		ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+		assert_serves();
+		ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	}
+}
+END_TEST
+
+/* Refused, and nothing of it is left. */
+static void
+refused_without_trace(const struct run_how *how, const char *a, const char *b, const char *c)
+{
+	const char *const args[] = {"-c", fixture_config(it_fixture), NULL};
+
+	run_refused(args, how, a, b, c);
+	ck_assert_int_ne(access(fixture_socket_dir(it_fixture), F_OK), 0);
+	ck_assert_int_ne(access(stats_path(), F_OK), 0);
+}
+
+START_TEST(no_room_in_shared_memory)
+{
+	static const struct run_how full = {.shm = "size=4k"}, no_inode = {.shm = "nr_inodes=1"};
+
+	begin(&not_started);
+	refused_without_trace(&full, fixture_instance(it_fixture), "/dev/shm", "room");
+	refused_without_trace(&no_inode, fixture_instance(it_fixture), "/dev/shm", "room");
+}
+END_TEST
+
+START_TEST(no_descriptors_at_all)
+{
+	begin(&not_started);
+	/* From what the program itself needs to be loaded: each refusal names the limit. */
+	for (rlim_t files = 4; files < 64; files += files < 16 ? 1 : 12) {
+		const struct run_how how = {.files = files};
+		char limit[32];
+
+		snprintf(limit, sizeof(limit), "%u open files", (unsigned)files);
+		refused_without_trace(&how, limit, "64", "ulimit -n");
+	}
+}
+END_TEST
+
+START_TEST(a_server_that_is_not_there_is_no_reason_not_to_start)
+{
+	struct fixture_pool pools[] = {{.name = "app", .conninfo = "host=/nonexistent"},
+	    {.name = "other", .conninfo = "host=127.0.0.1 port=1"}};
+	struct fixture_options options = {.pools = pools, .npools = 2, .no_server = true};
+
+	begin(&options);
+	assert_serves();
+}
+END_TEST
+
+IT_MAIN("bad_start", another_broker_of_that_name, what_a_killed_broker_left_is_taken_over,
+    stale_stats_segments_are_replaced, no_room_in_shared_memory, no_descriptors_at_all,
+    a_server_that_is_not_there_is_no_reason_not_to_start)

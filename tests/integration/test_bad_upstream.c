@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Servers that refuse, are down, or go away: the broker starts and stays, workers are told why in the server's words and
+ * never a password, and all is well as soon as the server is.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "it.h"
+
+#define PATIENCE_MS 60000
+#define LOG_MAX 200000
+
+/* Whether the whole log has this text. */
+static bool
+log_has(const char *text)
+{
+	static char log[LOG_MAX];
+	int fd = open(fixture_log(it_fixture), O_RDONLY);
+	ssize_t n = read(fd, log, sizeof(log) - 1);
+
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_lt(n, (ssize_t)sizeof(log) - 1);
+	log[n] = '\0';
+	close(fd);
+	return strstr(log, text) != NULL;
+}
+
+/* The upstream refuses for this reason: a worker is told so, at once when it does not wait. */
+static void
+assert_refused(pglease_pool *pool, const char *reason)
+{
+	pglease_lease lease;
+	PGconn *conn;
+	int r = PGLEASE_ETIMEOUT;
+
+	/* The broker knows at its next look: until then nothing is free. */
+	for (unsigned i = 0; i < 4000 && r == PGLEASE_ETIMEOUT; i++) {
+		r = pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn);
+		if (r == PGLEASE_ETIMEOUT)
+			usleep(5000);
+	}
+	ck_assert_int_eq(r, PGLEASE_EUPSTREAM);
+	ck_assert_msg(strstr(pglease_error_message(), "pool app") != NULL &&
+	                  strstr(pglease_error_message(), "the server refuses") != NULL &&
+	                  strstr(pglease_error_message(), reason) != NULL &&
+	                  strchr(pglease_error_message(), '\n') == NULL,
+	    "no \"%s\" in: %s", reason, pglease_error_message());
+}
+
+static void
+assert_serves(pglease_pool *pool)
+{
+	pglease_lease lease;
+	PGconn *conn;
+
+	it_ok(pglease_acquire(pool, PATIENCE_MS, &lease, &conn));
+	ck_assert_str_eq(it_query(conn, "select 1"), "1");
+	it_release(&lease);
+}
+
+static void
+start_with(const char *conninfo)
+{
+	struct fixture_pool pool = {.name = "app", .conninfo = conninfo};
+	struct fixture_options options = {.pools = &pool, .npools = 1, .no_broker = true};
+	char host[256];
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	/* Its folder was not known before: the broker finds the server by the environment. */
+	snprintf(host, sizeof(host), "%s/pg", fixture_folder(it_fixture));
+	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
+}
+
+static void
+sql(const char *text)
+{
+	ck_assert_msg(fixture_sql(it_fixture, text, NULL, 0) == 0, "%s", fixture_error());
+}
+
+START_TEST(a_wrong_password)
+{
+	char path[256], hba[] = "local all guest scram-sha-256\nlocal all all trust\n";
+	pglease_pool *pool;
+	FILE *f;
+
+	start_with("user=guest dbname=postgres password=Rumpelstilz");
+	sql("create role guest login password 'Schneewittchen'");
+	snprintf(path, sizeof(path), "%s/data/pg_hba.conf", fixture_folder(it_fixture));
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	fputs(hba, f);
+	ck_assert_int_eq(fclose(f), 0);
+	sql("select pg_reload_conf()");
+	/* A reload is seen by the postmaster when it is: until then it lets everybody in. */
+	for (bool lets_in = true; lets_in;) {
+		PGconn *conn = PQconnectdb("user=guest dbname=postgres password=wrong");
+
+		lets_in = PQstatus(conn) == CONNECTION_OK;
+		PQfinish(conn);
+	}
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	assert_refused(pool, "password authentication failed for user \"guest\"");
+	ck_assert_ptr_null(strstr(pglease_error_message(), "Rumpelstilz"));
+	ck_assert(log_has("password authentication failed"));
+	ck_assert(!log_has("Rumpelstilz"));
+	sql("alter role guest password 'Rumpelstilz'");
+	assert_serves(pool);
+	ck_assert(!log_has("Rumpelstilz"));
+}
+END_TEST
+
+START_TEST(an_unknown_database)
+{
+	pglease_pool *pool;
+
+	start_with("user=postgres dbname=tomorrow");
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	assert_refused(pool, "database \"tomorrow\" does not exist");
+	sql("create database tomorrow");
+	assert_serves(pool);
+	it_await_all_idle(pool);
+}
+END_TEST
+
+START_TEST(an_unknown_user)
+{
+	pglease_pool *pool;
+
+	start_with("user=stranger dbname=postgres");
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	assert_refused(pool, "role \"stranger\" does not exist");
+	sql("create role stranger login");
+	assert_serves(pool);
+}
+END_TEST
+
+/* Waits with a long limit, and says so. */
+static void
+wait_for_a_lease(int socket, const void *arg)
+{
+	pglease_pool *pool = it_attach();
+
+	(void)arg;
+	it_say(socket, 'a');
+	assert_serves(pool);
+	it_say(socket, 'd');
+}
+
+START_TEST(down_at_the_start)
+{
+	struct it_worker worker;
+	pglease_pool *pool;
+
+	start_with("user=postgres dbname=postgres");
+	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	assert_refused(pool, "No such file");
+	/* One that waits is served when the server comes. */
+	worker = it_worker(wait_for_a_lease, NULL);
+	it_hear(worker.socket, 'a');
+	it_await_waiting(pool, 1);
+	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	it_hear(worker.socket, 'd');
+	it_join(&worker);
+	assert_serves(pool);
+	ck_assert(log_has("the server takes connections again"));
+}
+END_TEST
+
+static bool
+nothing_open(const pglease_stats *stats, const void *arg)
+{
+	(void)arg;
+	return stats->idle == 0 && stats->leased == 0 && stats->open_failed > 0;
+}
+
+START_TEST(it_goes_away_and_comes_back)
+{
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+	PGresult *result;
+
+	it_start(2, 2, NULL);
+	pool = it_attach();
+	it_await_all_idle(pool);
+	for (unsigned round = 0; round < 2; round++) {
+		/* One lease is out: its query fails, and its release is no error. */
+		conn = it_acquire(pool, &lease);
+		ck_assert_str_eq(it_query(conn, "select 1"), "1");
+		ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+		result = PQexec(conn, "select 2");
+		ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
+		PQclear(result);
+		ck_assert_int_eq(PQstatus(conn), CONNECTION_BAD);
+		it_release(&lease);
+		it_await(pool, nothing_open, NULL, "a pool without connections");
+		assert_refused(pool, "");
+		ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+		assert_serves(pool);
+	}
+	it_await_all_idle(pool);
+}
+END_TEST
+
+IT_MAIN("bad_upstream", a_wrong_password, an_unknown_database, an_unknown_user, down_at_the_start,
+    it_goes_away_and_comes_back)
