@@ -25,7 +25,17 @@
  *
  * Threads: every function may be called from any thread at any time, except that a handle must not be used during or
  * after its pglease_detach(). A lease, like the PGconn it gives, is for one thread at a time; it ends when the thread
- * that acquired it ends.
+ * that acquired it ends (when destructors of thread-specific data run, it may have ended already). No function here may
+ * be interrupted by pthread_cancel.
+ *
+ * What belongs to the lease and must not outlive it: the PGconn; a PGcancel made from it (a cancel that is sent after
+ * the release may hit the next lease of the same process on that connection, though never another process's); an
+ * epoll registration of PQsocket (the open file stays with the broker, so epoll would go on reporting it). Notice
+ * hooks, verbosity and tracing set on the PGconn are put back at release; event procedures cannot be removed: do not
+ * register any.
+ *
+ * What a reset (DISCARD ALL) cannot undo stays in the server session until it is replaced: libraries that were LOADed,
+ * global variables of procedural languages, dblink connections, setseed.
  *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
  * (PGLEASE_EFORKED in the child).
@@ -103,7 +113,8 @@ PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_poo
  * Leases a connection, waiting up to timeout_ms milliseconds for one to be free. On success *ret_conn is an ordinary
  * PGconn with an idle session at its baseline (or as this process last left it); it is the library's: never PQfinish or
  * PQreset it, and do not touch it after the release. Making the PGconn, when this process has none for the connection
- * yet, takes a short exchange with the broker, also with PGLEASE_TIMEOUT_TRY.
+ * yet, and resetting another process's session take short exchanges, also with PGLEASE_TIMEOUT_TRY: up to a second when
+ * broker or server are slow.
  * Errors: EINVAL, ETIMEOUT, EDRAINING, ENOROWS, EGONE, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL.
  */
 #define pglease_acquire(pool, timeout_ms, ret_lease, ret_conn) \
