@@ -366,7 +366,9 @@ pglease_release(const pglease_lease *lease)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
 	state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
 	/* The serial first: in a child the rest may be gone. */
-	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
+	if (state == NULL)
+		return error_set(PGLEASE_EINVAL, "the lease's attachment has ended (pglease_detach)");
+	if (state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
 		return error_set(PGLEASE_EFORKED, "the lease belongs to another process or attachment");
 	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
 		return error_set(PGLEASE_EINVAL, "not a lease of this pool");

@@ -23,6 +23,7 @@
 
 #define DEFAULT_MAX_SHELLS 64
 #define DEFAULT_TIMEOUT_MS 5000
+#define ENDED_KEPT 256
 
 /* Answers to questions that were given up in time: they must not be taken for that to the next one. */
 static void
@@ -283,6 +284,8 @@ client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
 	struct pglease *client = pool->client;
 	int r = 0;
 
+	if (state == NULL)
+		return error_set(PGLEASE_EINVAL, "pool %s: its attachment has ended (pglease_detach)", pool->name);
 	if (state->serial == guard_serial()) {
 		*ret_state = state;
 		return 0;
@@ -424,6 +427,26 @@ give_up_all(struct pool_state *state)
 	}
 }
 
+/*
+ * Handles of pools whose attachment has ended are kept for a while, so that their use is an error and not a crash. The
+ * oldest give way. Under the registry lock.
+ */
+static struct pglease_pool *ended[ENDED_KEPT];
+static unsigned next_ended;
+
+static void
+pool_end(struct pglease_pool *pool)
+{
+	pool->client = NULL;
+	pool->next = NULL;
+	atomic_store(&pool->state, NULL);
+	guard_lock();
+	free(ended[next_ended]);
+	ended[next_ended] = pool;
+	next_ended = (next_ended + 1) % ENDED_KEPT;
+	guard_unlock();
+}
+
 void
 pglease_detach(pglease *client)
 {
@@ -441,8 +464,8 @@ pglease_detach(pglease *client)
 		client->pools = pool->next;
 		if (own && state->serial == process->serial)
 			give_up_all(state);
+		pool_end(pool);
 		pool_state_close(state);
-		free(pool);
 	}
 	if (fd_is(process->control, &process->control_id)) {
 		struct wire_header bye;

@@ -436,7 +436,28 @@ START_TEST(detaching_with_a_lease_replaces_its_connection)
 }
 END_TEST
 
+START_TEST(after_detach_handles_are_errors)
+{
+	pglease_pool *pool;
+	pglease_lease lease, again;
+	pglease_stats stats;
+	pglease *client;
+	PGconn *conn;
+
+	it_start(1, 1, NULL);
+	it_ok(pglease_attach(NULL, NULL, &client));
+	it_ok(pglease_pool_open(client, "app", &pool));
+	it_ok(pglease_acquire(pool, 20000, &lease, &conn));
+	pglease_detach(client);
+	ck_assert_int_eq(pglease_acquire(pool, 0, &again, &conn), PGLEASE_EINVAL);
+	ck_assert_ptr_nonnull(strstr(pglease_error_message(), "app"));
+	ck_assert_int_eq(pglease_release(&lease), PGLEASE_EINVAL);
+	ck_assert_int_eq(pglease_stats_get(pool, &stats), PGLEASE_EINVAL);
+	pglease_detach(NULL);
+}
+END_TEST
+
 IT_MAIN("lease", a_lease_is_an_ordinary_connection, a_token_is_good_for_one_release, time_outs_say_what_the_pool_looks_like,
     wrong_arguments_name_themselves, the_environment_does_not_bend_an_adoption, threads_share_a_pool,
     one_thread_holds_several_leases, a_thread_that_ends_gives_its_lease_up, a_destructor_of_the_application_may_still_lease, a_forked_child_has_its_own_attachment,
-    shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process)
+    after_detach_handles_are_errors, shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process)
