@@ -233,7 +233,7 @@ static void
 pool_state_abandon(struct pool_state *state)
 {
 	threads_unregister(state);
-	shell_discard_all(state);
+	shell_discard_all(state, state->serial != guard_serial());
 	segment_unmap(&state->seg);
 }
 

@@ -148,17 +148,19 @@ shell_discard(struct pool_state *state, struct shell *shell)
 }
 
 void
-shell_discard_all(struct pool_state *state)
+shell_discard_all(struct pool_state *state, bool inherited)
 {
 	for (uint32_t slot = 0; slot < state->seg.nslots; slot++) {
 		struct shell *shell = &state->shell[slot];
 		uint32_t seen = atomic_load(&shell->state);
 
-		/* One in use may be in any state, in a child even half changed by a thread that is not there: only its
-		 * socket is taken away. Its memory stays: the price of a detach or fork in the middle of a lease. */
-		if (seen == SHELL_IN_USE && shell->conn != NULL)
-			conn_die(shell->conn, &shell->socket_id, state->dead_fd);
-		else if (seen == SHELL_FREE)
+		/* One in use may have been half changed by a thread that is not there in the child: only its socket is
+		 * taken away, and its memory stays. At a detach no thread is in it. */
+		if (seen == SHELL_IN_USE && inherited) {
+			if (shell->conn != NULL)
+				conn_die(shell->conn, &shell->socket_id, state->dead_fd);
+		} else if (seen != SHELL_NONE) {
 			shell_dispose(state, shell);
+		}
 	}
 }

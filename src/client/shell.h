@@ -19,7 +19,7 @@ int shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t
 void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
 /* The same, but the shell is of no further use. */
 void shell_discard(struct pool_state *state, struct shell *shell);
-/* Disposes of all: at detach, or of what a child inherited. */
-void shell_discard_all(struct pool_state *state);
+/* Disposes of all: at a detach, those of leases still held too; or of what a child `inherited`. */
+void shell_discard_all(struct pool_state *state, bool inherited);
 
 #endif
