@@ -10,10 +10,11 @@
  * switches exist and what each configuration of run.sh explores.
  */
 
-#ifndef NS
 #define NS 2
-#endif
 #define NR 3
+#ifndef SOLO
+#define SOLO 0		/* 1: row 1 stays out: one thread a process */
+#endif
 #ifndef AGAIN
 #define AGAIN 0		/* second acquires: of row 0 (1), of row 2 (2), of both (3) */
 #endif
@@ -21,7 +22,7 @@
 #define HELD 0		/* row + 1: it starts with slot 0 leased by that row */
 #endif
 #ifndef OPENING
-#define OPENING 0	/* 1: slot 1 starts EMPTY and is opened at any time, or never */
+#define OPENING 0	/* 1: slot 1 starts EMPTY and is opened at any time, or never; 2: it stays EMPTY */
 #endif
 #ifndef RING
 #define RING 4
@@ -598,7 +599,7 @@ inline rewake()
 
 proctype Broker()
 {
-	byte n, k, t, w2, c2, r2 = NONE, act, maint = MAINT, opens = OPENING;
+	byte n, k, t, w2, c2, r2 = NONE, act, maint = MAINT, opens = OPENING & 1;
 #if CANCELS > 0
 	byte c, cancels = CANCELS;
 #endif
@@ -621,7 +622,7 @@ settle:
 			fi }
 		give(0);
 		atomic { n = 0; brk = 1 }
-#if OPENING > 0
+#if OPENING & 1
 	:: atomic { opens > 0 -> opens = 0 }
 	:: atomic { opens > 0 -> opens = 0; brk = 0; n = 1; sw[n] = NEXT(sw[n], BROKER, 0, NONE) }	/* S1 */
 		give(0);
@@ -782,7 +783,12 @@ init {
 #endif
 		rw[0] = ROW(OWNED, 0, 1); rw[1] = ROW(OWNED, 0, 1); rw[2] = ROW(OWNED, 1, 1);
 		brk = 1;
-		run Lessee(0); run Lessee(1); run Lessee(2);
+		run Lessee(0); run Lessee(2);
+#if SOLO
+		rw[1] = ROW(FREE, 0, 1); st[1] = GONE;
+#else
+		run Lessee(1);
+#endif
 		run Broker();
 #if CRASH
 		run Crash();
