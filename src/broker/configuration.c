@@ -175,6 +175,19 @@ read_line(char *buf, int size, void *arg)
 	return buf;
 }
 
+/* Keys that check_pool() compares: after a bad value of one, what it would say is no news. */
+static bool
+is_checked_with_others(const char *name)
+{
+	static const char *const names[] = {
+	    "min_connections", "max_connections", "retry_min", "retry_max", "embedded", "conninfo"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 /* inih's handler: 1 is success, also for what has been complained about already. */
 static int
 set_key(void *arg, const char *section, const char *name, const char *value)
@@ -214,11 +227,15 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 	if (*value == '\0' && *s->initial == '\0')
 		return 1; /* "key =" leaves a text at its default */
 	if (settings_set(s, p->scope.values, value, why, sizeof(why)) != 0) {
+		bool was_bad = p->section == SETTING_POOL && p->bad_pool[p->config->npools - 1];
+
 		/* The value of a conninfo may hold a password: it is never shown. */
 		if (s->type == SETTING_TEXT)
 			complain(p, true, "%s: bad value in [%s]: %s", name, p->scope.title, why);
 		else
 			complain(p, true, "%s: bad value \"%s\" in [%s]: %s", name, value, p->scope.title, why);
+		if (p->section == SETTING_POOL && !is_checked_with_others(name))
+			p->bad_pool[p->config->npools - 1] = was_bad;
 	}
 	return 1;
 }

@@ -279,6 +279,13 @@ START_TEST(all_that_is_wrong_is_said)
 		at = strchr(at, '|');
 		at += at != NULL;
 	}
+	/* A bad value hides nothing that does not follow from it, and what does follow is not said. */
+	ck_assert_int_eq(read_text("[pool x]\nembedded=yes\nkeepalive=soon\nmin_connections=9\nretry_max=never\n"
+	                           "[pool y]\nembedded=yes\nkeepalive=soon\nmin_connections=9\n",
+	                     &config, &said),
+	    -1);
+	ck_assert_msg(said.count == 4, "%s", said.text);
+	ck_assert_ptr_nonnull(strstr(said.text, ":9: min_connections: "));
 }
 END_TEST
 
