@@ -93,7 +93,8 @@ if [ -n "$only" ]; then
 	holds lease-all-wait lease '-DHELD=3 -DOPENING=1 -DHOLDERS=1 -DTIMEOUTS=1'
 	holds lease-all-again lease '-DHELD=3 -DOPENING=2 -DTIMEOUTS=2 -DHOLDERS=1 -DAGAIN=2'
 	holds lease-all-broker lease '-DHELD=3 -DOPENING=2 -DMAINT=1 -DBROKEN=1 -DHOLDERS=1'
-	holds lease-all-crash lease '-DHELD=3 -DCRASH=3 -DRING=8'
+	holds lease-all-crash-0 lease '-DHELD=3 -DCRASH=1 -DRING=8 -DHOLDERS=1'
+	holds lease-all-crash-1 lease '-DHELD=3 -DCRASH=2 -DRING=8 -DHOLDERS=1'
 	holds queue-all-waiters queue ''
 	holds queue-all-helpers queue '-DNW=1 -DNG=2 -DROUNDS=4'
 fi
