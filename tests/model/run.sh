@@ -21,7 +21,7 @@ fi
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
-cp "$dir"/lease.pml "$dir"/queue.pml "$work"/ || exit 1
+cp "$dir"/lease.pml "$dir"/broker.pml "$dir"/queue.pml "$work"/ || exit 1
 cd "$work" || exit 1
 
 n=0
