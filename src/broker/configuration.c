@@ -180,7 +180,8 @@ static bool
 is_checked_with_others(const char *name)
 {
 	static const char *const names[] = {
-	    "min_connections", "max_connections", "retry_min", "retry_max", "embedded", "conninfo"};
+	    "min_connections", "max_connections", "retry_min", "retry_max", "embedded", "conninfo",
+	    "reset_kind", "reset_sql"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(name, names[i]) == 0)
@@ -285,6 +286,11 @@ check_pool(struct parse *p, unsigned index)
 	if (pool->retry_min > pool->retry_max) {
 		at_key(p, index, "retry_min");
 		complain(p, true, "retry_min: pool %s: it is above retry_max: lower it, or raise retry_max", pool->name);
+	}
+	if ((pool->reset_kind == RESET_SQL) != (pool->reset_sql[0] != '\0')) {
+		at_key(p, index, "reset_sql");
+		complain(p, true, "reset_sql: pool %s: reset_kind = sql and reset_sql go together: give both or neither",
+		    pool->name);
 	}
 	if (pool->embedded && pool->conninfo[0] != '\0') {
 		at_key(p, index, "conninfo");

@@ -5,6 +5,7 @@
  */
 #include "maintain.h"
 
+#include "dirty.h"
 #include "handoff.h"
 #include "leaks.h"
 #include "log.h"
@@ -30,7 +31,7 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 {
 	const struct pool_settings *settings_of = s->pool->settings;
 	uint64_t tried = atomic_load_explicit(&s->pool->seg.slot[s->slot].idle_since, memory_order_relaxed);
-	uint64_t since = tried == s->lent_at ? s->idle_from : tried;
+	uint64_t since = server_idle_since(s);
 	enum broker_counter cause;
 
 	if (s->hung_up) {
@@ -40,13 +41,12 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 	} else if (s->pool->open > settings_of->min_connections && is_over(since, settings_of->idle_timeout, now)) {
 		cause = COUNTER_CLOSED_IDLE;
 	} else {
-		bool dirty = (word_flags(w) & SLOT_DIRTY) != 0;
-
+		unsigned session = (word_flags(w) & SLOT_SESSION) != 0 ? word_traces(w) : 0;
 		/* What a client that is gone has left (locks, LISTENs) nobody leases for free: it is reset at once. */
-		bool abandoned = dirty && word_who(w) == WORD_NONE;
+		bool abandoned = session == SLOT_DIRTY && word_who(w) == WORD_NONE;
 
 		if ((abandoned || is_over(tried, settings_of->keepalive, now)) && server_take(s, &w)) /* S5 */
-			server_keep(s, dirty, since);
+			server_refresh(s, session, since, !abandoned);
 		return;
 	}
 	if (server_take(s, &w)) /* S5 */
@@ -154,6 +154,7 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 	if (queue_maybe_waiting(&p->seg))
 		handoff_wake_all(&p->seg);
 	pool_grow(p, now);
+	dirty_look(p, now);
 	/*
 	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Relaxed: a stale value
 	 * costs a client one wait, or one refusal that the next acquire does not see.

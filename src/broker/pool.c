@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access.h"
+#include "dirty.h"
 #include "hangups.h"
 #include "log.h"
 #include "queue.h"
@@ -41,6 +42,10 @@ publish_settings(struct pool *p, bool monitoring_off)
 	atomic_store_explicit(&h->max_connections, (uint32_t)s->max_connections, memory_order_relaxed);
 	atomic_store_explicit(&h->pooling_off, !s->pooling, memory_order_relaxed);
 	atomic_store_explicit(&h->monitoring_off, monitoring_off, memory_order_relaxed);
+	atomic_store_explicit(&h->reset_policy, (uint32_t)s->reset, memory_order_relaxed);
+	atomic_store_explicit(&h->reset_kind, (uint32_t)(s->reset == RESET_NEVER ? RESET_UNLISTEN : s->reset_kind),
+	    memory_order_relaxed);
+	strcpy(h->reset_sql, s->reset_sql);
 }
 
 int
@@ -96,6 +101,7 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	}
 	for (uint32_t i = p->seg.nblocks; i-- > p->seg.nslots;)
 		p->spare_block[p->nspares++] = i;
+	dirty_init(p);
 	*ret = p;
 	return 0;
 
@@ -173,6 +179,7 @@ pool_free(struct pool *p)
 {
 	if (p == NULL)
 		return;
+	dirty_fini(p);
 	for (uint32_t i = 0; p->server != NULL && i < p->seg.nslots; i++)
 		if (p->server[i].state != SERVER_NONE)
 			server_close(&p->server[i], COUNTER_CLOSED_ADMIN);

@@ -14,6 +14,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "resets.h"
 #include "segment.h"
 #include "settings.h"
 #include "target.h"
@@ -66,8 +67,13 @@ struct server {
 	uint64_t expires_at; /* UINT64_MAX: never */
 	/* A keepalive is no use: a slot whose idle_since is still lent_at counts as idle from idle_from on. */
 	uint64_t lent_at, idle_from;
-	uint64_t keep_since; /* RESETTING: idle since then, and tried whether it is alive; 0: not for that reason */
-	bool keep_query; /* RESETTING: an empty query, no reset */
+	/* RESETTING: idle since then, 0: not taken from IDLE; a keepalive; what is in the session: 0, SLOT_DIRTY or
+	 * SLOT_OWED; and whether even that is in doubt. */
+	uint64_t keep_since;
+	bool keepalive;
+	unsigned session;
+	bool in_doubt;
+	struct resets_answer answer; /* RESETTING */
 	/* The lease that the tick saw last, since when, and whether it has been reported. */
 	uint64_t lease_seen, lease_since;
 	bool lease_reported;
@@ -107,6 +113,8 @@ struct pool {
 	unsigned failures; /* connects in a row that failed */
 	uint64_t retry_at; /* no connect before this time */
 	bool no_block_told; /* the log has said that no statistics block is free */
+	struct event dirty_timer; /* dirty.c */
+	unsigned dirty_quiet;
 };
 
 struct pool_params {

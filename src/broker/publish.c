@@ -223,7 +223,7 @@ client_of(const struct publisher *p, uint32_t client)
 static void
 flags_text(unsigned flags, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s%s%s", flags & SLOT_DIRTY ? ",dirty" : "",
+	snprintf(buf, size, "%s%s%s%s", flags & SLOT_DIRTY ? ",dirty" : "", flags & SLOT_OWED ? ",owed" : "",
 	    flags & SLOT_CANCELLING ? ",cancelling" : "", flags & SLOT_RETIRE ? ",retire" : "");
 	memmove(buf, buf + 1, strlen(buf)); /* without the first comma */
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The broker's reset: ROLLBACK, DISCARD ALL, and a question after the values of all baseline parameters (the broker's
+ * The broker's reset: the pool's own, raw as lessees send it, or the answer to one that a lessee has sent; before it a
+ * ROLLBACK where the session is in doubt; after it a question after the values of all baseline parameters (the broker's
  * PGconn has not heard what the server reported to the lessee). A keepalive of a clean session is an empty query
- * instead, with the same care. Owns the io and deadline events of a server that is
- * RESETTING.
+ * instead, with the same care. Owns the io and deadline events of a server that is RESETTING.
  */
 #include "reset.h"
 
@@ -13,11 +13,16 @@
 #include <sys/socket.h>
 
 #include "params.h"
+#include "resets.h"
 #include "server.h"
+#include "word.h"
 
-enum step { STEP_ROLLBACK, STEP_DISCARD, STEP_PARAMETERS, STEP_NOTHING };
+enum step { STEP_ROLLBACK, STEP_RESET, STEP_PARAMETERS, STEP_NOTHING };
+
+#define UNEXPECTED "the server's answer is not the expected one"
 
 static void advance(struct server *s);
+static void watch(struct server *s);
 
 static void
 done(struct server *s, const char *error)
@@ -77,6 +82,19 @@ parameters_match(struct server *s, const PGresult *result)
 	return column == PQnfields(result);
 }
 
+/* D1. */
+static bool
+send_reset(struct server *s)
+{
+	const struct pool *p = s->pool;
+	uint8_t message[RESETS_MESSAGE];
+	enum reset_kind kind = resets_kind(&p->seg);
+	size_t size = resets_message(kind, p->settings->reset_sql, message);
+
+	resets_answer_init(&s->answer, &p->seg, s->slot, kind);
+	return send(PQsocket(s->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
+}
+
 static bool
 send_step(struct server *s)
 {
@@ -87,8 +105,8 @@ send_step(struct server *s)
 	switch ((enum step)s->reset_step) {
 	case STEP_ROLLBACK:
 		return PQsendQuery(s->conn, "ROLLBACK") != 0;
-	case STEP_DISCARD:
-		return PQsendQuery(s->conn, "DISCARD ALL") != 0;
+	case STEP_RESET:
+		return send_reset(s);
 	case STEP_PARAMETERS:
 		query = parameters_query(s);
 		sent = query != NULL && PQsendQuery(s->conn, query);
@@ -110,9 +128,8 @@ is_expected(struct server *s, PGresult *result)
 	case STEP_ROLLBACK:
 		return PQresultStatus(result) == PGRES_COMMAND_OK &&
 		       strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
-	case STEP_DISCARD:
-		return PQresultStatus(result) == PGRES_COMMAND_OK &&
-		       strcmp(PQcmdStatus(result), "DISCARD ALL") == 0;
+	case STEP_RESET: /* not by libpq */
+		break;
 	case STEP_PARAMETERS:
 		return PQresultStatus(result) == PGRES_TUPLES_OK && parameters_match(s, result);
 	case STEP_NOTHING:
@@ -121,11 +138,42 @@ is_expected(struct server *s, PGresult *result)
 	return false;
 }
 
+/* D3: the answer to a raw reset. */
+static void
+read_answer(struct server *s)
+{
+	uint8_t buf[4096];
+	ssize_t n = recv(PQsocket(s->conn), buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	switch (n <= 0 ? RESETS_BAD : resets_answer_feed(&s->answer, buf, (size_t)n)) {
+	case RESETS_MORE:
+		return;
+	case RESETS_BAD:
+		done(s, n <= 0 ? "the connection is lost" : UNEXPECTED);
+		return;
+	case RESETS_DONE:
+		resets_done(&s->answer); /* D4 */
+		event_del(&s->io);
+		s->reset_step = STEP_PARAMETERS;
+		if (send_step(s))
+			watch(s);
+		else
+			done(s, "the connection is lost");
+		return;
+	}
+}
+
 static void
 on_io(evutil_socket_t fd, short what, void *arg)
 {
 	struct server *s = arg;
 
+	if (s->reset_step == STEP_RESET) {
+		read_answer(s);
+		return;
+	}
 	if ((what & EV_WRITE) != 0 && PQflush(s->conn) < 0) {
 		done(s, "the connection is lost");
 		return;
@@ -147,10 +195,10 @@ static void
 watch(struct server *s)
 {
 	int unsent = PQflush(s->conn);
+	short what = (short)(EV_READ | (unsent > 0 ? EV_WRITE : 0) | (s->reset_step == STEP_RESET ? EV_PERSIST : 0));
 
 	if (unsent < 0 ||
-	    event_assign(&s->io, s->pool->context->base, PQsocket(s->conn),
-	        (short)(EV_READ | (unsent > 0 ? EV_WRITE : 0)), on_io, s) != 0 ||
+	    event_assign(&s->io, s->pool->context->base, PQsocket(s->conn), what, on_io, s) != 0 ||
 	    event_add(&s->io, NULL) != 0)
 		done(s, "the connection is lost");
 }
@@ -169,7 +217,7 @@ advance(struct server *s)
 			expected = is_expected(s, result);
 			PQclear(result);
 			if (!expected) {
-				done(s, "the server's answer is not the expected one");
+				done(s, UNEXPECTED);
 				return;
 			}
 			continue;
@@ -177,7 +225,7 @@ advance(struct server *s)
 		while ((notify = PQnotifies(s->conn)) != NULL)
 			PQfreemem(notify); /* of the lessee's LISTEN, sent before it was discarded */
 		if (s->reset_results != 1 || PQtransactionStatus(s->conn) != PQTRANS_IDLE) {
-			done(s, "the server's answer is not the expected one");
+			done(s, UNEXPECTED);
 			return;
 		}
 		if (s->reset_step == STEP_PARAMETERS || s->reset_step == STEP_NOTHING) {
@@ -187,11 +235,12 @@ advance(struct server *s)
 				done(s, "its parameters are not those of its baseline any more");
 			return;
 		}
-		s->reset_step++;
+		s->reset_step = STEP_RESET; /* after STEP_ROLLBACK */
 		if (!send_step(s)) {
 			done(s, "the connection is lost");
 			return;
 		}
+		break;
 	}
 	watch(s);
 }
@@ -204,20 +253,34 @@ reset_start(struct server *s)
 	    .tv_sec = (time_t)(ns / UINT64_C(1000000000)),
 	    .tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000),
 	};
+	uint32_t kind = atomic_load_explicit(&s->pool->seg.slot[s->slot].owed_kind, memory_order_relaxed);
 	char byte;
 
 	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
 	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
-	/* Anything that waits in the stream belongs to the lease that has ended: in doubt. */
-	if (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
-	    (errno != EAGAIN && errno != EWOULDBLOCK)) {
+	/* Anything that waits in the stream, but an answer that is owed, belongs to the lease that has ended: in doubt. */
+	if (s->session != SLOT_OWED && (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+					   (errno != EAGAIN && errno != EWOULDBLOCK))) {
 		done(s, "the session has unread answers");
 		return;
 	}
-	s->reset_step = s->keep_query ? STEP_NOTHING : STEP_ROLLBACK;
-	if (PQsetnonblocking(s->conn, 1) != 0 || evtimer_add(&s->deadline, &timeout) != 0 || !send_step(s)) {
+	if (PQsetnonblocking(s->conn, 1) != 0 || evtimer_add(&s->deadline, &timeout) != 0) {
 		done(s, "the connection is lost");
 		return;
+	}
+	if (s->session == SLOT_OWED) {
+		s->reset_step = STEP_RESET;
+		if (kind >= RESET_NKINDS) {
+			done(s, "a client has written over its slot");
+			return;
+		}
+		resets_answer_init(&s->answer, &s->pool->seg, s->slot, (enum reset_kind)kind);
+	} else {
+		s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
+		if (!send_step(s)) {
+			done(s, "the connection is lost");
+			return;
+		}
 	}
 	watch(s);
 }

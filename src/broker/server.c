@@ -143,7 +143,6 @@ release(struct server *s)
 	explicit_bzero(s->baseline, sizeof(s->baseline));
 	s->baseline_size = 0;
 	s->keep_since = 0;
-	s->keep_query = false;
 	/* As the word's owner; readers without the word print a wrong pid at worst. */
 	atomic_store_explicit(&p->seg.slot[s->slot].server_pid, 0, memory_order_relaxed);
 	s->pid = 0;
@@ -223,11 +222,11 @@ server_connected(struct server *s)
 	pool_count(p, COUNTER_OPENED);
 	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
 	    (double)(now - s->started_at) / 1e6, s->pid);
-	server_lend(s, false);
+	server_lend(s);
 }
 
 void
-server_lend(struct server *s, bool dirty)
+server_lend(struct server *s)
 {
 	struct pool *p = s->pool;
 
@@ -239,7 +238,7 @@ server_lend(struct server *s, bool dirty)
 	s->lent_at = clock_ns();
 	s->idle_from = s->keep_since != 0 ? s->keep_since : s->lent_at;
 	s->keep_since = 0;
-	switch (handoff_give(&p->seg, s->slot, &s->word, WORD_NONE, dirty, s->lent_at)) { /* S3, S4 */
+	switch (handoff_give(&p->seg, s->slot, &s->word, WORD_NONE, 0, s->lent_at)) { /* S3, S4 */
 	case HANDOFF_GRANTED:
 		pool_count(p, COUNTER_BROKER_GRANTS);
 		break;
@@ -254,45 +253,56 @@ server_lend(struct server *s, bool dirty)
 	}
 }
 
-void
-server_reset(struct server *s)
+static void
+start_reset(struct server *s, unsigned session, bool in_doubt)
 {
 	set_state(s, SERVER_RESETTING);
+	s->session = session;
+	s->in_doubt = in_doubt;
 	s->started_at = clock_ns();
 	reset_start(s);
 }
 
 void
-server_keep(struct server *s, bool dirty, uint64_t since)
+server_reset(struct server *s, bool owed)
+{
+	s->keepalive = false;
+	start_reset(s, owed ? SLOT_OWED : SLOT_DIRTY, !owed);
+}
+
+void
+server_refresh(struct server *s, unsigned session, uint64_t since, bool keepalive)
 {
 	s->keep_since = since;
-	s->keep_query = !dirty;
-	server_reset(s);
+	s->keepalive = keepalive;
+	start_reset(s, session, false);
+}
+
+uint64_t
+server_idle_since(const struct server *s)
+{
+	uint64_t since = atomic_load_explicit(&s->pool->seg.slot[s->slot].idle_since, memory_order_relaxed);
+
+	return since == s->lent_at ? s->idle_from : since;
 }
 
 void
 server_was_reset(struct server *s, const char *error)
 {
 	struct pool *p = s->pool;
-	bool kept = s->keep_since != 0, query = s->keep_query;
 
-	s->keep_query = false;
 	if (error != NULL || s->hung_up) {
 		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
-		    s->slot, s->pid, kept ? "keepalive" : "reset",
+		    s->slot, s->pid, s->keepalive ? "keepalive" : "reset",
 		    error != NULL ? error : "the server closed the connection");
 		server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_BROKEN);
 		return;
 	}
-	if (kept)
+	if (s->keepalive)
 		pool_count(p, COUNTER_KEEPALIVES);
-	if (!query) {
-		/* As the word's owner; tells lessees that what they cached of the session is gone. */
-		counter_add(&p->seg.slot[s->slot].session, 1);
-		atomic_store_explicit(&p->seg.slot[s->slot].off_baseline, 0, memory_order_relaxed);
+	if (s->session != 0)
 		pool_count(p, COUNTER_BROKER_RESETS);
-	}
-	server_lend(s, false);
+	server_lend(s);
 }
 
 void
@@ -339,7 +349,8 @@ server_end(struct server *s, enum broker_counter cause)
 void
 server_settle(struct server *s, uint64_t w)
 {
-	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0, pooling = s->pool->settings->pooling != 0;
+	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0, owed = (word_flags(w) & SLOT_OWED) != 0,
+	     pooling = s->pool->settings->pooling != 0;
 
 	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
 		return;
@@ -349,11 +360,11 @@ server_settle(struct server *s, uint64_t w)
 		return;
 	}
 	/*
-	 * A lessee returns what is broken, in doubt or wanted back. Only when a cancel made it return the slot may the
-	 * session be sound: then the reset tells.
+	 * A lessee returns what is broken, in doubt or wanted back. Only when a cancel made it return the slot, or a reset
+	 * that is not answered yet, may the session be sound: then the reset tells.
 	 */
-	if (cancelled && pooling && !s->hung_up && !s->retired && !s->drained)
-		server_reset(s);
+	if ((cancelled || owed) && pooling && !s->hung_up && !s->retired && !s->drained)
+		server_reset(s, owed);
 	else if (s->hung_up)
 		server_end(s, COUNTER_CLOSED_UPSTREAM);
 	else

@@ -21,14 +21,19 @@ bool server_take(struct server *server, uint64_t *w);
 bool server_seize(struct server *server);
 
 /* Taken: gives it to the oldest waiter or makes it idle (S3, S4). */
-void server_lend(struct server *server, bool dirty);
-/* Taken -> RESETTING: ROLLBACK, DISCARD ALL, comparison; then it is lent clean, or closed. */
-void server_reset(struct server *server);
+void server_lend(struct server *server);
 /*
- * Taken -> RESETTING: the keepalive of a connection that has been idle since then: an empty query, or, if it is dirty,
- * a reset. Then it is lent clean, or closed.
+ * Taken -> RESETTING: of a session that was returned in doubt, or (`owed`) with a reset whose answer nobody has read. Then it
+ * is lent clean, or closed.
  */
-void server_keep(struct server *server, bool dirty, uint64_t since);
+void server_reset(struct server *server, bool owed);
+/*
+ * Taken -> RESETTING: of a session that has been idle since then and holds what `session` says (0, SLOT_DIRTY, SLOT_OWED); a
+ * clean one is asked an empty query. Then it is lent clean, or closed.
+ */
+void server_refresh(struct server *server, unsigned session, uint64_t since, bool keepalive);
+/* LENT and IDLE: since when nobody has used it; keepalives and the broker's resets are no use. */
+uint64_t server_idle_since(const struct server *server);
 void server_was_reset(struct server *server, const char *error);
 /* Taken -> NONE (S2). */
 void server_close(struct server *server, enum broker_counter cause);

@@ -35,7 +35,7 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "max_clients", SETTING_COUNT, IN_INSTANCE(max_clients), 1, LAYOUT_MAX_CLIENTS, "256",
 	    "How many processes can be attached at a time."},
 	{SETTING_INSTANCE, "log_level", SETTING_LEVEL, IN_INSTANCE(log_level), 0, 0, "info",
-	    "How much is logged: error, warning, info or debug."},
+	    "How much is logged."},
 	{SETTING_INSTANCE, "stats_mode", SETTING_MODE, IN_INSTANCE(stats_mode), 0, 0777, "0644",
 	    "Mode of the statistics segment (octal): who may read it with pgleasestat."},
 	{SETTING_INSTANCE, "monitoring", SETTING_BOOL, IN_INSTANCE(monitoring), 0, 1, "yes",
@@ -85,6 +85,19 @@ const struct setting settings[] = {
 	    "A connection used within this time is leased again without a look at its socket."},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
 	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it."},
+	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
+	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
+	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"
+	    "never: it is not; only LISTENs are ended before another process gets it."},
+	{SETTING_POOL, "reset_kind", SETTING_RESET_KIND, IN_POOL(reset_kind), 0, 0, "full",
+	    "How. full: DISCARD ALL. light: all of that but plans, prepared statements and sequence caches. sql: UNLISTEN\n"
+	    "and then reset_sql."},
+	{SETTING_POOL, "reset_sql", SETTING_TEXT, IN_POOL(reset_sql), 0, 0, "",
+	    "The statements of reset_kind = sql. They must put back every setting that the server reports to clients\n"
+	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment."},
+	{SETTING_POOL, "reset_after", SETTING_DURATION, IN_POOL(reset_after), 0, HOUR, "1ms",
+	    "A session that was left dirty is reset by the broker when it has been idle for this long, so that nobody\n"
+	    "has to wait for it. 0: it is reset when another process leases it."},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
 	    "How long resetting a session may take before its connection is replaced."},
 	{SETTING_POOL, "leak_detection", SETTING_BOOL, IN_POOL(leak_detection), 0, 1, "yes",
@@ -130,6 +143,28 @@ static const char *const levels[] = {
     [LOG_LEVEL_WARNING] = "warning",
     [LOG_LEVEL_INFO] = "info",
     [LOG_LEVEL_DEBUG] = "debug",
+    NULL,
+};
+
+static const char *const policies[] = {
+    [RESET_HANDOVER] = "handover",
+    [RESET_ALWAYS] = "always",
+    [RESET_NEVER] = "never",
+    NULL,
+};
+
+static const char *const kinds[] = {
+    [RESET_FULL] = "full",
+    [RESET_LIGHT] = "light",
+    [RESET_SQL] = "sql",
+    NULL,
+};
+
+/* The words of a type that has such, by value, then NULL. */
+static const char *const *const words[] = {
+    [SETTING_LEVEL] = levels,
+    [SETTING_RESET_POLICY] = policies,
+    [SETTING_RESET_KIND] = kinds,
 };
 
 const struct setting *
@@ -213,7 +248,12 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 		snprintf(buf, size, "an octal mode up to 0%" PRIo64, setting->max);
 		break;
 	case SETTING_LEVEL:
-		snprintf(buf, size, "error, warning, info, debug");
+	case SETTING_RESET_POLICY:
+	case SETTING_RESET_KIND:
+		for (size_t i = 0, used = 0; words[setting->type][i] != NULL && used < size; i++)
+			used += (size_t)snprintf(
+			    buf + used, size - used, "%s%s", i == 0 ? "" : ", ",
+			    words[setting->type][i]);
 		break;
 	case SETTING_USERS:
 		snprintf(buf, size, "users, by name or number, separated by commas; or *");
@@ -254,10 +294,10 @@ parse_duration(const struct setting *setting, const char *value, uint64_t *ret)
 }
 
 static bool
-parse_level(const char *value, uint64_t *ret)
+parse_word(enum setting_type type, const char *value, uint64_t *ret)
 {
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-		if (strcmp(value, levels[i]) == 0) {
+	for (size_t i = 0; words[type][i] != NULL; i++) {
+		if (strcmp(value, words[type][i]) == 0) {
 			*ret = i;
 			return true;
 		}
@@ -305,7 +345,9 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 		sound = strcmp(value, n ? "yes" : "no") == 0;
 		break;
 	case SETTING_LEVEL:
-		sound = parse_level(value, &n);
+	case SETTING_RESET_POLICY:
+	case SETTING_RESET_KIND:
+		sound = parse_word(setting->type, value, &n);
 		break;
 	case SETTING_COUNT:
 	case SETTING_MODE:

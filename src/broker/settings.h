@@ -39,9 +39,12 @@ struct pool_settings {
 	uint64_t min_connections, max_connections;
 	uint64_t connects_at_once;
 	uint64_t pooling, leak_detection; /* 0 or 1 */
+	uint64_t reset;                   /* enum reset_policy */
+	uint64_t reset_kind;              /* enum reset_kind */
+	char reset_sql[LAYOUT_RESET_SQL];
 	/* Nanoseconds; 0: off. */
 	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
-	    validation_bypass, grant_after, reset_timeout, leak_threshold;
+	    validation_bypass, grant_after, reset_after, reset_timeout, leak_threshold;
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
 	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
 	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;
@@ -59,6 +62,8 @@ enum setting_type {
 	SETTING_DURATION,
 	SETTING_MODE,
 	SETTING_LEVEL,
+	SETTING_RESET_POLICY,
+	SETTING_RESET_KIND,
 	SETTING_USERS,
 	SETTING_GROUPS,
 	SETTING_GROUP,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pglease_acquire and pglease_release: a slot by claim.c, its PGconn by shell.c, its session by reset.c, and the
- * counting. The lease is the lock on the slot's statistics: plain stores, to the block that was the slot's when the lease
- * began (a revoked lessee must not count into its successor's).
+ * pglease_acquire: a slot by claim.c, its PGconn by shell.c, its session by reset.c, and the counting: plain stores, for
+ * the lease is the lock on the slot's statistics.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -11,7 +10,9 @@
 #include "claim.h"
 #include "client_priv.h"
 #include "handoff.h"
+#include "lease.h"
 #include "reset.h"
+#include "resets.h"
 #include "rows.h"
 #include "shell.h"
 #include "slots.h"
@@ -24,38 +25,25 @@
  * exchange with a broker that does not answer holds a slot for longer.
  */
 #define EXCHANGE_NS (1000 * NS_PER_MS)
-
-/* Whether lessees count. Relaxed: it never changes. */
-static bool
-counts(const struct pool_state *state)
-{
-	return atomic_load_explicit(&state->seg.header->monitoring_off, memory_order_relaxed) == 0;
-}
-
-static void
-count(const struct pool_state *state, const struct shell *shell, enum slot_counter counter, uint64_t n)
-{
-	if (counts(state))
-		counter_add(&state->seg.block[shell->block].counter[counter], n);
-}
+/* Nobody waits for longer for another's reset: then its answer is the broker's, and the caller looks for another slot. */
+#define PATIENCE_NS (20 * NS_PER_MS)
 
 static void
 count_failure(struct pool_state *state, int code)
 {
 	enum client_counter c = code == PGLEASE_ETIMEOUT || code == PGLEASE_EUPSTREAM ? COUNTER_TIMEOUTS : COUNTER_FAILURES;
 
-	if (counts(state))
+	if (lease_is_counted(state))
 		atomic_fetch_add_explicit(&state->seg.header->client_counter[c], 1, memory_order_relaxed);
 }
 
-/* The slot is of no use as it is: S10, and the broker is told. False if the lease had ended. */
-static bool
-give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w)
+bool
+lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned session)
 {
 	uint64_t seq = word_seq(*w);
 
 	while (word_state(*w) == SLOT_LEASED && word_seq(*w) == seq) {
-		if (slot_return(&state->seg, slot, w)) {
+		if (slot_return(&state->seg, slot, w, session)) {
 			client_ring(state);
 			return true;
 		}
@@ -65,10 +53,10 @@ give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w)
 
 /* The slot is given up unused, because the broker cannot be reached or the time is over: nobody touched its session. */
 static void
-give_back_unused(struct pool_state *state, uint32_t slot, uint64_t *w)
+give_back_unused(struct pool_state *state, struct claim *claim)
 {
-	if (handoff_give(&state->seg, slot, w, WORD_NONE, true, clock_ns()) == HANDOFF_BLOCKED)
-		give_to_broker(state, slot, w);
+	if (handoff_give(&state->seg, claim->slot, &claim->w, WORD_NONE, claim->session, clock_ns()) == HANDOFF_BLOCKED)
+		lease_give_to_broker(state, claim->slot, &claim->w, claim->session & SLOT_OWED);
 }
 
 /* The last part of a path; "" for none. */
@@ -117,19 +105,68 @@ earlier(uint64_t a, uint64_t b)
 }
 
 /*
- * Makes the leased slot's session usable by this process: shell, peek, reset. 0; PGLEASE_EBROKEN: the slot is useless (S10);
- * any other code: it was not touched.
+ * The session is brought to its baseline: the answer to a reset that was sent already is read, or one is sent and waited
+ * for. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
  */
 static int
-make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, uint64_t limit, struct shell **ret_shell)
+reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t now, uint64_t limit)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
-	unsigned flags = word_flags(claim->before);
-	bool idle = word_state(claim->before) == SLOT_IDLE;
+	bool owed = claim->session == SLOT_OWED;
+	uint32_t kind = owed ? atomic_load_explicit(&s->owed_kind, memory_order_relaxed) : resets_kind(&state->seg);
+	int r = 0;
+
+	claim->session = 0; /* in doubt, if this fails */
+	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
+		return error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
+	if (!owed)
+		r = reset_send(state, claim->slot, shell->conn, kind);
+	if (r == 0)
+		r = reset_read(state, claim->slot, shell->conn, kind, earlier(limit, now + PATIENCE_NS));
+	if (r == 0 && !owed)
+		lease_count(state, shell, COUNTER_RESETS, 1);
+	if (r == PGLEASE_ETIMEOUT) {
+		claim->session = SLOT_OWED;
+		lease_count(state, shell, COUNTER_RESETS_LATE, 1);
+	}
+	return r;
+}
+
+/* The session was reset since this shell last saw it: what it believes must be the baseline, else it is made anew. */
+static int
+agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, struct shell **shell)
+{
+	bool fresh;
+	int r;
+
+	if (reset_off_baseline(state, claim->slot, *shell, true) == 0)
+		return 0;
+	shell_discard(state, *shell);
+	r = shell_checkout(state, claim->slot, claim->w, exchange, shell, &fresh);
+	if (r != 0) {
+		*shell = NULL;
+		return r == PGLEASE_ENOMEM ? PGLEASE_EBROKEN : r;
+	}
+	(*shell)->block =
+	    atomic_load_explicit(&state->seg.slot[claim->slot].block, memory_order_relaxed) % state->seg.nblocks;
+	lease_count(state, *shell, COUNTER_ADOPTIONS, 1);
+	return 0;
+}
+
+/*
+ * Makes the leased slot's session usable by this process: shell, peek, reset. 0; PGLEASE_EBROKEN: the slot is the broker's
+ * now (S10; claim->session says what is in it); any other code: it was not touched.
+ */
+static int
+make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, struct shell **ret_shell)
+{
+	struct slot *s = &state->seg.slot[claim->slot];
+	bool idle = word_state(claim->before) == SLOT_IDLE, owed = claim->session == SLOT_OWED;
+	bool dirty = (word_flags(claim->before) & SLOT_DIRTY) != 0;
 	/* Whose traces may be in the session: nobody's; this process's own; another's. */
-	bool clean = idle && (flags & SLOT_DIRTY) == 0;
-	bool own = idle ? word_who(claim->before) == state->process->client : (flags & SLOT_DIRTY) == 0;
-	bool fresh, reset;
+	bool clean = idle && !dirty && !owed;
+	bool own = idle ? word_who(claim->before) == state->process->client : !dirty;
+	bool fresh, needs_reset;
 	struct shell *shell;
 	uint64_t exchange = earlier(limit, now + EXCHANGE_NS);
 	uint64_t idle_for = now - atomic_load_explicit(&s->idle_since, memory_order_relaxed);
@@ -143,42 +180,31 @@ make_usable(struct pool_state *state, const struct claim *claim, uint64_t now, u
 		return error_set(PGLEASE_EBROKEN, "the slot's statistics block is not sound");
 	}
 	/* An own session without the own shell: what the process set in it is unknown to a fresh PGconn. */
-	reset = !clean && (!own || fresh);
-	if (reset || fresh || idle_for >= atomic_load_explicit(&state->seg.header->bypass_ns, memory_order_relaxed)) {
-		count(state, shell, COUNTER_PEEKS, 1);
-		r = reset_peek(shell->conn, own && !reset);
+	needs_reset = owed || (!clean && (!own || fresh));
+	if (!owed && (needs_reset || fresh ||
+			 idle_for >= atomic_load_explicit(&state->seg.header->bypass_ns, memory_order_relaxed))) {
+		lease_count(state, shell, COUNTER_PEEKS, 1);
+		r = reset_peek(shell->conn, own && !needs_reset);
 	}
-	if (r == 0 && reset && !fd_is(PQsocket(shell->conn), &shell->socket_id))
-		r = error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
-	if (r == 0 && reset) {
-		r = reset_session(state, claim->slot, shell->conn,
-		    earlier(limit,
-			now + atomic_load_explicit(&state->seg.header->reset_timeout_ns, memory_order_relaxed)));
-		if (r == 0) {
-			count(state, shell, COUNTER_RESETS, 1);
-			atomic_fetch_add_explicit(&s->session, 1, memory_order_relaxed);
-		} else {
-			r = PGLEASE_EBROKEN; /* also when its answer only is late: the rest is the broker's */
-		}
+	if (r == 0 && needs_reset)
+		r = reset(state, claim, shell, now, limit);
+	if (r == PGLEASE_ETIMEOUT) {
+		shell_checkin(state, shell, now);
+		return PGLEASE_EBROKEN;
 	}
 	if (r == 0 && fresh)
-		count(state, shell, COUNTER_ADOPTIONS, 1);
-	if (r == 0 && shell->session != atomic_load_explicit(&s->session, memory_order_relaxed)) {
-		/* Reset since this shell last saw it: what it believes must be the baseline, else it is made anew. */
-		if (!reset_agrees(state, claim->slot, shell->conn)) {
-			shell_discard(state, shell);
-			r = shell_checkout(state, claim->slot, claim->w, exchange, &shell, &fresh);
-			if (r != 0)
-				return r == PGLEASE_ENOMEM ? PGLEASE_EBROKEN : r;
-			shell->block = atomic_load_explicit(&s->block, memory_order_relaxed) % state->seg.nblocks;
-			count(state, shell, COUNTER_ADOPTIONS, 1);
-		}
-		shell->session = atomic_load_explicit(&s->session, memory_order_relaxed);
-	}
+		lease_count(state, shell, COUNTER_ADOPTIONS, 1);
+	if (r == 0 && shell->session != atomic_load_explicit(&s->session, memory_order_relaxed))
+		r = agree(state, claim, exchange, &shell);
 	if (r != 0) {
-		shell_discard(state, shell);
+		if (shell != NULL)
+			shell_discard(state, shell);
 		return r;
 	}
+	shell->session = atomic_load_explicit(&s->session, memory_order_relaxed);
+	shell->dirty_before = !clean && !needs_reset;
+	if (shell->dirty_before)
+		lease_count(state, shell, COUNTER_RESETS_SPARED, 1);
 	*ret_shell = shell;
 	return 0;
 }
@@ -188,17 +214,17 @@ count_lease(struct pool_state *state, const struct claim *claim, const struct sh
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 
-	if (!counts(state))
+	if (!lease_is_counted(state))
 		return;
 	counter_add(&s->leases, 1);
 	if (!claim->waited) {
-		count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
+		lease_count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
 		return;
 	}
-	count(state, shell, COUNTER_LEASES_WAITED, 1);
+	lease_count(state, shell, COUNTER_LEASES_WAITED, 1);
 	if (claim->granted)
-		count(state, shell, COUNTER_LEASES_GRANTED, 1);
-	count(state, shell, COUNTER_WAIT_NS, waited);
+		lease_count(state, shell, COUNTER_LEASES_GRANTED, 1);
+	lease_count(state, shell, COUNTER_WAIT_NS, waited);
 	histogram_record(&state->seg.block[shell->block].wait, waited);
 }
 
@@ -224,6 +250,9 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 			now = clock_ns();
 		}
 		tr->last_slot = (int)claim->slot;
+		claim->session = word_state(claim->before) == SLOT_IDLE && (word_flags(claim->before) & SLOT_SESSION) == 0
+				     ? 0
+				     : word_traces(claim->before);
 		/* From here to the release the row holds; pairs with the load in threads_row. */
 		atomic_store_explicit(&row->held, 1, memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, &shell);
@@ -234,10 +263,10 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		}
 		atomic_store_explicit(&row->held, 0, memory_order_release);
 		if (*ret_code != PGLEASE_EBROKEN) {
-			give_back_unused(state, claim->slot, &claim->w);
+			give_back_unused(state, claim);
 			return NULL;
 		}
-		give_to_broker(state, claim->slot, &claim->w);
+		lease_give_to_broker(state, claim->slot, &claim->w, claim->session & SLOT_OWED);
 		now = clock_ns();
 		if (now >= (deadline > start ? deadline : limit)) {
 			*ret_code = claim_timeout(state, start, now);
@@ -324,78 +353,4 @@ pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline, pg
 	else
 		until = (uint64_t)deadline->tv_sec * NS_PER_S + (uint64_t)deadline->tv_nsec;
 	return acquire_by(pool, start, until > start ? until : start, false, ret_lease, ret_conn, file, line);
-}
-
-/* The slot goes back clean: S8 or S9; or S10 when the broker wants it. False if the lease had ended. */
-static bool
-give_clean(struct pool_state *state, const pglease_lease *lease, uint64_t *w, const struct shell *shell, uint64_t now)
-{
-	uint64_t held = now - shell->leased_at;
-	struct stats_block *block = &state->seg.block[shell->block];
-	enum handoff_result r;
-
-	/* Counted before the swap, while the lease is the lock. */
-	if (counts(state)) {
-		counter_add(&block->counter[COUNTER_RELEASES], 1);
-		counter_add(&block->counter[COUNTER_HOLD_NS], held);
-		histogram_record(&block->hold, held);
-	}
-	/* Relaxed: it never changes. */
-	if (atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) != 0) {
-		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
-		return give_to_broker(state, lease->slot, w);
-	}
-	r = handoff_give(&state->seg, lease->slot, w, state->process->client, true, now);
-	if (r == HANDOFF_GRANTED && counts(state))
-		atomic_fetch_add_explicit(
-		    &state->seg.header->client_counter[COUNTER_HANDOVERS], 1, memory_order_relaxed);
-	if (r == HANDOFF_BLOCKED)
-		give_to_broker(state, lease->slot, w);
-	return r != HANDOFF_LOST;
-}
-
-int
-pglease_release(const pglease_lease *lease)
-{
-	struct pool_state *state;
-	struct shell *shell;
-	bool rolled_back = false, clean;
-	uint64_t w, now;
-
-	if (lease == NULL || lease->pool == NULL)
-		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
-	state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
-	/* The serial first: in a child the rest may be gone. */
-	if (state == NULL)
-		return error_set(PGLEASE_EINVAL, "the lease's attachment has ended (pglease_detach)");
-	if (state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
-		return error_set(PGLEASE_EFORKED, "the lease belongs to another process or attachment");
-	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
-		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
-	w = slot_load(&state->seg, lease->slot);
-	shell = &state->shell[lease->slot];
-	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence)
-		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before, or revoked",
-		    lease->slot);
-
-	clean = shell->conn != NULL && !shell->lost && reset_settle(state, shell->conn, &rolled_back) == 0;
-	now = clock_ns();
-	if (rolled_back)
-		count(state, shell, COUNTER_ROLLBACKS, 1);
-	/* Before the slot is given up: nothing of row or shell may be touched after it. */
-	if (!clean) {
-		count(state, shell, COUNTER_RETURNS, 1);
-		shell_discard(state, shell);
-		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
-		give_to_broker(state, lease->slot, &w);
-		return 0;
-	}
-	reset_conn(shell);
-	atomic_store_explicit(&state->seg.slot[lease->slot].off_baseline,
-	    reset_off_baseline(shell), memory_order_relaxed);
-	shell_checkin(state, shell, now);
-	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
-	if (!give_clean(state, lease, &w, shell, now))
-		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
-	return 0;
 }

@@ -75,7 +75,8 @@ static void
 conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot, const char *options)
 {
 	const struct segment_header *h = state->seg.header;
-	const char *encoding = segment_baseline_value(&state->seg, slot, "client_encoding");
+	unsigned bit;
+	const char *encoding = segment_baseline_find(&state->seg, slot, "client_encoding", &bit);
 	char port[16];
 
 	snprintf(port, sizeof(port), "%d", WIRE_PORT);

@@ -11,6 +11,7 @@ struct claim {
 	uint32_t slot;
 	uint64_t w;      /* the LEASED word */
 	uint64_t before; /* the word it was swapped from: IDLE or GRANTED */
+	unsigned session; /* what is in it, for the word, should the slot be given up as it is */
 	bool waited;
 	bool granted;
 };

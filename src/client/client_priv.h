@@ -51,12 +51,16 @@ struct shell {
 	uint32_t block;        /* statistics block of this lease */
 	uint64_t generation;   /* of the slot, that it was adopted for */
 	uint64_t session;      /* the slot's reset count that its parameters agree with */
+	bool dirty_before;     /* the session held traces of this process when the lease began */
+	uint64_t compared_at;  /* when all its parameters were last compared with the baseline */
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
 	uint64_t leased_at;
 	PGconn *conn;
 	struct fd_id socket_id; /* of the server connection */
-	int encoding;        /* client_encoding and standard_conforming_strings at adoption: the baseline's */
+	/* client_encoding and standard_conforming_strings at adoption: the baseline's; and their bits of off_baseline. */
+	int encoding;
 	bool conforming;
+	uint64_t encoding_bit, conforming_bit;
 	PQnoticeReceiver notice_receiver;   /* libpq's own, put back at release */
 	PQnoticeProcessor notice_processor;
 	const char *site_file;

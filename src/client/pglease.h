@@ -137,6 +137,20 @@ PGLEASE_API int pglease_acquire_until_at(pglease_pool *pool, const struct timesp
  */
 PGLEASE_API int pglease_release(const pglease_lease *lease);
 
+/* What the lessee knows of the session that it gives back. */
+enum pglease_session {
+	PGLEASE_SESSION_USED = 0,   /* nothing in particular: the pool's policy decides */
+	PGLEASE_SESSION_CLEAN = 1,  /* this lease has left nothing in it: no reset, whoever comes next */
+	PGLEASE_SESSION_DIRTY = 2,  /* to be reset now, also before this process's own next lease */
+	PGLEASE_SESSION_BROKEN = 3, /* not to be used again: the connection is replaced */
+};
+/*
+ * As pglease_release, which passes PGLEASE_SESSION_USED. CLEAN is believed, but for the settings that the server reports
+ * (PQparameterStatus): where one is changed the session is dirty. It does not speak for earlier leases of this process: what
+ * they have left is reset as ever. With DIRTY under the policy `never` the reset is DISCARD ALL.
+ */
+PGLEASE_API int pglease_release_as(const pglease_lease *lease, enum pglease_session session);
+
 /* A pool's state, added up from shared memory at the moment of the call; without a system call or a lock. */
 typedef struct pglease_stats {
 	uint32_t max_connections, total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/*
- * Between two lessees. Messages: PostgreSQL's protocol 3, "Message Formats".
- */
+/* Between two lessees, the client's part. */
 #include "reset.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "adopt.h"
+#include "resets.h"
 
-#define ANSWER_MAX 65536 /* bytes of an answer to DISCARD ALL, with whatever notices and notifications precede it */
+#define ANSWER_CHUNK 8192
 #define PEEK_ROUNDS 8    /* of libpq's reading before we call a session too talkative to be idle */
 
 int
@@ -36,22 +34,41 @@ reset_peek(PGconn *conn, bool own)
 	return error_set(PGLEASE_EBROKEN, "the idle connection was closed, or has sent what nobody asked for");
 }
 
-/* The answer, a message at a time. */
-struct answer {
-	int fd;
-	uint64_t deadline;
-	size_t total; /* bytes read in all */
-};
-
-static int
-answer_read(struct answer *a, void *buf, size_t size)
+int
+reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind)
 {
-	for (size_t got = 0; got < size;) {
-		ssize_t n = recv(a->fd, (char *)buf + got, size - got, MSG_DONTWAIT);
+	uint8_t message[RESETS_MESSAGE];
+	char sql[LAYOUT_RESET_SQL];
+	size_t size;
+	ssize_t n;
+
+	resets_sql(&state->seg, sql);
+	size = resets_message(kind, sql, message);
+	atomic_store_explicit(&state->seg.slot[slot].owed_kind, kind, memory_order_relaxed);
+	do
+		n = send(PQsocket(conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)size) /* a partial write is doubt, too */
+		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
+	return 0;
+}
+
+int
+reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint32_t kind, uint64_t deadline)
+{
+	struct resets_answer answer;
+	enum resets_verdict verdict = RESETS_MORE;
+	uint8_t buf[ANSWER_CHUNK];
+	int fd = PQsocket(conn);
+
+	if (kind >= RESET_NKINDS) /* scribbled on */
+		return error_set(PGLEASE_EBROKEN, "the slot's kind of reset is not sound");
+	resets_answer_init(&answer, &state->seg, slot, kind);
+	while (verdict == RESETS_MORE) {
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 
 		if (n > 0) {
-			got += (size_t)n;
-			a->total += (size_t)n;
+			verdict = resets_answer_feed(&answer, buf, (size_t)n);
 			continue;
 		}
 		if (n == 0)
@@ -60,138 +77,74 @@ answer_read(struct answer *a, void *buf, size_t size)
 			continue;
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
 			return error_set_errno(PGLEASE_EBROKEN, errno, "reading the answer to a reset");
-		n = wait_fd(a->fd, POLLIN, a->deadline);
-		if (n == 0)
-			return error_set(PGLEASE_ETIMEOUT, "the server did not answer a reset in time");
+		n = wait_fd(fd, POLLIN, deadline);
+		if (n == 0) /* half an answer is nobody's */
+			return error_set(answer.total == 0 ? PGLEASE_ETIMEOUT : PGLEASE_EBROKEN,
+			    "the server did not answer a reset in time");
 		if (n < 0)
 			return error_set_errno(PGLEASE_EBROKEN, (int)-n, "poll");
 	}
+	if (verdict == RESETS_BAD)
+		return error_set(PGLEASE_EBROKEN, "the server's answer to a reset was not the expected one");
+	resets_done(&answer);
 	return 0;
 }
 
-/* What PQescape* depends on: bit i of struct slot.off_baseline is entry i. */
-static const char *const escaping[] = {"standard_conforming_strings", "client_encoding"};
-#define ESCAPING (sizeof(escaping) / sizeof(escaping[0]))
+/* What PQescape* depends on; compared at each release. */
+static const char conforming_name[] = "standard_conforming_strings", encoding_name[] = "client_encoding";
 
-bool
-reset_conforming(const PGconn *conn)
+static bool
+is_conforming(const PGconn *conn)
 {
-	const char *value = PQparameterStatus(conn, escaping[0]);
+	const char *value = PQparameterStatus(conn, conforming_name);
 
 	return value != NULL && strcmp(value, "on") == 0;
 }
 
-uint32_t
-reset_off_baseline(const struct shell *shell)
+static uint64_t
+bit_of(const struct pool_state *state, uint32_t slot, const char *name)
 {
-	return (uint32_t)(reset_conforming(shell->conn) != shell->conforming) << 0 |
-	       (uint32_t)(PQclientEncoding(shell->conn) != shell->encoding) << 1;
+	unsigned bit = 0; /* one that the server does not report never changes */
+
+	segment_baseline_find(&state->seg, slot, name, &bit);
+	return UINT64_C(1) << bit;
 }
 
-/* name\0value\0 of a ParameterStatus against the slot's baseline; then its bit goes from *off. */
-static bool
-is_baseline(const struct pool_state *state, uint32_t slot, const char *body, size_t size, uint32_t *off)
+void
+reset_remember(const struct pool_state *state, uint32_t slot, struct shell *shell)
 {
-	const char *value = memchr(body, 0, size), *baseline;
-
-	if (value == NULL || ++value == body + size || body[size - 1] != '\0')
-		return false;
-	baseline = segment_baseline_value(&state->seg, slot, body);
-	for (size_t i = 0; i < ESCAPING; i++)
-		if (strcmp(body, escaping[i]) == 0)
-			*off &= ~(1u << i);
-	return baseline != NULL && strcmp(value, baseline) == 0;
+	shell->encoding = PQclientEncoding(shell->conn);
+	shell->encoding_bit = bit_of(state, slot, encoding_name);
+	shell->conforming = is_conforming(shell->conn);
+	shell->conforming_bit = bit_of(state, slot, conforming_name);
 }
 
-/* Only the exact answer: CommandComplete, then ReadyForQuery outside a transaction; asynchronous messages in between. */
-static int
-answer_check(const struct pool_state *state, uint32_t slot, struct answer *a)
+uint64_t
+reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct shell *shell, bool whole)
 {
-	static const char tag[] = "DISCARD ALL";
-	bool complete = false;
-	/* What the last lessee saw changed, and this reset has not put back: changed by the server itself. */
-	uint32_t off = atomic_load_explicit(&state->seg.slot[slot].off_baseline, memory_order_relaxed);
+	uint64_t off = 0;
+	const char *name, *value, *believed;
+	unsigned bit = 0;
 
-	for (;;) {
-		char type, body[1024];
-		uint32_t length;
-		int r;
-
-		if ((r = answer_read(a, &type, 1)) != 0 || (r = answer_read(a, &length, 4)) != 0)
-			return r;
-		length = ntohl(length);
-		if (length < 4 || length - 4 > sizeof(body) || a->total + length > ANSWER_MAX)
-			break;
-		length -= 4;
-		if ((r = answer_read(a, body, length)) != 0)
-			return r;
-		switch (type) {
-		case 'N': /* NoticeResponse */
-		case 'A': /* NotificationResponse, of a LISTEN that ends with this reset */
-			continue;
-		case 'S': /* ParameterStatus */
-			if (!is_baseline(state, slot, body, length, &off))
-				break;
-			continue;
-		case 'C': /* CommandComplete */
-			if (complete || length != sizeof(tag) || memcmp(body, tag, sizeof(tag)) != 0)
-				break;
-			complete = true;
-			continue;
-		case 'Z': /* ReadyForQuery */
-			if (!complete || length != 1 || body[0] != 'I' || off != 0)
-				break;
-			return 0;
-		default:
-			break;
-		}
-		break;
+	if (is_conforming(shell->conn) != shell->conforming)
+		off |= shell->conforming_bit;
+	if (PQclientEncoding(shell->conn) != shell->encoding)
+		off |= shell->encoding_bit;
+	if (!whole)
+		return off;
+	for (size_t at = 0; (name = segment_baseline_next(&state->seg, slot, &at, &value)) != NULL; bit++) {
+		believed = PQparameterStatus(shell->conn, name);
+		if (believed == NULL || strcmp(believed, value) != 0)
+			off |= UINT64_C(1) << (bit < 63 ? bit : 63);
 	}
-	return error_set(PGLEASE_EBROKEN, "the server's answer to a reset was not the expected one");
+	return off;
 }
 
 int
-reset_session(struct pool_state *state, uint32_t slot, PGconn *conn, uint64_t deadline)
+reset_run(const struct pool_state *state, PGconn *conn, const char *sql)
 {
-	static const char query[] = "Q\0\0\0\020DISCARD ALL"; /* length 16: itself, the text and its zero */
-	struct answer a = {.fd = PQsocket(conn), .deadline = deadline};
-	ssize_t n;
-	int r;
-
-	static_assert(sizeof(query) == 17, "Query message");
-	do
-		n = send(a.fd, query, sizeof(query), MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(query)) /* a partial write is doubt, too */
-		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
-	r = answer_check(state, slot, &a);
-	if (r == 0)
-		atomic_store_explicit(&state->seg.slot[slot].off_baseline, 0, memory_order_relaxed);
-	return r != 0 ? r : reset_peek(conn, false);
-}
-
-bool
-reset_agrees(const struct pool_state *state, uint32_t slot, const PGconn *conn)
-{
-	const char *at = segment_baseline(&state->seg, slot), *end = at + LAYOUT_BASELINE;
-
-	while (at < end && *at != '\0') {
-		const char *value = memchr(at, 0, (size_t)(end - at)), *next, *believed;
-
-		if (value == NULL || (next = memchr(value + 1, 0, (size_t)(end - value - 1))) == NULL)
-			return false;
-		believed = PQparameterStatus(conn, at);
-		if (believed == NULL || strcmp(believed, value + 1) != 0)
-			return false;
-		at = next + 1;
-	}
-	return true;
-}
-
-/* One command through libpq, within the pool's reset_timeout. */
-static int
-run(PGconn *conn, const char *sql, uint64_t deadline)
-{
+	uint64_t deadline =
+	    clock_ns() + atomic_load_explicit(&state->seg.header->reset_timeout_ns, memory_order_relaxed);
 	PGresult *result;
 	bool good = true;
 
@@ -207,7 +160,7 @@ run(PGconn *conn, const char *sql, uint64_t deadline)
 		good = good && PQresultStatus(result) == PGRES_COMMAND_OK;
 		PQclear(result);
 	}
-	return good ? 0 : PGLEASE_EBROKEN;
+	return good && PQtransactionStatus(conn) == PQTRANS_IDLE ? 0 : PGLEASE_EBROKEN;
 }
 
 void
@@ -237,10 +190,7 @@ reset_settle(struct pool_state *state, PGconn *conn, bool *ret_rolled_back)
 		return 0;
 	case PQTRANS_INTRANS:
 	case PQTRANS_INERROR:
-		if (run(conn, "ROLLBACK",
-			clock_ns() +
-			    atomic_load_explicit(&state->seg.header->reset_timeout_ns, memory_order_relaxed)) != 0 ||
-		    PQtransactionStatus(conn) != PQTRANS_IDLE)
+		if (reset_run(state, conn, "ROLLBACK") != 0)
 			return PGLEASE_EBROKEN;
 		*ret_rolled_back = true;
 		return 0;

@@ -15,17 +15,24 @@
  */
 int reset_peek(PGconn *conn, bool own);
 /*
- * DISCARD ALL, raw, on the shell's socket, before its PGconn sees anything: the answer is parsed strictly and bounded in
- * size and time; a ParameterStatus in it must be the slot's baseline. PGLEASE_ETIMEOUT at the deadline (the slot is then the
- * broker's: an answer is owed), PGLEASE_EBROKEN on anything unexpected.
+ * D1: the reset, raw, on the shell's socket; its PGconn knows nothing of it. The session must be idle outside a transaction,
+ * its stream empty but for what the server says of itself. PGLEASE_EBROKEN when it was not taken whole.
  */
-int reset_session(struct pool_state *state, uint32_t slot, PGconn *conn, uint64_t deadline);
-/* Whether what the PGconn believes of its session's reported parameters is the slot's baseline. */
-bool reset_agrees(const struct pool_state *state, uint32_t slot, const PGconn *conn);
-/* Whether the PGconn believes standard_conforming_strings to be on. */
-bool reset_conforming(const PGconn *conn);
-/* Bits of struct slot.off_baseline for what the shell's PGconn believes. */
-uint32_t reset_off_baseline(const struct shell *shell);
+int reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind);
+/*
+ * D3 and D4: its answer, before any PGconn sees the socket. PGLEASE_ETIMEOUT: nothing of it has come by the deadline;
+ * PGLEASE_EBROKEN: anything unexpected. `kind` may come from the segment: it is checked.
+ */
+int reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint32_t kind, uint64_t deadline);
+/* Statements without results, through libpq, within the pool's reset_timeout. PGLEASE_EBROKEN when one fails. */
+int reset_run(const struct pool_state *state, PGconn *conn, const char *sql);
+/* After an adoption: what reset_off_baseline compares with. */
+void reset_remember(const struct pool_state *state, uint32_t slot, struct shell *shell);
+/*
+ * For struct slot.off_baseline: the parameters that the shell's PGconn believes to be off the slot's baseline. `whole`: all
+ * that are reported; else only those that escaping depends on.
+ */
+uint64_t reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct shell *shell, bool whole);
 /* At release: what the user set on the PGconn is libpq's default again, so that nothing of his is called later. */
 void reset_conn(const struct shell *shell);
 /*

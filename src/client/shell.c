@@ -115,8 +115,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 		atomic_store(&shell->state, SHELL_NONE);
 		return r;
 	}
-	shell->encoding = PQclientEncoding(shell->conn);
-	shell->conforming = reset_conforming(shell->conn);
+	reset_remember(state, slot, shell);
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
 	atomic_fetch_add(&state->nshells, 1);

@@ -22,7 +22,10 @@
 	X(RELEASES,         "releases",         "leases released clean") \
 	X(RETURNS,          "returns",          "leases released to the broker: broken, in doubt or wanted back") \
 	X(ADOPTIONS,        "adoptions",        "shells made") \
-	X(RESETS,           "resets",           "sessions reset by a lessee") \
+	X(RESETS,           "resets",           "sessions that a lessee reset and waited for") \
+	X(RESETS_PIPELINED, "resets_pipelined", "resets sent at release, ahead of the next lessee, who reads the answer") \
+	X(RESETS_LATE,      "resets_late",      "answers to resets that did not come in time, and were left to the broker") \
+	X(RESETS_SPARED,    "resets_spared",    "leases of a session that the same process had left dirty") \
 	X(ROLLBACKS,        "rollbacks",        "transactions rolled back at release") \
 	X(PEEKS,            "peeks",            "validations of a slot that had been idle for long") \
 	X(WAIT_NS,          "wait_ns",          "total time waited for leases, nanoseconds") \
@@ -44,7 +47,7 @@
 	X(CLOSED_ADMIN,     "closed_admin",     "connections closed: drain or stop") \
 	X(REVOKED_DEATH,    "revoked_death",    "leases revoked: the client died") \
 	X(REVOKED_DETACH,   "revoked_detach",   "leases revoked: the client's control connection ended") \
-	X(BROKER_RESETS,    "broker_resets",    "sessions reset by the broker") \
+	X(BROKER_RESETS,    "broker_resets",    "sessions reset by the broker, those of resets_late included") \
 	X(KEEPALIVES,       "keepalives",       "idle connections tried and found alive") \
 	X(BROKER_GRANTS,    "broker_grants",    "slots granted to a waiter by the broker") \
 	X(GRANTS_REPAIRED,  "grants_repaired",  "grants completed or taken back for a granter that died") \

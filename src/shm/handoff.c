@@ -9,24 +9,42 @@
 #include "rows.h"
 #include "slots.h"
 
-/* S9/S4 and R4 to the oldest waiter if it is due a grant. HANDOFF_IDLE: none is, the caller goes on. */
-static enum handoff_result
-grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty, uint64_t now)
+/* The oldest waiter, if it has waited long enough for a grant. */
+static bool
+due(struct segment *seg, uint64_t now, uint32_t *ret_row, uint64_t *ret_wait)
+{
+	uint64_t since;
+
+	if (!queue_maybe_waiting(seg) || !queue_oldest(seg, ret_row, ret_wait))
+		return false;
+	since = atomic_load_explicit(&seg->row[*ret_row].place_since, memory_order_relaxed);
+	return now >= since &&
+	       now - since >= atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed);
+}
+
+unsigned
+handoff_next_client(struct segment *seg, uint64_t now)
 {
 	uint32_t row;
-	uint64_t wait, since;
-	unsigned row_client;
+	uint64_t wait;
 
-	if (!queue_maybe_waiting(seg) || !queue_oldest(seg, &row, &wait))
-		return HANDOFF_IDLE;
-	since = atomic_load_explicit(&seg->row[row].place_since, memory_order_relaxed);
-	if (now < since ||
-	    now - since < atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed))
+	return due(seg, now, &row, &wait) ? word_who(row_load(seg, row)) : WORD_NONE;
+}
+
+/* S9/S4 and R4 to the oldest waiter if it is due a grant. HANDOFF_IDLE: none is, the caller goes on. */
+static enum handoff_result
+grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now)
+{
+	uint32_t row;
+	uint64_t wait;
+
+	if (!due(seg, now, &row, &wait))
 		return HANDOFF_IDLE;
 	/* If the row has another owner by now, its wait has another number, and the grant is stale at birth. */
-	row_client = word_who(row_load(seg, row));
+	if (session == SLOT_DIRTY && word_who(row_load(seg, row)) == client)
+		session = 0; /* its own traces */
 	atomic_store_explicit(&seg->row[row].hint_slot, slot, memory_order_relaxed);
-	if (!slot_grant(seg, slot, w, row, wait, dirty && row_client != client)) /* S9, S4 */
+	if (!slot_grant(seg, slot, w, row, wait, session)) /* S9, S4 */
 		return HANDOFF_LOST;
 	if (row_grant(seg, row, wait)) { /* R4 */
 		queue_served(seg, row, wait);
@@ -34,19 +52,19 @@ grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, b
 		return HANDOFF_GRANTED;
 	}
 	/* The waiter gave up, served itself, died, or another granter was faster: back with it, S11. */
-	if (slot_idle(seg, slot, w, WORD_NONE, true))
+	if (slot_idle(seg, slot, w, WORD_NONE, word_traces(*w)))
 		queue_wake(seg);
 	return HANDOFF_GRANTED;
 }
 
 enum handoff_result
-handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty, uint64_t now)
+handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now)
 {
 	uint64_t seq = word_seq(*w);
 	unsigned state = word_state(*w);
 
 	if (state == SLOT_GRANTED) { /* S11: not the caller's to write in, nor to grant */
-		if (!slot_idle(seg, slot, w, WORD_NONE, true))
+		if (!slot_idle(seg, slot, w, WORD_NONE, word_traces(*w)))
 			return HANDOFF_LOST;
 		queue_wake(seg);
 		return HANDOFF_IDLE;
@@ -57,10 +75,10 @@ handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, b
 
 		if (word_state(*w) == SLOT_LEASED && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
 			return HANDOFF_BLOCKED;
-		r = grant_oldest(seg, slot, w, client, dirty, now);
+		r = grant_oldest(seg, slot, w, client, session, now);
 		if (r == HANDOFF_GRANTED)
 			return r;
-		if (r == HANDOFF_IDLE && slot_idle(seg, slot, w, client, dirty)) { /* S3, S8 */
+		if (r == HANDOFF_IDLE && slot_idle(seg, slot, w, client, session)) { /* S3, S8 */
 			queue_wake(seg);
 			return r;
 		}
@@ -89,7 +107,7 @@ handoff_repair(struct segment *seg, uint32_t slot, uint64_t now)
 		row_post(seg, row, true);
 		return granted;
 	}
-	return handoff_give(seg, slot, &w, WORD_NONE, true, now) == HANDOFF_IDLE; /* S11 */
+	return handoff_give(seg, slot, &w, WORD_NONE, word_traces(w), now) == HANDOFF_IDLE; /* S11 */
 }
 
 static bool

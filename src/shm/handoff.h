@@ -19,11 +19,14 @@ enum handoff_result {
 
 /*
  * Gives up a slot that the caller owns: LEASED by its row (S8, S9), BROKER (S3, S4) or a GRANTED one (S11): to the
- * oldest waiter if it has waited longer than grant_after, else to IDLE and the wake path. `client` is the last
- * client (WORD_NONE: none), `dirty` whether a reset is owed to whoever is not that client. Stores idle_since.
+ * oldest waiter if it has waited longer than grant_after, else to IDLE and the wake path. `session` is what is in it: 0,
+ * SLOT_OWED, or SLOT_DIRTY: the traces of `client` (WORD_NONE: of whom nobody knows). Stores idle_since.
  */
-enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty,
+enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
     uint64_t now);
+
+/* The client of the waiter that handoff_give would grant a slot to, or WORD_NONE. Another may be due a moment later. */
+unsigned handoff_next_client(struct segment *seg, uint64_t now);
 
 /*
  * A grant that was seen on a GRANTED word: completes it (R4 and post) if the row still waits for it, takes it back

@@ -33,12 +33,30 @@
 #define LAYOUT_NAME 64
 #define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
 #define LAYOUT_SITE 56
+#define LAYOUT_RESET_SQL 256 /* bytes of a pool's reset_sql, with its zero */
 
 enum segment_state {
 	SEGMENT_NEW = 0,      /* being made */
 	SEGMENT_OPEN = 1,     /* leases are granted */
 	SEGMENT_DRAINING = 2, /* no new leases */
 	SEGMENT_CLOSED = 3,   /* the broker has stopped or given the segment up */
+};
+
+/* When a session is reset between two lessees. */
+enum reset_policy {
+	RESET_HANDOVER, /* when the next lessee is another process, or nobody for a moment */
+	RESET_ALWAYS,   /* at each release */
+	RESET_NEVER,    /* as HANDOVER, but of all there is only LISTEN is undone */
+	RESET_NPOLICIES,
+};
+
+/* What is reset. */
+enum reset_kind {
+	RESET_FULL,     /* DISCARD ALL */
+	RESET_LIGHT,    /* all of that but plans, prepared statements and sequence caches */
+	RESET_SQL,      /* the operator's own statements */
+	RESET_UNLISTEN, /* UNLISTEN only: what the policy `never` does */
+	RESET_NKINDS,
 };
 
 /*
@@ -68,13 +86,16 @@ struct slot {
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
 	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
+	/* Who sent the reset that is OWED: enum reset_kind. Checked before use. */
+	_Atomic uint32_t owed_kind;
+	uint32_t reserved2;
 	/*
-	 * Lessee, before it gives the slot up: which of the parameters that escaping depends on (reset.c) its PGconn
-	 * believes to be other than the baseline. It SET them, and a reset makes the server say that they are back; or the
-	 * server changed them by itself and told only this lessee.
+	 * Lessee, before it gives the slot up: which of the baseline's parameters (bit: place in the baseline) its PGconn
+	 * believes to be other than that. It SET them, and a reset makes the server say that they are back; or the
+	 * server changed them by itself and told only this lessee. Who reset the session: 0.
 	 */
-	_Atomic uint32_t off_baseline;
-	char reserved2[36];
+	_Atomic uint64_t off_baseline;
+	char reserved3[24];
 };
 static_assert(sizeof(struct slot) == 192, "slot size");
 static_assert(offsetof(struct slot, leased_at) == 64, "holder starts a line");
@@ -150,6 +171,14 @@ struct segment_header {
 	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */
 	_Atomic uint32_t pooling_off;    /* 1: a lease ends with S10 */
 	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
+	_Atomic uint32_t reset_policy;   /* enum reset_policy */
+	_Atomic uint32_t reset_kind;     /* enum reset_kind; RESET_UNLISTEN when the policy is `never` */
+
+	/*
+	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot
+	 * IDLE and DIRTY reads it after that swap, and rings if it was the one to exchange it for 0.
+	 */
+	alignas(LAYOUT_LINE) _Atomic uint32_t reset_watch;
 
 	/* The queue's counters: waiters write tail, granters head; together because both read both. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t head;
@@ -162,6 +191,8 @@ struct segment_header {
 	alignas(LAYOUT_LINE) _Atomic uint64_t broker_counter[BROKER_NCOUNTERS];
 	/* Written by the broker: the upstream's last error, racy text for messages. */
 	alignas(LAYOUT_LINE) char upstream_error[256];
+	/* For RESET_SQL; written before SEGMENT_OPEN. Scribbled on, it costs what the sessions of this pool cost anyway. */
+	char reset_sql[LAYOUT_RESET_SQL];
 };
 static_assert(offsetof(struct segment_header, magic) == 0, "magic first");
 static_assert(offsetof(struct segment_header, hash) == 12, "hash at 12");

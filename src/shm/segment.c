@@ -240,21 +240,34 @@ segment_unmap(struct segment *seg)
 }
 
 const char *
-segment_baseline_value(const struct segment *seg, uint32_t slot, const char *name)
+segment_baseline_next(const struct segment *seg, uint32_t slot, size_t *at, const char **ret_value)
 {
-	const char *at = segment_baseline(seg, slot), *end = at + LAYOUT_BASELINE;
+	const char *base = segment_baseline(seg, slot), *end = base + LAYOUT_BASELINE, *name = base + *at, *value, *next;
 
-	while (at < end && *at != '\0') {
-		const char *value = memchr(at, 0, (size_t)(end - at)), *next;
+	if (name >= end || *name == '\0')
+		return NULL;
+	value = memchr(name, 0, (size_t)(end - name));
+	if (value == NULL || ++value == end)
+		return NULL;
+	next = memchr(value, 0, (size_t)(end - value));
+	if (next == NULL)
+		return NULL;
+	*at = (size_t)(next + 1 - base);
+	*ret_value = value;
+	return name;
+}
 
-		if (value == NULL || ++value == end)
-			return NULL;
-		next = memchr(value, 0, (size_t)(end - value));
-		if (next == NULL)
-			return NULL;
-		if (strcmp(at, name) == 0)
+const char *
+segment_baseline_find(const struct segment *seg, uint32_t slot, const char *name, unsigned *ret_bit)
+{
+	const char *found, *value;
+	unsigned bit = 0;
+
+	for (size_t at = 0; (found = segment_baseline_next(seg, slot, &at, &value)) != NULL; bit++) {
+		if (strcmp(found, name) == 0) {
+			*ret_bit = bit < 63 ? bit : 63;
 			return value;
-		at = next + 1;
+		}
 	}
 	return NULL;
 }

@@ -48,8 +48,10 @@ segment_baseline(const struct segment *seg, uint32_t slot)
 	return seg->baseline + (size_t)slot * LAYOUT_BASELINE;
 }
 
-/* The value of a parameter in a slot's baseline, or NULL. Safe against a scribbled baseline. */
-const char *segment_baseline_value(const struct segment *seg, uint32_t slot, const char *name);
+/* Walks a slot's baseline: start with *at = 0; NULL at its end. Safe against a scribbled one. */
+const char *segment_baseline_next(const struct segment *seg, uint32_t slot, size_t *at, const char **ret_value);
+/* The value of a parameter in it, or NULL; *ret_bit: its place, the 64th and all that follow sharing bit 63. */
+const char *segment_baseline_find(const struct segment *seg, uint32_t slot, const char *name, unsigned *ret_bit);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t clock_ns(void);

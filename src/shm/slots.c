@@ -35,7 +35,7 @@ slot_empty(struct segment *seg, uint32_t slot, uint64_t *w)
 }
 
 bool
-slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty)
+slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session)
 {
 	_Atomic uint64_t *bits = &seg->header->idle_bitmap[slot / 64];
 	uint64_t bit = UINT64_C(1) << (slot % 64);
@@ -45,7 +45,7 @@ slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool
 		return false;
 	if (state != SLOT_BROKER && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
 		return false;
-	if (!swap(seg, slot, w, word_next(*w, SLOT_IDLE, dirty ? SLOT_DIRTY : 0, client)))
+	if (!swap(seg, slot, w, word_next(*w, SLOT_IDLE, session, client)))
 		return false;
 	/*
 	 * The hint. Word first, then bit; slot_find_idle clears the bit first and then looks at the word again: one
@@ -57,7 +57,7 @@ slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool
 }
 
 bool
-slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, bool dirty)
+slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, unsigned session)
 {
 	unsigned state = word_state(*w);
 
@@ -67,7 +67,7 @@ slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64
 		return false;
 	/* Before the swap, as the word's owner; published by it. */
 	atomic_store_explicit(&seg->slot[slot].grant_wait, wait, memory_order_relaxed);
-	return swap(seg, slot, w, word_next(*w, SLOT_GRANTED, dirty ? SLOT_DIRTY : 0, row));
+	return swap(seg, slot, w, word_next(*w, SLOT_GRANTED, session, row));
 }
 
 bool
@@ -93,11 +93,11 @@ slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsign
 }
 
 bool
-slot_return(struct segment *seg, uint32_t slot, uint64_t *w)
+slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned session)
 {
 	if (word_state(*w) != SLOT_LEASED)
 		return false;
-	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, word_flags(*w) & SLOT_CANCELLING, WORD_NONE));
+	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, (word_flags(*w) & SLOT_CANCELLING) | session, WORD_NONE));
 }
 
 bool
@@ -112,7 +112,7 @@ slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w)
 	if (word_state(*w) != SLOT_IDLE)
 		return false;
 	return swap(seg, slot, w,
-	    word_pack(SLOT_IDLE, word_flags(*w) | SLOT_DIRTY, WORD_NONE, word_seq(*w)));
+	    word_pack(SLOT_IDLE, (word_flags(*w) & ~SLOT_SESSION) | word_traces(*w), WORD_NONE, word_seq(*w)));
 }
 
 static bool

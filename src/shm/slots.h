@@ -25,15 +25,16 @@ slot_load(const struct segment *seg, uint32_t slot)
 bool slot_take(struct segment *seg, uint32_t slot, uint64_t *w);
 /* S2 */
 bool slot_empty(struct segment *seg, uint32_t slot, uint64_t *w);
-/* S3, from BROKER; S11, from GRANTED; S8, from LEASED. `client` is WORD_NONE or the last client. */
-bool slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, bool dirty);
+/* In what follows, `session` is what is in it: 0, SLOT_DIRTY or SLOT_OWED. */
+/* S3, from BROKER; S11, from GRANTED; S8, from LEASED. `client` is the one whose traces they are, or WORD_NONE. */
+bool slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session);
 /* S4, from BROKER; S9, from LEASED. Stores grant_wait first. */
-bool slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, bool dirty);
+bool slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, unsigned session);
 /* S6, from IDLE without RETIRE; S7, from GRANTED to this row. `client` is the row's client: DIRTY is dropped if the
  * word names it as the last one. */
 bool slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client);
-/* S10 */
-bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w);
+/* S10; `session` is SLOT_OWED or 0. */
+bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned session);
 /* F1, F2 */
 bool slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned set, unsigned clear);
 /* F3 */

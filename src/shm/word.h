@@ -28,6 +28,10 @@ enum slot_state {
 #define SLOT_DIRTY 0x1u
 #define SLOT_CANCELLING 0x2u
 #define SLOT_RETIRE 0x4u
+#define SLOT_OWED 0x8u
+
+/* What a word says is in the session: 0, SLOT_DIRTY or SLOT_OWED; both is what nobody writes, and counts as traces. */
+#define SLOT_SESSION (SLOT_DIRTY | SLOT_OWED)
 
 enum row_state {
 	ROW_FREE = 0,
@@ -81,6 +85,13 @@ static inline uint64_t
 word_with_flags(uint64_t w, unsigned flags)
 {
 	return word_pack(word_state(w), flags, word_who(w), word_seq(w));
+}
+
+/* What is in a session of which nobody remembers whose it was: an answer that is owed, or traces. */
+static inline unsigned
+word_traces(uint64_t w)
+{
+	return (word_flags(w) & SLOT_SESSION) == SLOT_OWED ? SLOT_OWED : SLOT_DIRTY;
 }
 
 const char *slot_state_name(unsigned state);

@@ -277,7 +277,7 @@ script_release(struct script_client *c, struct script_claim *claim)
 {
 	/* S8, S9 */
 	ck_assert_int_ne(
-	    handoff_give(&c->seg, claim->slot, &claim->word, c->welcome.client, true, clock_ns()),
+	    handoff_give(&c->seg, claim->slot, &claim->word, c->welcome.client, SLOT_DIRTY, clock_ns()),
 	    HANDOFF_LOST);
 }
 

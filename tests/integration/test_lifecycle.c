@@ -309,7 +309,7 @@ START_TEST(a_server_that_does_not_answer_its_keepalive_is_replaced)
 	PGconn *conn;
 	int pid;
 
-	it_start(1, 1, "keepalive = 50ms\nreset_timeout = 1s\n");
+	it_start(1, 1, "keepalive = 50ms\nreset_timeout = 1s\nreset_after = 0\n");
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
 	pid = PQbackendPID(conn);

@@ -19,7 +19,7 @@ leased(uint32_t slot)
 	uint64_t w = slot_load(&seg, slot);
 
 	ck_assert(slot_take(&seg, slot, &w));
-	ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, false));
+	ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, 0));
 	ck_assert(slot_lease(&seg, slot, &w, 0, 0));
 	return w;
 }
@@ -59,7 +59,7 @@ START_TEST(without_waiters_it_is_idle_and_the_clients_own)
 
 	setup();
 	w = leased(1);
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_IDLE);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_IDLE);
 	ck_assert_uint_eq(word_state(w), SLOT_IDLE);
 	ck_assert_uint_eq(word_who(w), 0);
 	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
@@ -74,10 +74,10 @@ START_TEST(a_fresh_waiter_is_woken_an_old_one_is_granted)
 	setup();
 	w = leased(1);
 	wait = waiting(3, NOW - MS / 2);
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_IDLE);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 1);
 	ck_assert(slot_lease(&seg, 1, &w, 0, 0)); /* barged */
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW + MS), HANDOFF_GRANTED);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS), HANDOFF_GRANTED);
 	ck_assert_uint_eq(word_state(w), SLOT_GRANTED);
 	ck_assert_uint_eq(word_who(w), 3);
 	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
@@ -101,13 +101,13 @@ START_TEST(a_grant_within_one_client_is_not_dirty)
 	ck_assert_int_eq(row_claim(&seg, 0, 3, &row_w), 3);
 	w = leased(1);
 	waiting(3, 0);
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_GRANTED);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_GRANTED);
 	ck_assert_uint_eq(word_flags(w), 0);
 	/* But to a client that did not hold it before (WORD_NONE: a reset is owed), it is. */
 	setup();
 	w = leased(1);
 	waiting(3, 0);
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, WORD_NONE, true, NOW), HANDOFF_GRANTED);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, WORD_NONE, SLOT_DIRTY, NOW), HANDOFF_GRANTED);
 	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
 }
 END_TEST
@@ -120,10 +120,10 @@ START_TEST(flags_and_lost_words_are_told)
 	w = old = leased(1);
 	ck_assert(slot_set_flags(&seg, 1, &w, SLOT_RETIRE, 0));
 	w = old; /* the releaser has not seen the flag */
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_BLOCKED);
-	ck_assert(slot_return(&seg, 1, &w));
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_BLOCKED);
+	ck_assert(slot_return(&seg, 1, &w, 0));
 	w = old;
-	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, true, NOW), HANDOFF_LOST);
+	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_LOST);
 	ck_assert_uint_eq(word_state(slot_load(&seg, 1)), SLOT_RETURNED);
 }
 END_TEST
@@ -135,7 +135,7 @@ START_TEST(granter_died_between_s9_and_r4)
 	setup();
 	w = leased(1);
 	wait = waiting(3, 0);
-	ck_assert(slot_grant(&seg, 1, &w, 3, wait, true));
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, SLOT_DIRTY));
 	/* died here */
 	ck_assert_uint_eq(handoff_recover(&seg, NOW), 1);
 	ck_assert_uint_eq(word_state(row_load(&seg, 3)), ROW_GRANTED);
@@ -151,7 +151,7 @@ START_TEST(granter_died_between_r4_and_its_post)
 	setup();
 	w = leased(1);
 	wait = waiting(3, 0);
-	ck_assert(slot_grant(&seg, 1, &w, 3, wait, true));
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, SLOT_DIRTY));
 	ck_assert(row_grant(&seg, 3, wait));
 	atomic_store(&seg.row[3].posted, 1); /* or just before sem_post */
 	ck_assert_int_eq(posts(3), 0);
@@ -168,7 +168,7 @@ START_TEST(grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on)
 	w = leased(1);
 	wait = waiting(3, 0);
 	waiting(4, 0);
-	ck_assert(slot_grant(&seg, 1, &w, 3, wait, false));
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, 0));
 	row_w = row_load(&seg, 3);
 	ck_assert(row_own(&seg, 3, &row_w)); /* timed out */
 	ck_assert(handoff_repair(&seg, 1, NOW));
@@ -188,7 +188,7 @@ START_TEST(releaser_died_before_the_wake_path)
 	setup();
 	w = leased(1);
 	waiting(3, NOW);
-	ck_assert(slot_idle(&seg, 1, &w, 0, true));
+	ck_assert(slot_idle(&seg, 1, &w, 0, SLOT_DIRTY));
 	handoff_recover(&seg, NOW);
 	ck_assert_int_eq(posts(3), 1);
 }
@@ -200,7 +200,7 @@ START_TEST(a_grant_to_a_row_that_is_not_there_is_taken_back)
 
 	setup();
 	w = leased(1);
-	ck_assert(slot_grant(&seg, 1, &w, 4000, 1, true)); /* scribbled */
+	ck_assert(slot_grant(&seg, 1, &w, 4000, 1, SLOT_DIRTY)); /* scribbled */
 	ck_assert(handoff_repair(&seg, 1, NOW));
 	ck_assert_uint_eq(word_state(slot_load(&seg, 1)), SLOT_IDLE);
 }

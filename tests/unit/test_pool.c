@@ -337,10 +337,10 @@ START_TEST(a_death_frees_rows_and_wakes_who_waits)
 	/* A slot granted to the dead, and one that it used last. */
 	w = slot_load(&pool->seg, 0);
 	ck_assert(slot_take(&pool->seg, 0, &w));
-	ck_assert(slot_grant(&pool->seg, 0, &w, (unsigned)my_row, word_seq(mine), false));
+	ck_assert(slot_grant(&pool->seg, 0, &w, (unsigned)my_row, word_seq(mine), 0));
 	w = slot_load(&pool->seg, 1);
 	ck_assert(slot_take(&pool->seg, 1, &w));
-	ck_assert(slot_idle(&pool->seg, 1, &w, client_index(client), false));
+	ck_assert(slot_idle(&pool->seg, 1, &w, client_index(client), 0));
 
 	reap(params.pid);
 	ck_assert_int_ge(event_base_loop(shared.base, EVLOOP_ONCE), 0); /* the pidfd */
@@ -372,7 +372,7 @@ START_TEST(a_detached_process_keeps_its_index_until_it_is_dead)
 	row = row_claim(&pool->seg, 0, 0, &w);
 	idle = slot_load(&pool->seg, 1);
 	ck_assert(slot_take(&pool->seg, 1, &idle));
-	ck_assert(slot_idle(&pool->seg, 1, &idle, 0, true));
+	ck_assert(slot_idle(&pool->seg, 1, &idle, 0, SLOT_DIRTY));
 	clients_end(clients, client, CLIENT_LOST);
 	ck_assert_ptr_null(clients_get(clients, 0));
 	ck_assert_ptr_eq(clients_get_detached(clients, 0), client);

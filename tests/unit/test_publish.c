@@ -114,7 +114,7 @@ make_slot(uint32_t slot, int row, unsigned client)
 	uint64_t w = slot_load(&segment, slot);
 
 	ck_assert(slot_take(&segment, slot, &w));
-	ck_assert(slot_idle(&segment, slot, &w, WORD_NONE, false));
+	ck_assert(slot_idle(&segment, slot, &w, WORD_NONE, 0));
 	atomic_store(&segment.slot[slot].generation, 3);
 	atomic_store(&segment.slot[slot].server_pid, 5000 + slot);
 	if (row < 0)

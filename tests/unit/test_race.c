@@ -87,7 +87,7 @@ run(void *arg)
 		t->waited += claim.waited;
 		t->granted += claim.granted;
 		hold(t, &claim);
-		r = handoff_give(&seg, claim.slot, &claim.w, s->process->client, true, clock_ns());
+		r = handoff_give(&seg, claim.slot, &claim.w, s->process->client, SLOT_DIRTY, clock_ns());
 		t->wrong += r != HANDOFF_IDLE && r != HANDOFF_GRANTED;
 	}
 	w = row_load(&seg, tr.row);
@@ -105,7 +105,7 @@ setup(int control)
 		uint64_t w = slot_load(&seg, slot);
 
 		ck_assert(slot_take(&seg, slot, &w));
-		ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, false));
+		ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, 0));
 	}
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		process[i] = (struct process){.client = i, .control = control, .control_id = fd_identify(control)};

@@ -23,16 +23,16 @@ in_state(unsigned state)
 	if (state == SLOT_BROKER)
 		return w;
 	if (state == SLOT_GRANTED) {
-		ck_assert(slot_grant(&seg, 0, &w, ROW, 11, true));
+		ck_assert(slot_grant(&seg, 0, &w, ROW, 11, SLOT_DIRTY));
 		return w;
 	}
-	ck_assert(slot_idle(&seg, 0, &w, WORD_NONE, false));
+	ck_assert(slot_idle(&seg, 0, &w, WORD_NONE, 0));
 	if (state == SLOT_IDLE)
 		return w;
 	ck_assert(slot_lease(&seg, 0, &w, ROW, CLIENT));
 	if (state == SLOT_LEASED)
 		return w;
-	ck_assert(slot_return(&seg, 0, &w));
+	ck_assert(slot_return(&seg, 0, &w, 0));
 	return w;
 }
 
@@ -61,16 +61,16 @@ START_TEST(only_the_transitions_of_the_protocol)
 				done = slot_empty(&seg, 0, &w);
 				break;
 			case 2:
-				done = slot_idle(&seg, 0, &w, CLIENT, true);
+				done = slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY);
 				break;
 			case 3:
-				done = slot_grant(&seg, 0, &w, ROW, 1, true);
+				done = slot_grant(&seg, 0, &w, ROW, 1, SLOT_DIRTY);
 				break;
 			case 4:
 				done = slot_lease(&seg, 0, &w, ROW, CLIENT);
 				break;
 			default:
-				done = slot_return(&seg, 0, &w);
+				done = slot_return(&seg, 0, &w, 0);
 				break;
 			}
 			ck_assert_msg(done == allowed[from][op], "from %s, operation %u", slot_state_name(from), op);
@@ -86,14 +86,14 @@ START_TEST(an_old_word_fails_and_shows_the_new_one)
 {
 	uint64_t old = in_state(SLOT_LEASED), w = old;
 
-	ck_assert(slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	w = old; /* a second release with the first one's word */
-	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	ck_assert_uint_eq(w, slot_load(&seg, 0));
 	w = slot_load(&seg, 0);
 	ck_assert(slot_lease(&seg, 0, &w, ROW, CLIENT)); /* the same row leases again */
 	ck_assert_uint_ne(w, old);
-	ck_assert(!slot_idle(&seg, 0, &old, CLIENT, true));
+	ck_assert(!slot_idle(&seg, 0, &old, CLIENT, SLOT_DIRTY));
 }
 END_TEST
 
@@ -102,17 +102,17 @@ START_TEST(flags_stop_a_release_and_go_with_the_return)
 	uint64_t w = in_state(SLOT_LEASED);
 
 	ck_assert(slot_set_flags(&seg, 0, &w, SLOT_CANCELLING, 0));
-	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, true));
-	ck_assert(!slot_grant(&seg, 0, &w, 1, 1, true));
-	ck_assert(slot_return(&seg, 0, &w));
+	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
+	ck_assert(!slot_grant(&seg, 0, &w, 1, 1, SLOT_DIRTY));
+	ck_assert(slot_return(&seg, 0, &w, 0));
 	ck_assert_uint_eq(word_flags(w), SLOT_CANCELLING);
 	segment_unmap(&seg);
 
 	w = in_state(SLOT_LEASED);
 	ck_assert(slot_set_flags(&seg, 0, &w, SLOT_RETIRE, 0));
-	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(!slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	ck_assert(slot_set_flags(&seg, 0, &w, 0, SLOT_RETIRE));
-	ck_assert(slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 }
 END_TEST
 
@@ -120,13 +120,13 @@ START_TEST(dirt_is_forgotten_only_for_the_client_that_made_it)
 {
 	uint64_t w = in_state(SLOT_LEASED);
 
-	ck_assert(slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	ck_assert(slot_lease(&seg, 0, &w, ROW, CLIENT));
 	ck_assert_uint_eq(word_flags(w), 0);
-	ck_assert(slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	ck_assert(slot_lease(&seg, 0, &w, ROW, CLIENT + 1));
 	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
-	ck_assert(slot_idle(&seg, 0, &w, CLIENT, true));
+	ck_assert(slot_idle(&seg, 0, &w, CLIENT, SLOT_DIRTY));
 	ck_assert(slot_forget_client(&seg, 0, &w)); /* F3: the index may be another process's from now on */
 	ck_assert(slot_lease(&seg, 0, &w, ROW, CLIENT));
 	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY);
@@ -150,7 +150,7 @@ make_idle(uint32_t slot)
 	uint64_t w = slot_load(&seg, slot);
 
 	ck_assert(slot_take(&seg, slot, &w));
-	ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, false));
+	ck_assert(slot_idle(&seg, slot, &w, WORD_NONE, 0));
 }
 
 START_TEST(search_prefers_then_goes_round_then_is_thorough)

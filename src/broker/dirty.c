@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The look at dirty idle sessions, and its timer. */
+#include "dirty.h"
+
+#include "server.h"
+#include "slots.h"
+
+#define INTERVAL_MIN UINT64_C(1000000)
+#define INTERVAL_MAX UINT64_C(100000000)
+#define QUIET 8 /* looks that find nothing dirty, before the broker asks to be rung */
+
+/* Takes those that are due (S5). Whether there are others, that will be. */
+static bool
+sweep(struct pool *p, uint64_t now)
+{
+	bool left = false;
+
+	for (uint32_t i = 0; i < p->seg.nslots; i++) {
+		struct server *s = &p->server[i];
+		uint64_t w = slot_load(&p->seg, i), since, idle;
+
+		if (s->state != SERVER_LENT || s->hung_up || word_state(w) != SLOT_IDLE ||
+		    (word_flags(w) & SLOT_SESSION) != SLOT_DIRTY)
+			continue;
+		since = server_idle_since(s);
+		/* It may have come back since `now` was read; a time in the far future is a scribble. */
+		idle = since <= now ? now - since : since - now < INTERVAL_MAX ? 0 : UINT64_MAX;
+		if (idle < p->settings->reset_after)
+			left = true;
+		else if (server_take(s, &w)) /* S5 */
+			server_refresh(s, SLOT_DIRTY, since, false);
+	}
+	return left;
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	dirty_look(arg, clock_ns());
+}
+
+void
+dirty_init(struct pool *p)
+{
+	evtimer_assign(&p->dirty_timer, p->context->base, on_timer, p);
+	if (p->settings->reset_after != 0)
+		atomic_store(&p->seg.header->reset_watch, 1);
+}
+
+void
+dirty_fini(struct pool *p)
+{
+	if (event_initialized(&p->dirty_timer))
+		event_del(&p->dirty_timer);
+}
+
+void
+dirty_look(struct pool *p, uint64_t now)
+{
+	_Atomic uint32_t *watch = &p->seg.header->reset_watch;
+	uint64_t ns = p->settings->reset_after;
+	struct timeval interval = {0};
+
+	if (ns == 0 || p->draining || p->stopping)
+		return;
+	if (sweep(p, now))
+		p->dirty_quiet = 0;
+	else if (p->dirty_quiet < QUIET)
+		p->dirty_quiet++;
+	if (p->dirty_quiet >= QUIET) {
+		/* First this, then the look; lessees swap first, then look at this (release.c). */
+		atomic_store(watch, 1);
+		if (!sweep(p, now))
+			return;
+		p->dirty_quiet = 0;
+	}
+	atomic_store(watch, 0);
+	ns = ns < INTERVAL_MIN ? INTERVAL_MIN : ns > INTERVAL_MAX ? INTERVAL_MAX : ns;
+	interval.tv_usec = (suseconds_t)(ns / 1000);
+	evtimer_add(&p->dirty_timer, &interval);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What acquire.c and release.c share: the counting of a lease, and its end in the broker's hands. */
+#ifndef PGLEASE_CLIENT_LEASE_H
+#define PGLEASE_CLIENT_LEASE_H
+
+#include "client_priv.h"
+
+/* Whether lessees count. Relaxed: it never changes. */
+static inline bool
+lease_is_counted(const struct pool_state *state)
+{
+	return atomic_load_explicit(&state->seg.header->monitoring_off, memory_order_relaxed) == 0;
+}
+
+/*
+ * Into the block that was the slot's when the lease began (a revoked lessee must not count into its successor's): the lease
+ * is the lock.
+ */
+static inline void
+lease_count(const struct pool_state *state, const struct shell *shell, enum slot_counter counter, uint64_t n)
+{
+	if (lease_is_counted(state))
+		counter_add(&state->seg.block[shell->block].counter[counter], n);
+}
+
+/*
+ * The slot is of no use as it is, or the broker wants it: S10, and the broker is told. `session` is SLOT_OWED when a reset
+ * was sent and nothing of its answer was read. False if the lease had ended.
+ */
+bool lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned session);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pglease_release: what is left in the session, who is to reset it and when (doc/protocol.md, "The session between two
+ * leases"), the counting, and the slot given up.
+ */
+#include <string.h>
+
+#include "client_priv.h"
+#include "handoff.h"
+#include "lease.h"
+#include "reset.h"
+#include "resets.h"
+#include "shell.h"
+#include "slots.h"
+
+/*
+ * All that the server reports is compared with the baseline when the session is handed over, and otherwise at most this
+ * often; what escaping depends on is compared at each release.
+ */
+#define COMPARE_NS UINT64_C(100000000)
+
+/* The policy `never` puts back only what the next lessee's PGconn would be wrong about. */
+static int
+put_back_parameters(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t *off)
+{
+	int r = reset_run(state, shell->conn, "SET SESSION AUTHORIZATION DEFAULT; RESET ALL");
+
+	if (r == 0 && (*off = reset_off_baseline(state, slot, shell, true)) != 0)
+		r = PGLEASE_EBROKEN;
+	return r;
+}
+
+/*
+ * What the session holds when the slot is given up: *ret_session, for the word. Sends a reset ahead (D1) when the next
+ * lessee is known to be another, or somebody wants it so. PGLEASE_EBROKEN: it is in doubt.
+ */
+static int
+leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease_session said, uint64_t now,
+    unsigned *ret_session)
+{
+	struct segment *seg = &state->seg;
+	uint32_t policy = atomic_load_explicit(&seg->header->reset_policy, memory_order_relaxed);
+	unsigned next = handoff_next_client(seg, now);
+	bool dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
+	bool at_once = said == PGLEASE_SESSION_DIRTY || (policy == RESET_ALWAYS && dirty) ||
+		       (dirty && next != WORD_NONE && next != state->process->client);
+	bool whole = at_once || now - shell->compared_at >= COMPARE_NS;
+	uint64_t off = reset_off_baseline(state, slot, shell, whole);
+	enum reset_kind kind = resets_kind(seg);
+	int r;
+
+	if (whole)
+		shell->compared_at = now;
+	if (off != 0 && policy == RESET_NEVER && said != PGLEASE_SESSION_DIRTY &&
+	    (r = put_back_parameters(state, slot, shell, &off)) != 0)
+		return r;
+	atomic_store_explicit(&seg->slot[slot].off_baseline, off, memory_order_relaxed);
+	if (!dirty && off == 0) {
+		*ret_session = 0;
+		return 0;
+	}
+	if (!at_once) {
+		*ret_session = SLOT_DIRTY;
+		return 0;
+	}
+	/* Who says that a session is dirty means more than its LISTENs. */
+	if (kind == RESET_UNLISTEN && said == PGLEASE_SESSION_DIRTY)
+		kind = RESET_FULL;
+	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
+		return PGLEASE_EBROKEN;
+	r = reset_send(state, slot, shell->conn, kind);
+	if (r == 0) {
+		lease_count(state, shell, COUNTER_RESETS_PIPELINED, 1);
+		*ret_session = SLOT_OWED;
+	}
+	return r;
+}
+
+/* After S8 with DIRTY: the broker looks for such sessions, unless it has said that it sleeps. Pairs with dirty.c. */
+static void
+tell_dirty(struct pool_state *state)
+{
+	_Atomic uint32_t *watch = &state->seg.header->reset_watch;
+
+	if (atomic_load(watch) != 0 && atomic_exchange(watch, 0) != 0)
+		client_ring(state);
+}
+
+/* The slot goes back sound: S8 or S9; or S10 when the broker wants it. False if the lease had ended. */
+static bool
+give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, const struct shell *shell,
+    unsigned session, uint64_t now)
+{
+	uint64_t held = now - shell->leased_at;
+	struct stats_block *block = &state->seg.block[shell->block];
+	enum handoff_result r;
+
+	/* Counted before the swap, while the lease is the lock. */
+	if (lease_is_counted(state)) {
+		counter_add(&block->counter[COUNTER_RELEASES], 1);
+		counter_add(&block->counter[COUNTER_HOLD_NS], held);
+		histogram_record(&block->hold, held);
+	}
+	/* Relaxed: it never changes. */
+	if (atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) != 0) {
+		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
+		return lease_give_to_broker(state, lease->slot, w, 0);
+	}
+	r = handoff_give(&state->seg, lease->slot, w, session == SLOT_DIRTY ? state->process->client : WORD_NONE, session,
+	    now);
+	switch (r) {
+	case HANDOFF_GRANTED:
+		if (lease_is_counted(state))
+			atomic_fetch_add_explicit(
+			    &state->seg.header->client_counter[COUNTER_HANDOVERS], 1, memory_order_relaxed);
+		return true;
+	case HANDOFF_IDLE:
+		if (session == SLOT_DIRTY)
+			tell_dirty(state);
+		return true;
+	case HANDOFF_BLOCKED:
+		return lease_give_to_broker(state, lease->slot, w, session & SLOT_OWED);
+	case HANDOFF_LOST:
+		break;
+	}
+	return false;
+}
+
+int
+pglease_release_as(const pglease_lease *lease, enum pglease_session said)
+{
+	struct pool_state *state;
+	struct shell *shell;
+	bool rolled_back = false, sound;
+	unsigned session = 0;
+	uint64_t w, now;
+
+	if (lease == NULL || lease->pool == NULL)
+		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
+	if (said < PGLEASE_SESSION_USED || said > PGLEASE_SESSION_BROKEN)
+		return error_set(PGLEASE_EINVAL, "session is %d: give a value of enum pglease_session", (int)said);
+	state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
+	/* The serial first: in a child the rest may be gone. */
+	if (state == NULL)
+		return error_set(PGLEASE_EINVAL, "the lease's attachment has ended (pglease_detach)");
+	if (state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
+		return error_set(PGLEASE_EFORKED, "the lease belongs to another process or attachment");
+	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
+		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
+	w = slot_load(&state->seg, lease->slot);
+	shell = &state->shell[lease->slot];
+	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence)
+		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before, or revoked",
+		    lease->slot);
+
+	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
+		reset_settle(state, shell->conn, &rolled_back) == 0;
+	now = clock_ns();
+	if (rolled_back)
+		lease_count(state, shell, COUNTER_ROLLBACKS, 1);
+	if (sound) {
+		reset_conn(shell);
+		sound = leave(state, lease->slot, shell, said, now, &session) == 0;
+	}
+	/* Before the slot is given up: nothing of row or shell may be touched after it. */
+	if (!sound) {
+		lease_count(state, shell, COUNTER_RETURNS, 1);
+		shell_discard(state, shell);
+		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
+		lease_give_to_broker(state, lease->slot, &w, 0);
+		return 0;
+	}
+	shell_checkin(state, shell, now);
+	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
+	if (!give_sound(state, lease, &w, shell, session, now))
+		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
+	return 0;
+}
+
+int
+pglease_release(const pglease_lease *lease)
+{
+	return pglease_release_as(lease, PGLEASE_SESSION_USED);
+}

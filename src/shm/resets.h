@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What a reset says to the server, and which answer is the right one: bytes in, verdict out. Lessees and the broker send and
+ * read them (doc/protocol.md, D1 and D3); neither does so through a PGconn, which learns of nothing.
+ */
+#ifndef PGLEASE_SHM_RESETS_H
+#define PGLEASE_SHM_RESETS_H
+
+#include <stdbool.h>
+
+#include "segment.h"
+
+#define RESETS_MESSAGE (LAYOUT_RESET_SQL + 64) /* room for any reset's messages */
+
+/* Messages: PostgreSQL's protocol 3, "Message Formats". Returns their size. */
+size_t resets_message(enum reset_kind kind, const char *sql, uint8_t buf[static RESETS_MESSAGE]);
+/* Whether prepared statements (and sequence caches) survive it. */
+bool resets_keep_statements(enum reset_kind kind, const char *sql);
+/* The pool's own kind, as the segment says; `never` leaves the least. Safe against a scribbled header. */
+enum reset_kind resets_kind(const struct segment *seg);
+/* The pool's reset_sql, zero-terminated, copied. */
+void resets_sql(const struct segment *seg, char buf[static LAYOUT_RESET_SQL]);
+
+enum resets_verdict { RESETS_MORE, RESETS_DONE, RESETS_BAD };
+
+/* An answer that is being read. */
+struct resets_answer {
+	const struct segment *seg;
+	uint32_t slot;
+	enum reset_kind kind;
+	uint64_t off;  /* parameters that are off the baseline and that the server has not reported back yet */
+	size_t total;  /* bytes fed */
+	unsigned step; /* which of the messages is being answered */
+	unsigned tags; /* CommandCompletes of it so far */
+	size_t used;   /* of message */
+	uint64_t skip; /* bytes of a body that does not matter */
+	uint8_t message[5 + 1024];
+};
+
+/* For the session of `slot`, whose word the caller owns; what is off its baseline is what the slot says. */
+void resets_answer_init(struct resets_answer *answer, const struct segment *seg, uint32_t slot, enum reset_kind kind);
+/*
+ * DONE at the last ReadyForQuery, with nothing after it. BAD: anything else than the expected messages (asynchronous ones
+ * may come between them: notices, notifications, parameters at their baseline), or too many bytes.
+ */
+enum resets_verdict resets_answer_feed(struct resets_answer *answer, const uint8_t *buf, size_t size);
+/* D4, when it is DONE: the slot's session is at its baseline. */
+void resets_done(const struct resets_answer *answer);
+
+#endif
