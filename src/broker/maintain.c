@@ -41,7 +41,7 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 	} else if (s->pool->open > settings_of->min_connections && is_over(since, settings_of->idle_timeout, now)) {
 		cause = COUNTER_CLOSED_IDLE;
 	} else {
-		unsigned session = (word_flags(w) & SLOT_SESSION) != 0 ? word_traces(w) : 0;
+		unsigned session = word_session(w);
 		/* What a client that is gone has left (locks, LISTENs) nobody leases for free: it is reset at once. */
 		bool abandoned = session == SLOT_DIRTY && word_who(w) == WORD_NONE;
 

@@ -223,7 +223,10 @@ client_of(const struct publisher *p, uint32_t client)
 static void
 flags_text(unsigned flags, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s%s%s%s", flags & SLOT_DIRTY ? ",dirty" : "", flags & SLOT_OWED ? ",owed" : "",
+	static const char *const session[] = {
+	    [0] = "", [SLOT_DIRTY] = ",dirty", [SLOT_OWED] = ",owed", [SLOT_OWN] = ",own"};
+
+	snprintf(buf, size, "%s%s%s", session[flags & SLOT_SESSION],
 	    flags & SLOT_CANCELLING ? ",cancelling" : "", flags & SLOT_RETIRE ? ",retire" : "");
 	memmove(buf, buf + 1, strlen(buf)); /* without the first comma */
 }

@@ -161,11 +161,12 @@ static int
 make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, struct shell **ret_shell)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
-	bool idle = word_state(claim->before) == SLOT_IDLE, owed = claim->session == SLOT_OWED;
-	bool dirty = (word_flags(claim->before) & SLOT_DIRTY) != 0;
+	bool owed = claim->session == SLOT_OWED;
 	/* Whose traces may be in the session: nobody's; this process's own; another's. */
-	bool clean = idle && !dirty && !owed;
-	bool own = idle ? word_who(claim->before) == state->process->client : !dirty;
+	bool clean = claim->session == 0;
+	bool own = word_state(claim->before) == SLOT_IDLE
+		       ? word_who(claim->before) == state->process->client
+		       : (word_flags(claim->before) & SLOT_SESSION) == SLOT_OWN;
 	bool fresh, needs_reset;
 	struct shell *shell;
 	uint64_t exchange = earlier(limit, now + EXCHANGE_NS);
@@ -250,9 +251,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 			now = clock_ns();
 		}
 		tr->last_slot = (int)claim->slot;
-		claim->session = word_state(claim->before) == SLOT_IDLE && (word_flags(claim->before) & SLOT_SESSION) == 0
-				     ? 0
-				     : word_traces(claim->before);
+		claim->session = word_session(claim->before);
 		/* From here to the release the row holds; pairs with the load in threads_row. */
 		atomic_store_explicit(&row->held, 1, memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, &shell);

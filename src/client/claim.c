@@ -77,8 +77,8 @@ pass_on(struct segment *seg)
 static void
 give_on(struct pool_state *state, uint32_t slot, uint64_t w)
 {
-	if (handoff_give(&state->seg, slot, &w, WORD_NONE, word_traces(w), clock_ns()) == HANDOFF_BLOCKED &&
-	    slot_return(&state->seg, slot, &w, word_flags(w) & SLOT_OWED)) /* S10: the broker wants it */
+	if (handoff_give(&state->seg, slot, &w, WORD_NONE, word_session(w), clock_ns()) == HANDOFF_BLOCKED &&
+	    slot_return(&state->seg, slot, &w, word_session(w) & SLOT_OWED)) /* S10: the broker wants it */
 		client_ring(state);
 }
 

@@ -87,6 +87,10 @@ pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats)
 	stats.returned = sum[COUNTER_RETURNS];
 	stats.adoptions = sum[COUNTER_ADOPTIONS];
 	stats.resets = sum[COUNTER_RESETS];
+	stats.resets_pipelined = sum[COUNTER_RESETS_PIPELINED];
+	stats.resets_late = sum[COUNTER_RESETS_LATE];
+	stats.resets_spared = sum[COUNTER_RESETS_SPARED];
+	stats.broker_resets = counter_get(&broker[COUNTER_BROKER_RESETS]);
 	stats.rollbacks = sum[COUNTER_ROLLBACKS];
 	stats.handovers = counter_get(&client[COUNTER_HANDOVERS]);
 	stats.timeouts = counter_get(&client[COUNTER_TIMEOUTS]);

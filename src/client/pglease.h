@@ -162,7 +162,10 @@ typedef struct pglease_stats {
 	uint64_t released, returned; /* clean; to the broker */
 	uint64_t timeouts, failures;
 	uint64_t opened, open_failed, closed, revoked;
-	uint64_t adoptions, resets, rollbacks, handovers;
+	uint64_t adoptions, rollbacks, handovers;
+	/* Resets that a lessee waited for; that were sent ahead; whose answer was left to the broker; that were not needed. */
+	uint64_t resets, resets_pipelined, resets_late, resets_spared;
+	uint64_t broker_resets;
 	struct pglease_times {
 		uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
 	} wait, hold; /* of all leases (an immediate one waited 0); quantiles are within 1.6 % */

@@ -42,7 +42,7 @@ grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 		return HANDOFF_IDLE;
 	/* If the row has another owner by now, its wait has another number, and the grant is stale at birth. */
 	if (session == SLOT_DIRTY && word_who(row_load(seg, row)) == client)
-		session = 0; /* its own traces */
+		session = SLOT_OWN;
 	atomic_store_explicit(&seg->row[row].hint_slot, slot, memory_order_relaxed);
 	if (!slot_grant(seg, slot, w, row, wait, session)) /* S9, S4 */
 		return HANDOFF_LOST;
@@ -52,7 +52,7 @@ grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 		return HANDOFF_GRANTED;
 	}
 	/* The waiter gave up, served itself, died, or another granter was faster: back with it, S11. */
-	if (slot_idle(seg, slot, w, WORD_NONE, word_traces(*w)))
+	if (slot_idle(seg, slot, w, WORD_NONE, word_session(*w)))
 		queue_wake(seg);
 	return HANDOFF_GRANTED;
 }
@@ -64,7 +64,7 @@ handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 	unsigned state = word_state(*w);
 
 	if (state == SLOT_GRANTED) { /* S11: not the caller's to write in, nor to grant */
-		if (!slot_idle(seg, slot, w, WORD_NONE, word_traces(*w)))
+		if (!slot_idle(seg, slot, w, WORD_NONE, word_session(*w)))
 			return HANDOFF_LOST;
 		queue_wake(seg);
 		return HANDOFF_IDLE;
@@ -107,7 +107,7 @@ handoff_repair(struct segment *seg, uint32_t slot, uint64_t now)
 		row_post(seg, row, true);
 		return granted;
 	}
-	return handoff_give(seg, slot, &w, WORD_NONE, word_traces(w), now) == HANDOFF_IDLE; /* S11 */
+	return handoff_give(seg, slot, &w, WORD_NONE, word_session(w), now) == HANDOFF_IDLE; /* S11 */
 }
 
 static bool

@@ -112,7 +112,7 @@ slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w)
 	if (word_state(*w) != SLOT_IDLE)
 		return false;
 	return swap(seg, slot, w,
-	    word_pack(SLOT_IDLE, (word_flags(*w) & ~SLOT_SESSION) | word_traces(*w), WORD_NONE, word_seq(*w)));
+	    word_pack(SLOT_IDLE, (word_flags(*w) & ~SLOT_SESSION) | word_session(*w), WORD_NONE, word_seq(*w)));
 }
 
 static bool

@@ -89,7 +89,7 @@ enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS
 	TEXT(pool, LAYOUT_NAME, "pool") \
 	U32(slot, STATS_NONE, 0, "slot of the pool") \
 	TEXT(state, 16, "empty, broker, idle, granted, leased or returned") \
-	TEXT(flags, 32, "dirty, cancelling, retire") \
+	TEXT(flags, 32, "what is in the session (dirty, owed: a reset was sent, own), cancelling, retire") \
 	U64(generation, STATS_NONE, 0, "connections that the slot has had, with this one") \
 	U32(server_pid, STATS_NONE, STATS_NULLABLE, "pid of the server's backend") \
 	U32(client, STATS_NONE, STATS_NULLABLE, "client that holds the slot, or last held an idle one") \

@@ -30,8 +30,9 @@ enum slot_state {
 #define SLOT_RETIRE 0x4u
 #define SLOT_OWED 0x8u
 
-/* What a word says is in the session: 0, SLOT_DIRTY or SLOT_OWED; both is what nobody writes, and counts as traces. */
+/* What a word says is in the session: 0, SLOT_DIRTY, SLOT_OWED, or, GRANTED and from there LEASED: traces of that row's own client. */
 #define SLOT_SESSION (SLOT_DIRTY | SLOT_OWED)
+#define SLOT_OWN SLOT_SESSION
 
 enum row_state {
 	ROW_FREE = 0,
@@ -87,11 +88,13 @@ word_with_flags(uint64_t w, unsigned flags)
 	return word_pack(word_state(w), flags, word_who(w), word_seq(w));
 }
 
-/* What is in a session of which nobody remembers whose it was: an answer that is owed, or traces. */
+/* What is in the session for whoever comes: nothing, an answer that is owed, or traces. */
 static inline unsigned
-word_traces(uint64_t w)
+word_session(uint64_t w)
 {
-	return (word_flags(w) & SLOT_SESSION) == SLOT_OWED ? SLOT_OWED : SLOT_DIRTY;
+	unsigned session = word_flags(w) & SLOT_SESSION;
+
+	return session == SLOT_OWN ? SLOT_DIRTY : session;
 }
 
 const char *slot_state_name(unsigned state);

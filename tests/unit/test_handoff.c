@@ -102,7 +102,7 @@ START_TEST(a_grant_within_one_client_is_not_dirty)
 	w = leased(1);
 	waiting(3, 0);
 	ck_assert_int_eq(handoff_give(&seg, 1, &w, 0, SLOT_DIRTY, NOW), HANDOFF_GRANTED);
-	ck_assert_uint_eq(word_flags(w), 0);
+	ck_assert_uint_eq(word_flags(w), SLOT_OWN);
 	/* But to a client that did not hold it before (WORD_NONE: a reset is owed), it is. */
 	setup();
 	w = leased(1);
@@ -168,14 +168,14 @@ START_TEST(grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on)
 	w = leased(1);
 	wait = waiting(3, 0);
 	waiting(4, 0);
-	ck_assert(slot_grant(&seg, 1, &w, 3, wait, 0));
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, SLOT_OWN));
 	row_w = row_load(&seg, 3);
 	ck_assert(row_own(&seg, 3, &row_w)); /* timed out */
 	ck_assert(handoff_repair(&seg, 1, NOW));
 	w = slot_load(&seg, 1);
 	ck_assert_uint_eq(word_state(w), SLOT_IDLE);
 	ck_assert_uint_eq(word_who(w), WORD_NONE);
-	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY); /* "clean" was true for row 3's client only */
+	ck_assert_uint_eq(word_flags(w), SLOT_DIRTY); /* row 3's client will not have it */
 	ck_assert_int_eq(posts(4), 1);
 	ck_assert(!handoff_repair(&seg, 1, NOW));
 }

@@ -340,7 +340,7 @@ START_TEST(a_death_frees_rows_and_wakes_who_waits)
 	ck_assert(slot_grant(&pool->seg, 0, &w, (unsigned)my_row, word_seq(mine), 0));
 	w = slot_load(&pool->seg, 1);
 	ck_assert(slot_take(&pool->seg, 1, &w));
-	ck_assert(slot_idle(&pool->seg, 1, &w, client_index(client), 0));
+	ck_assert(slot_idle(&pool->seg, 1, &w, client_index(client), SLOT_DIRTY));
 
 	reap(params.pid);
 	ck_assert_int_ge(event_base_loop(shared.base, EVLOOP_ONCE), 0); /* the pidfd */

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The strict reading of a reset's answer: the right one in any portions, and each way to be wrong. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "resets.h"
+
+#define OFF_TIMEZONE 2u /* TimeZone is the second of the baseline */
+
+static struct segment seg;
+
+static void
+prepare(void)
+{
+	static const char baseline[] = "client_encoding\0UTF8\0TimeZone\0Etc/UTC\0";
+
+	seg = unit_segment(4, 8);
+	memcpy(segment_baseline(&seg, 1), baseline, sizeof(baseline));
+}
+
+/* Messages of a server: a type and its body, each call one; `made` is what they make together. */
+static uint8_t made[8192];
+static size_t made_size;
+
+static void
+say(char type, const void *body, size_t size)
+{
+	made[made_size] = (uint8_t)type;
+	made[made_size + 1] = made[made_size + 2] = 0;
+	made[made_size + 3] = (uint8_t)((size + 4) >> 8);
+	made[made_size + 4] = (uint8_t)(size + 4);
+	memcpy(made + made_size + 5, body, size);
+	made_size += 5 + size;
+}
+
+#define SAY(type, body) say(type, body, sizeof(body))
+#define READY(status) say('Z', status, 1)
+
+static enum resets_verdict
+read_in(size_t portion, enum reset_kind kind)
+{
+	struct resets_answer a;
+	enum resets_verdict v = RESETS_MORE;
+
+	resets_answer_init(&a, &seg, 1, kind);
+	for (size_t at = 0; at < made_size && v == RESETS_MORE; at += portion)
+		v = resets_answer_feed(&a, made + at, made_size - at < portion ? made_size - at : portion);
+	if (v == RESETS_DONE)
+		resets_done(&a);
+	return v;
+}
+
+/* The same verdict whatever the portions are, but that the one byte too many may come after the verdict. */
+static enum resets_verdict
+verdict(enum reset_kind kind)
+{
+	enum resets_verdict whole = read_in(sizeof(made), kind);
+
+	for (size_t portion = 1; portion < 40; portion++)
+		ck_assert_int_eq(read_in(portion, kind), whole);
+	made_size = 0;
+	return whole;
+}
+
+START_TEST(the_right_answers)
+{
+	prepare();
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+
+	SAY('N', "SWARNING\0Mthere is something\0");
+	SAY('S', "TimeZone\0Etc/UTC");
+	SAY('A', "\0\0\0\1channel\0payload");
+	SAY('C', "DISCARD ALL");
+	SAY('S', "client_encoding\0UTF8");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+
+	SAY('C', "CLOSE CURSOR ALL");
+	SAY('C', "SET");
+	SAY('C', "RESET");
+	SAY('C', "UNLISTEN");
+	SAY('T', "a row's description");
+	SAY('D', "a row");
+	SAY('C', "SELECT 1");
+	SAY('C', "DISCARD TEMP");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_LIGHT), RESETS_DONE);
+
+	SAY('C', "UNLISTEN");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_UNLISTEN), RESETS_DONE);
+
+	SAY('C', "UNLISTEN");
+	READY("I");
+	SAY('C', "whatever");
+	say('I', "", 0);
+	SAY('T', "rows");
+	SAY('C', "of any kind");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_SQL), RESETS_DONE);
+}
+END_TEST
+
+START_TEST(a_done_reset_is_counted)
+{
+	prepare();
+	atomic_store(&seg.slot[1].session, 7);
+	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE);
+	SAY('S', "TimeZone\0Etc/UTC");
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_DONE);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].session), 8);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].off_baseline), 0);
+	made_size = 0;
+}
+END_TEST
+
+START_TEST(a_parameter_that_does_not_come_back)
+{
+	prepare();
+	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('S', "client_encoding\0UTF8"); /* another one */
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+}
+END_TEST
+
+/* Each a list of messages that a reset of this kind must not be answered with. */
+START_TEST(wrong_answers)
+{
+	prepare();
+	READY("I"); /* nothing was done */
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('C', "DISCARD TEMP");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	SAY('C', "DISCARD ALL");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	say('C', "DISCARD ALL", 11); /* without its zero */
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	READY("T"); /* in a transaction */
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	say('Z', "II", 2);
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('E', "SERROR\0C25001\0");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('S', "TimeZone\0Asia/Tokyo");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('S', "what_is_that\0on");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('T', "rows of somebody");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	SAY('G', "COPY"); /* reset_sql must not begin a COPY */
+	ck_assert_int_eq(verdict(RESET_SQL), RESETS_BAD);
+	SAY('C', "UNLISTEN");
+	READY("I");
+	READY("I"); /* nothing came for reset_sql */
+	ck_assert_int_eq(verdict(RESET_SQL), RESETS_BAD);
+	SAY('C', "SET");
+	ck_assert_int_eq(verdict(RESET_LIGHT), RESETS_BAD);
+	memcpy(made, "C\0\0\0\3", made_size = 5); /* no message has this length */
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	memcpy(made, "C\177\377\377\377", made_size = 5);
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+}
+END_TEST
+
+START_TEST(a_byte_after_the_answer)
+{
+	prepare();
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	made[made_size++] = 'N';
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_BAD);
+	made_size = 0;
+}
+END_TEST
+
+START_TEST(an_endless_answer)
+{
+	struct resets_answer a;
+	enum resets_verdict v = RESETS_MORE;
+	unsigned rounds = 0;
+
+	prepare();
+	resets_answer_init(&a, &seg, 1, RESET_FULL);
+	for (unsigned i = 0; i < 100; i++)
+		SAY('N', "SNOTICE\0Mand another\0");
+	for (; v == RESETS_MORE && rounds < 100000; rounds++)
+		v = resets_answer_feed(&a, made, made_size);
+	ck_assert_int_eq(v, RESETS_BAD);
+	made_size = 0;
+}
+END_TEST
+
+START_TEST(the_messages)
+{
+	static const char unlisten[] = "Q\0\0\0\017UNLISTEN *", mine[] = "Q\0\0\0\014my sql!";
+	static char longest[2 * LAYOUT_RESET_SQL];
+	uint8_t buf[RESETS_MESSAGE];
+
+	ck_assert_uint_eq(resets_message(RESET_FULL, "", buf), 17);
+	ck_assert_int_eq(memcmp(buf, "Q\0\0\0\020DISCARD ALL", 17), 0);
+	ck_assert_uint_eq(resets_message(RESET_SQL, "my sql!", buf), sizeof(unlisten) + sizeof(mine));
+	ck_assert_int_eq(memcmp(buf, unlisten, sizeof(unlisten)), 0);
+	ck_assert_int_eq(memcmp(buf + sizeof(unlisten), mine, sizeof(mine)), 0);
+	memset(longest, 'x', sizeof(longest) - 1);
+	ck_assert_uint_le(resets_message(RESET_SQL, longest, buf), sizeof(buf));
+	ck_assert_uint_le(resets_message(RESET_LIGHT, "", buf), sizeof(buf));
+}
+END_TEST
+
+START_TEST(what_keeps_prepared_statements)
+{
+	ck_assert(!resets_keep_statements(RESET_FULL, ""));
+	ck_assert(resets_keep_statements(RESET_LIGHT, ""));
+	ck_assert(resets_keep_statements(RESET_UNLISTEN, ""));
+	ck_assert(resets_keep_statements(RESET_SQL, "reset all"));
+	ck_assert(!resets_keep_statements(RESET_SQL, "reset all; Deallocate All"));
+	ck_assert(!resets_keep_statements(RESET_SQL, "discard all"));
+}
+END_TEST
+
+UNIT_MAIN("resets", the_right_answers, a_done_reset_is_counted, a_parameter_that_does_not_come_back, wrong_answers,
+    a_byte_after_the_answer, an_endless_answer, the_messages, what_keeps_prepared_statements)
