@@ -19,9 +19,11 @@
 #include "revoke.h"
 #include "server.h"
 
+/* A statistics block that a revoked lessee may still write to, until its row holds another lease or none. */
 struct owed {
 	struct pool *pool;
-	uint32_t block;
+	uint32_t block, row;
+	uint64_t token; /* row_token() of the lost lease; 0: the row had not said it: until the process is dead */
 };
 
 enum client_state { CLIENT_ATTACHED, CLIENT_IS_DETACHED, CLIENT_GHOST };
@@ -287,9 +289,43 @@ clients_end(struct clients *c, struct client *client, enum client_end end)
 	c->ghosts = client;
 }
 
-bool
-client_owe_block(struct client *client, struct pool *pool, uint32_t block)
+static bool
+is_paid(const struct owed *o)
 {
+	/* Acquire: pairs with the lessee's release store of `held`, after which it writes to the block no more. */
+	return o->token != 0 &&
+	       atomic_load_explicit(&o->pool->seg.row[o->row].held, memory_order_acquire) != o->token;
+}
+
+void
+clients_tick(struct clients *c)
+{
+	for (unsigned n = 0; n < c->max; n++) {
+		struct client *client = c->by_index[n];
+		unsigned left = 0;
+
+		if (client == NULL || client->nowed == 0)
+			continue;
+		for (unsigned i = 0; i < client->nowed; i++) {
+			struct owed *o = &client->owed[i];
+
+			if (is_paid(o)) {
+				pool_block_put(o->pool, o->block);
+				pool_want_attention(o->pool);
+			} else {
+				client->owed[left++] = *o;
+			}
+		}
+		client->nowed = left;
+	}
+}
+
+bool
+client_owe_block(struct client *client, struct pool *pool, uint32_t block, uint32_t row, uint64_t token)
+{
+	/* The row's word is checked by those who call. */
+	bool said = row < pool->seg.nrows && atomic_load(&pool->seg.row[row].held) == token;
+
 	if (client->nowed == client->owed_size) {
 		unsigned size = client->owed_size == 0 ? 4 : 2 * client->owed_size;
 		struct owed *owed = reallocarray(client->owed, size, sizeof(*owed));
@@ -299,7 +335,8 @@ client_owe_block(struct client *client, struct pool *pool, uint32_t block)
 		client->owed = owed;
 		client->owed_size = size;
 	}
-	client->owed[client->nowed++] = (struct owed){.pool = pool, .block = block};
+	client->owed[client->nowed++] = (struct owed){
+	    .pool = pool, .block = block, .row = row, .token = said ? token : 0};
 	return true;
 }
 

@@ -59,7 +59,12 @@ struct client *clients_get(const struct clients *clients, uint32_t index);
 /* The same, or the detached one whose process lives: its rows are still its own. */
 struct client *clients_get_detached(const struct clients *clients, uint32_t index);
 struct client *clients_by_incarnation(const struct clients *clients, uint64_t incarnation);
-/* The writer of a block lost its lease but lives: the block goes back when the process is dead. False: no memory. */
-bool client_owe_block(struct client *client, struct pool *pool, uint32_t block);
+/*
+ * The writer of a block lost its lease (row_token) but lives: the block goes back when its row says that it has ended the
+ * lease, or when the process is dead. False: no memory.
+ */
+bool client_owe_block(struct client *client, struct pool *pool, uint32_t block, uint32_t row, uint64_t token);
+/* Takes back the blocks that have become free. */
+void clients_tick(struct clients *clients);
 
 #endif

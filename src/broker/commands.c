@@ -2,6 +2,7 @@
 /* Control commands. The verbs are the list of src/shm/command.h; each has a function do_VERB here. */
 #include "commands.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "log.h"
 #include "pglease_errors.h"
 #include "queue.h"
+#include "revoke.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 /* What an answer may be late by, beyond the limit of the drain itself. */
@@ -34,6 +36,7 @@ struct commands {
 struct request {
 	void *asker;
 	struct pool *pool; /* NULL: all */
+	const char *argument;
 	uint64_t timeout;
 	bool json;
 	char who[64];
@@ -67,6 +70,13 @@ next_pool(const struct commands *c, const struct pool *only, unsigned *at)
 			return p;
 	}
 	return NULL;
+}
+
+static bool
+no_pool(struct commands *c, const struct request *r)
+{
+	return answer(c, r->asker, PGLEASE_ENOPOOL, 0, "the instance %s has no pool \"%.*s\"",
+	    c->params.settings->instance, (int)strcspn(r->argument, "/"), r->argument);
 }
 
 static const char *
@@ -216,6 +226,37 @@ do_resume(struct commands *c, const struct request *r)
 }
 
 static bool
+do_revoke(struct commands *c, const struct request *r)
+{
+	unsigned long n = 0;
+	unsigned revoked = 0, at = 0;
+	const char *slash = strchr(r->argument, '/'), *digits = slash != NULL ? slash + 1 : r->argument;
+	char *end = NULL;
+	struct pool *p;
+
+	if (*digits >= '0' && *digits <= '9')
+		n = strtoul(digits, &end, 10);
+	if (end == NULL || *end != '\0' || (slash == NULL && (n == 0 || n > INT_MAX)))
+		return answer(c, r->asker, PGLEASE_EINVAL, 0,
+		    "revoke takes POOL/SLOT, as pgleasestat -S numbers them, or a process ID, not \"%s\"", r->argument);
+	if (slash != NULL) {
+		if (r->pool == NULL)
+			return no_pool(c, r);
+		if (n >= r->pool->seg.nslots)
+			return answer(c, r->asker, PGLEASE_EINVAL, 0, "pool %s has no slot %lu: its slots are 0 to %u",
+			    r->pool->settings->name, n, r->pool->seg.nslots - 1);
+		revoked = revoke_slot(&r->pool->server[n], c->params.clients, 0, COUNTER_REVOKED_ADMIN);
+	} else {
+		while ((p = next_pool(c, NULL, &at)) != NULL)
+			for (uint32_t i = 0; i < p->seg.nslots; i++)
+				revoked += revoke_slot(&p->server[i], c->params.clients, (pid_t)n, COUNTER_REVOKED_ADMIN);
+	}
+	if (revoked == 0)
+		return answer(c, r->asker, PGLEASE_EREFUSED, 0, "%s holds no lease", r->argument);
+	return answer(c, r->asker, 0, 0, "%u lease%s revoked", revoked, revoked == 1 ? "" : "s");
+}
+
+static bool
 do_stop(struct commands *c, const struct request *r)
 {
 	/* Before the stop begins: its end may be now. The end of the connection is the last answer. */
@@ -280,7 +321,7 @@ commands_run(
 {
 	char verb[sizeof(command->verb) + 1], argument[sizeof(command->argument) + 1];
 	struct request r = {.asker = asker, .json = (command->flags & WIRE_COMMAND_JSON) != 0};
-	size_t i;
+	size_t i, pool_length;
 
 	copy_text(verb, sizeof(verb), command->verb, sizeof(command->verb));
 	copy_text(argument, sizeof(argument), command->argument, sizeof(command->argument));
@@ -293,7 +334,7 @@ commands_run(
 		    "configuration",
 		    (unsigned long)peer->uid, c->params.settings->instance);
 	}
-	log_info("command %s%s%s", r.who, argument[0] != '\0' ? ": pool " : "", argument);
+	log_info("command %s%s%s", r.who, argument[0] != '\0' ? ": " : "", argument);
 	for (i = 0; i < command_nverbs && strcmp(verbs[i].name, verb) != 0; i++)
 		;
 	if (i == command_nverbs)
@@ -302,12 +343,19 @@ commands_run(
 	if (argument[0] != '\0' && verbs[i].argument[0] == '\0')
 		return answer(
 		    c, asker, PGLEASE_EINVAL, 0, "%s takes no argument, but \"%s\" came", verb, argument);
-	for (unsigned n = 0; argument[0] != '\0' && n < c->params.npools; n++)
-		if (strcmp(c->params.pools[n]->settings->name, argument) == 0)
+	if (argument[0] == '\0' && verbs[i].argument[0] != '\0' && verbs[i].argument[0] != '[')
+		return answer(c, asker, PGLEASE_EINVAL, 0, "%s needs an argument: %s", verb, verbs[i].argument);
+	r.argument = argument;
+	/* "app", or "app/3" */
+	pool_length = strcspn(argument, "/");
+	for (unsigned n = 0; n < c->params.npools; n++) {
+		const char *name = c->params.pools[n]->settings->name;
+
+		if (strlen(name) == pool_length && memcmp(name, argument, pool_length) == 0)
 			r.pool = c->params.pools[n];
-	if (argument[0] != '\0' && r.pool == NULL)
-		return answer(c, asker, PGLEASE_ENOPOOL, 0, "the instance %s has no pool \"%s\"",
-		    c->params.settings->instance, argument);
+	}
+	if (strcmp(verbs[i].argument, "[POOL]") == 0 && argument[0] != '\0' && r.pool == NULL)
+		return no_pool(c, &r);
 	r.timeout = command->timeout_ms < 0 ? c->params.settings->drain_timeout
 	                                    : (uint64_t)command->timeout_ms * NS_PER_MS;
 	return verbs[i].run(c, &r);

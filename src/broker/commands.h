@@ -6,6 +6,7 @@
 #ifndef PGLEASE_BROKER_COMMANDS_H
 #define PGLEASE_BROKER_COMMANDS_H
 
+#include "clients.h"
 #include "pool.h"
 #include "wire.h"
 
@@ -19,6 +20,7 @@ typedef void (*command_stop)(void *context, uint64_t timeout, const char *why);
 struct commands_params {
 	struct pool **pools;
 	unsigned npools;
+	struct clients *clients;
 	const struct instance_settings *settings;
 	command_answer answer;
 	command_stop stop;

@@ -181,7 +181,7 @@ is_checked_with_others(const char *name)
 {
 	static const char *const names[] = {
 	    "min_connections", "max_connections", "retry_min", "retry_max", "embedded", "conninfo",
-	    "reset_kind", "reset_sql"};
+	    "reset_kind", "reset_sql", "reserve_connections"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(name, names[i]) == 0)
@@ -282,6 +282,12 @@ check_pool(struct parse *p, unsigned index)
 		    "min_connections: pool %s: min_connections (%" PRIu64 ") is above max_connections (%" PRIu64
 		    "): lower it, or raise max_connections",
 		    pool->name, pool->min_connections, pool->max_connections);
+	}
+	if (pool->max_connections + pool->reserve_connections > LAYOUT_MAX_SLOTS) {
+		at_key(p, index, "reserve_connections");
+		complain(p, true,
+		    "reserve_connections: pool %s: with max_connections it is above %d: lower one of them", pool->name,
+		    LAYOUT_MAX_SLOTS);
 	}
 	if (pool->retry_min > pool->retry_max) {
 		at_key(p, index, "retry_min");

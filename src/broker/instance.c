@@ -154,6 +154,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	for (unsigned n = 0; n < i->npools; n++)
 		if (!is_at_rest(i->pools[n]))
 			maintain_pool(i->pools[n], i->clients, now);
+	clients_tick(i->clients);
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
 	publish(i, state_of(i));
@@ -318,6 +319,7 @@ start_sockets(struct instance *i)
 
 	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
 		return log_refuse("out of memory");
+	commands.clients = i->clients;
 	i->commands = commands_new(&commands);
 	if (i->commands == NULL)
 		return log_refuse("out of memory");

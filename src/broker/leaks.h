@@ -5,7 +5,9 @@
 
 #include "pool.h"
 
-/* At each tick, for a LEASED word that names a row of this client. */
-void leaks_look(struct server *server, uint64_t word, unsigned client, uint64_t now);
+/* At each tick, for a LEASED word: for how long the ticks have seen this lease. */
+uint64_t leaks_age(struct server *server, uint64_t word, uint64_t now);
+/* Then, when it names a row of this client. */
+void leaks_look(struct server *server, unsigned client, uint64_t age);
 
 #endif

@@ -69,6 +69,7 @@ static void
 look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint64_t now)
 {
 	unsigned client = pool_word_client(s->pool, w);
+	uint64_t age;
 
 	/*
 	 * By a row of nobody who is attached: a process that was detached and goes on ("Clients and death", (1) at each
@@ -88,7 +89,12 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 			server_retire(s, w);
 		return;
 	}
-	leaks_look(s, w, client, now);
+	age = leaks_age(s, w, now);
+	leaks_look(s, client, age);
+	if (s->pool->settings->lease_limit != 0 && age > s->pool->settings->lease_limit) {
+		revoke_slot(s, clients, 0, COUNTER_REVOKED_LIMIT);
+		return;
+	}
 	/* The flag of a cancel that is over, or that never was. */
 	if ((word_flags(w) & SLOT_CANCELLING) != 0 && s->cancels == 0)
 		slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING); /* F1 */

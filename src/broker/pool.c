@@ -46,6 +46,7 @@ publish_settings(struct pool *p, bool monitoring_off)
 	atomic_store_explicit(&h->reset_kind, (uint32_t)(s->reset == RESET_NEVER ? RESET_UNLISTEN : s->reset_kind),
 	    memory_order_relaxed);
 	strcpy(h->reset_sql, s->reset_sql);
+	atomic_store_explicit(&h->max_leases, (uint32_t)s->max_leases_per_client, memory_order_relaxed);
 }
 
 int
@@ -57,7 +58,7 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	    .pool_name = settings_of->name,
 	    .instance_id = params->instance_id,
 	    .pool = params->index,
-	    .nslots = clamp(2 * settings_of->max_connections, 16, LAYOUT_MAX_SLOTS),
+	    .nslots = clamp(2 * (settings_of->max_connections + settings_of->reserve_connections), 16, LAYOUT_MAX_SLOTS),
 	    .nrows = clamp(UINT64_C(4) * params->max_clients, 64, LAYOUT_MAX_ROWS),
 	    .nclients = params->max_clients,
 	};
@@ -223,13 +224,27 @@ demand(struct pool *p)
 	return waiting > supply ? waiting - supply : 0;
 }
 
+/* max_connections, and the reserve while somebody has waited for long. */
+static uint64_t
+limit(struct pool *p, uint64_t now)
+{
+	const struct pool_settings *s = p->settings;
+	uint64_t since = 0;
+
+	if (s->reserve_connections == 0 || !queue_maybe_waiting(&p->seg) || queue_count(&p->seg, &since) == 0)
+		return s->max_connections;
+	/* A client may have written it: a time in the future counts as now. */
+	return since < now && now - since > s->reserve_after ? s->max_connections + s->reserve_connections
+							      : s->max_connections;
+}
+
 void
 pool_grow(struct pool *p, uint64_t now)
 {
 	const struct pool_settings *s = p->settings;
-	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : s->connects_at_once;
+	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : s->connects_at_once, max = limit(p, now);
 
-	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= s->max_connections)
+	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= max)
 		return;
 	want = p->open < s->min_connections ? s->min_connections - p->open : 0;
 	wanted = demand(p);
@@ -238,8 +253,8 @@ pool_grow(struct pool *p, uint64_t now)
 	/* While the upstream is down somebody must try it: clients that are refused do not wait. */
 	if (want == 0 && p->failures != 0 && p->open == 0)
 		want = 1;
-	if (want > s->max_connections - p->open)
-		want = s->max_connections - p->open;
+	if (want > max - p->open)
+		want = max - p->open;
 	if (want > at_once - p->connecting)
 		want = at_once - p->connecting;
 	for (uint32_t i = 0; i < p->seg.nslots && want > 0 && now >= p->retry_at; i++) {

@@ -237,8 +237,8 @@ fill_holder(const struct publisher *p, const struct segment *seg, const struct s
     struct stats_slot_row *row)
 {
 	struct stats_client_row *client;
-	unsigned lessee = word_who(word), line;
-	char file[LAYOUT_SITE];
+	unsigned lessee = word_who(word);
+	char site[SLOT_SITE];
 	uint64_t since;
 
 	if (lessee < seg->nrows) {
@@ -258,10 +258,8 @@ fill_holder(const struct publisher *p, const struct segment *seg, const struct s
 	since = atomic_load_explicit(&slot->leased_at, memory_order_relaxed);
 	row->held_since = timestamp(p, since);
 	row->held_for = age(p, since);
-	line = atomic_load_explicit(&slot->site_line, memory_order_relaxed);
-	stats_copy_text(file, sizeof(file), slot->site_file, sizeof(slot->site_file));
-	if (line != 0 && file[0] != '\0')
-		snprintf(row->acquired_at, sizeof(row->acquired_at), "%s:%u", file, line);
+	slot_site(seg, (uint32_t)(slot - seg->slot), site);
+	snprintf(row->acquired_at, sizeof(row->acquired_at), "%s", site);
 }
 
 static void

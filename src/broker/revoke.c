@@ -19,11 +19,12 @@
  * one, and the old one waits for the process's end.
  */
 static void
-change_block(struct server *s, struct client *client, bool dead)
+change_block(struct server *s, uint64_t leased, struct client *client, bool dead)
 {
 	if (dead || !s->has_block)
 		return;
-	if (client == NULL || !client_owe_block(client, s->pool, s->block))
+	if (client == NULL || !client_owe_block(client, s->pool, s->block, word_who(leased),
+				  row_token(s->slot, word_seq(leased))))
 		return; /* the writer is unknown: the block stays, and its totals may be set back a little */
 	s->has_block = pool_block_get(s->pool, &s->block);
 }
@@ -31,9 +32,11 @@ change_block(struct server *s, struct client *client, bool dead)
 bool
 revoke_lease(struct server *s, uint64_t w, struct client *client, bool dead, enum broker_counter cause)
 {
+	uint64_t leased = w;
+
 	if (s->state != SERVER_LENT || !server_take(s, &w)) /* S13 */
 		return false;
-	change_block(s, client, dead);
+	change_block(s, leased, client, dead);
 	server_end(s, cause);
 	return true;
 }
@@ -95,6 +98,25 @@ static bool
 is_row_of(uint64_t w, const struct client *client)
 {
 	return word_state(w) != ROW_FREE && word_who(w) == client_index(client);
+}
+
+unsigned
+revoke_slot(struct server *s, const struct clients *clients, pid_t pid, enum broker_counter cause)
+{
+	for (unsigned i = 0; i < TRIES; i++) {
+		uint64_t w = slot_load(&s->pool->seg, s->slot);
+		struct client *client = clients_get(clients, pool_word_client(s->pool, w));
+		uint32_t server_pid = s->pid;
+
+		if (word_state(w) != SLOT_LEASED || client == NULL || (pid != 0 && client_pid(client) != pid))
+			return 0;
+		if (!revoke_lease(s, w, client, false, cause))
+			continue;
+		log_warning("pool %s: slot %u: lease revoked from pid %ld: %s; server pid %u", s->pool->settings->name,
+		    s->slot, (long)client_pid(client), broker_counter_info[cause].help, server_pid);
+		return 1;
+	}
+	return 0;
 }
 
 bool

@@ -18,6 +18,10 @@ void revoke_rows(struct pool **pools, unsigned npools, const struct client *clie
 /* Whether a row word names it. */
 bool revoke_has_rows(struct pool **pools, unsigned npools, const struct client *client);
 
+/*
+ * S13 of a slot's lease from a process that is attached; `pid` 0: whoever it is. Returns the number of leases revoked: 1 or 0.
+ */
+unsigned revoke_slot(struct server *server, const struct clients *clients, pid_t pid, enum broker_counter cause);
 /* S13 of one lease whose row belongs to nobody (`client` NULL) or to this client. False when the word changed. */
 bool revoke_lease(
     struct server *server, uint64_t w, struct client *client, bool dead, enum broker_counter cause);

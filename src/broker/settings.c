@@ -105,6 +105,17 @@ const struct setting settings[] = {
 	    "and where it was acquired, and counted. Nothing else happens to it."},
 	{SETTING_POOL, "leak_threshold", SETTING_DURATION, IN_POOL(leak_threshold), MS, 365 * 24 * HOUR, "60s",
 	    "How long a lease may be held before leak_detection reports it."},
+	{SETTING_POOL, "lease_limit", SETTING_DURATION, IN_POOL(lease_limit), 0, 365 * 24 * HOUR, "0",
+	    "A lease that is held for longer is revoked: its connection is closed, and whoever holds it gets an error\n"
+	    "from the next query and from the release. 0: a lease may be held for as long as its process lives."},
+	{SETTING_POOL, "max_leases_per_client", SETTING_COUNT, IN_POOL(max_leases_per_client), 0, LAYOUT_MAX_SLOTS, "0",
+	    "How many leases of the pool a process may hold at a time; one more is refused. 0: any number. With 1, no\n"
+	    "two processes can wait for each other's connections."},
+	{SETTING_POOL, "reserve_connections", SETTING_COUNT, IN_POOL(reserve_connections), 0, LAYOUT_MAX_SLOTS, "0",
+	    "So many connections above max_connections are opened while a worker has waited for longer than\n"
+	    "reserve_after. They are closed when they have been idle for idle_timeout, as all above min_connections."},
+	{SETTING_POOL, "reserve_after", SETTING_DURATION, IN_POOL(reserve_after), MS, HOUR, "5s",
+	    "See reserve_connections."},
 	{SETTING_POOL, "statement_timeout", SETTING_DURATION, IN_POOL(statement_timeout), 0, SERVER_MAX, "0",
 	    "The server's setting of this name, as the default of the pool's sessions, in whole milliseconds. 0: what\n"
 	    "the server has. Goes into the connection's options, after those that conninfo gives."},

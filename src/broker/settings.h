@@ -44,7 +44,9 @@ struct pool_settings {
 	char reset_sql[LAYOUT_RESET_SQL];
 	/* Nanoseconds; 0: off. */
 	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
-	    validation_bypass, grant_after, reset_after, reset_timeout, leak_threshold;
+	    validation_bypass, grant_after, reset_after, reset_timeout, leak_threshold, lease_limit, reserve_after;
+	uint64_t max_leases_per_client; /* 0: no limit */
+	uint64_t reserve_connections;
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
 	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
 	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;

@@ -3,8 +3,10 @@
  * pglease_acquire: a slot by claim.c, its PGconn by shell.c, its session by reset.c, and the counting: plain stores, for
  * the lease is the lock on the slot's statistics.
  */
+#include <dlfcn.h>
 #include <errno.h>
-#include <stdint.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "claim.h"
@@ -37,6 +39,25 @@ count_failure(struct pool_state *state, int code)
 		atomic_fetch_add_explicit(&state->seg.header->client_counter[c], 1, memory_order_relaxed);
 }
 
+int
+lease_begin(struct pool_state *state)
+{
+	uint32_t max = atomic_load_explicit(&state->seg.header->max_leases, memory_order_relaxed);
+
+	if (max == 0 || atomic_fetch_add(&state->nleases, 1) < max)
+		return 0;
+	atomic_fetch_sub(&state->nleases, 1);
+	return error_set(PGLEASE_ELIMIT, "this process holds %u leases of pool %s already (max_leases_per_client)", max,
+	    state->seg.header->pool_name);
+}
+
+void
+lease_over(struct pool_state *state)
+{
+	if (atomic_load_explicit(&state->seg.header->max_leases, memory_order_relaxed) != 0)
+		atomic_fetch_sub(&state->nleases, 1);
+}
+
 bool
 lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned session)
 {
@@ -59,19 +80,35 @@ give_back_unused(struct pool_state *state, struct claim *claim)
 		lease_give_to_broker(state, claim->slot, &claim->w, claim->session & SLOT_OWED);
 }
 
-/* The last part of a path; "" for none. */
+/* The last part of a path. */
 static const char *
 file_name(const char *path)
 {
-	const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+	const char *slash = strrchr(path, '/');
 
-	return slash != NULL ? slash + 1 : path != NULL ? path : "";
+	return slash != NULL ? slash + 1 : path;
+}
+
+/* For those who do not go through the macros: "function+0x1f", or the object's file when the function is not exported. */
+static void
+name_caller(const void *caller, char buf[static LAYOUT_SITE])
+{
+	Dl_info info;
+	const char *name = "?";
+	uintptr_t offset = 0;
+
+	/* The return address may be the next function's first byte. */
+	if (dladdr((const char *)caller - 1, &info) != 0) {
+		name = info.dli_sname != NULL ? info.dli_sname : file_name(info.dli_fname);
+		offset = (uintptr_t)caller - (uintptr_t)(info.dli_sname != NULL ? info.dli_saddr : info.dli_fbase);
+	}
+	snprintf(buf, LAYOUT_SITE, "%.*s+0x%" PRIxPTR, LAYOUT_SITE - 20, name, offset);
 }
 
 /* Who holds it and from where, for the others to see. */
 static void
 note_holder(struct pool_state *state, const struct thread_row *tr, const struct claim *claim, struct shell *shell,
-    uint64_t now, const char *file, int line)
+    uint64_t now, const struct site *site)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 	bool mine = word_state(claim->before) == SLOT_IDLE && word_who(claim->before) == state->process->client;
@@ -79,16 +116,20 @@ note_holder(struct pool_state *state, const struct thread_row *tr, const struct 
 	atomic_store_explicit(&s->leased_at, now, memory_order_relaxed);
 	shell->leased_at = now;
 	/* Unchanged since this thread's or a sibling's last lease of the slot: nothing to write. */
-	if (mine && shell->site_known && shell->site_file == file && shell->site_line == line &&
+	if (mine && shell->site_known && shell->site.file == site->file && shell->site.line == site->line &&
+	    (site->file != NULL || shell->site.caller == site->caller) &&
 	    atomic_load_explicit(&s->holder_tid, memory_order_relaxed) ==
 		atomic_load_explicit(&state->seg.row[tr->row].tid, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&s->holder_tid,
 	    atomic_load_explicit(&state->seg.row[tr->row].tid, memory_order_relaxed), memory_order_relaxed);
-	atomic_store_explicit(&s->site_line, line > 0 ? (uint32_t)line : 0, memory_order_relaxed);
-	strncpy(s->site_file, file_name(file), LAYOUT_SITE - 1);
-	shell->site_file = file;
-	shell->site_line = line;
+	atomic_store_explicit(
+	    &s->site_line, site->file != NULL && site->line > 0 ? (uint32_t)site->line : 0, memory_order_relaxed);
+	if (site->file != NULL)
+		strncpy(s->site_file, file_name(site->file), LAYOUT_SITE - 1);
+	else
+		name_caller(site->caller, s->site_file);
+	shell->site = *site;
 	shell->site_known = true;
 }
 
@@ -180,6 +221,11 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 		shell_discard(state, shell);
 		return error_set(PGLEASE_EBROKEN, "the slot's statistics block is not sound");
 	}
+	/* Revoked already, and then the block may be the next lessee's: nothing more may be counted into it. */
+	if (!lease_is_held(state, claim->slot, claim->w)) {
+		shell_discard(state, shell);
+		return error_set(PGLEASE_EBROKEN, "the lease was revoked");
+	}
 	/* An own session without the own shell: what the process set in it is unknown to a fresh PGconn. */
 	needs_reset = owed || (!clean && (!own || fresh));
 	if (!owed && (needs_reset || fresh ||
@@ -234,7 +280,7 @@ count_lease(struct pool_state *state, const struct claim *claim, const struct sh
  * NULL and *ret_code.
  */
 static struct shell *
-acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_t deadline, const char *file, int line,
+acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_t deadline, const struct site *site,
     struct claim *claim, int *ret_code)
 {
 	struct row *row = &state->seg.row[tr->row];
@@ -253,10 +299,10 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		tr->last_slot = (int)claim->slot;
 		claim->session = word_session(claim->before);
 		/* From here to the release the row holds; pairs with the load in threads_row. */
-		atomic_store_explicit(&row->held, 1, memory_order_relaxed);
+		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, &shell);
 		if (*ret_code == 0 && shell != NULL) {
-			note_holder(state, tr, claim, shell, now, file, line);
+			note_holder(state, tr, claim, shell, now, site);
 			count_lease(state, claim, shell, now - start);
 			return shell;
 		}
@@ -276,7 +322,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 
 static int
 acquire_by(pglease_pool *pool, uint64_t start, uint64_t deadline, bool pool_timeout, pglease_lease *ret_lease,
-    PGconn **ret_conn, const char *file, int line)
+    PGconn **ret_conn, const struct site *site)
 {
 	struct pool_state *state;
 	struct thread_row *tr;
@@ -289,8 +335,13 @@ acquire_by(pglease_pool *pool, uint64_t start, uint64_t deadline, bool pool_time
 		return r;
 	if (pool_timeout)
 		deadline = start + atomic_load_explicit(&state->seg.header->acquire_timeout_ns, memory_order_relaxed);
-	if ((r = claim_open(state)) != 0 || (r = threads_row(state, &tr)) != 0 ||
-	    (shell = acquire(state, tr, start, deadline, file, line, &claim, &r)) == NULL) {
+	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
+		count_failure(state, r);
+		return r;
+	}
+	if ((r = threads_row(state, &tr)) != 0 ||
+	    (shell = acquire(state, tr, start, deadline, site, &claim, &r)) == NULL) {
+		lease_over(state);
 		count_failure(state, r);
 		return r;
 	}
@@ -315,9 +366,8 @@ check_arguments(pglease_pool *pool, const pglease_lease *ret_lease, PGconn *cons
 	return 0;
 }
 
-int
-pglease_acquire_at(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const char *file,
-    int line)
+static int
+acquire_within(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
 {
 	uint64_t start;
 	int r = check_arguments(pool, ret_lease, ret_conn);
@@ -329,12 +379,12 @@ pglease_acquire_at(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease,
 		    timeout_ms);
 	start = clock_ns();
 	return acquire_by(pool, start, start + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS,
-	    timeout_ms == PGLEASE_TIMEOUT_POOL, ret_lease, ret_conn, file, line);
+	    timeout_ms == PGLEASE_TIMEOUT_POOL, ret_lease, ret_conn, site);
 }
 
-int
-pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease,
-    PGconn **ret_conn, const char *file, int line)
+static int
+acquire_until(pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease, PGconn **ret_conn,
+    const struct site *site)
 {
 	uint64_t start, until;
 	int r = check_arguments(pool, ret_lease, ret_conn);
@@ -351,5 +401,38 @@ pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline, pg
 		until = start + FOR_EVER_S * NS_PER_S;
 	else
 		until = (uint64_t)deadline->tv_sec * NS_PER_S + (uint64_t)deadline->tv_nsec;
-	return acquire_by(pool, start, until > start ? until : start, false, ret_lease, ret_conn, file, line);
+	return acquire_by(pool, start, until > start ? until : start, false, ret_lease, ret_conn, site);
+}
+
+#define SITE(file_, line_) \
+	&(const struct site) \
+	{ \
+		.file = (file_), .line = (line_), .caller = __builtin_return_address(0) \
+	}
+
+int
+pglease_acquire_at(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const char *file,
+    int line)
+{
+	return acquire_within(pool, timeout_ms, ret_lease, ret_conn, SITE(file, line));
+}
+
+int
+(pglease_acquire)(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	return acquire_within(pool, timeout_ms, ret_lease, ret_conn, SITE(NULL, 0));
+}
+
+int
+pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease,
+    PGconn **ret_conn, const char *file, int line)
+{
+	return acquire_until(pool, deadline, ret_lease, ret_conn, SITE(file, line));
+}
+
+int
+(pglease_acquire_until)(
+    pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	return acquire_until(pool, deadline, ret_lease, ret_conn, SITE(NULL, 0));
 }

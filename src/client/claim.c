@@ -8,6 +8,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "handoff.h"
 #include "queue.h"
@@ -265,8 +266,7 @@ longest_holder(const struct segment *seg, uint64_t now, char *buf, size_t size)
 	uint64_t oldest = 0;
 	int found = -1;
 	unsigned row, client;
-	const struct slot *slot;
-	char file[LAYOUT_SITE];
+	char site[SLOT_SITE];
 
 	for (uint32_t i = 0; i < seg->nslots; i++) {
 		uint64_t at = atomic_load_explicit(&seg->slot[i].leased_at, memory_order_relaxed);
@@ -279,15 +279,52 @@ longest_holder(const struct segment *seg, uint64_t now, char *buf, size_t size)
 	*buf = '\0';
 	if (found < 0 || now < oldest)
 		return;
-	slot = &seg->slot[found];
 	row = word_who(slot_load(seg, (uint32_t)found));
 	client = row < seg->nrows ? word_who(row_load(seg, row)) : WORD_NONE;
 	if (client >= seg->nclients)
 		return;
-	snprintf(file, sizeof(file), "%.*s", LAYOUT_SITE - 1, slot->site_file);
-	snprintf(buf, size, "; longest held %.1f s by pid %u (%s:%u)", (double)(now - oldest) / 1e9,
-	    atomic_load_explicit(&seg->client[client].pid, memory_order_relaxed), file[0] != '\0' ? file : "?",
-	    atomic_load_explicit(&slot->site_line, memory_order_relaxed));
+	slot_site(seg, (uint32_t)found, site);
+	snprintf(buf, size, "; longest held %.1f s by pid %u (%s)", (double)(now - oldest) / 1e9,
+	    atomic_load_explicit(&seg->client[client].pid, memory_order_relaxed), site[0] != '\0' ? site : "?");
+}
+
+/* Whether a thread of this client waits, as far as a racy look tells. */
+static bool
+thread_waits(const struct segment *seg, unsigned client, uint32_t tid)
+{
+	for (uint32_t row = 0; row < seg->nrows; row++) {
+		uint64_t w = row_load(seg, row);
+
+		if (word_state(w) == ROW_WAITING && word_who(w) == client &&
+		    atomic_load_explicit(&seg->row[row].tid, memory_order_relaxed) == tid)
+			return true;
+	}
+	return false;
+}
+
+/* Whether all leases are held by threads that wait for another one; the caller has just waited. For the message only. */
+static bool
+is_deadlock(const struct pool_state *state)
+{
+	const struct segment *seg = &state->seg;
+	bool any = false;
+
+	for (uint32_t i = 0; i < seg->nslots; i++) {
+		uint64_t w = slot_load(seg, i);
+		uint32_t row = word_who(w), tid;
+		unsigned client;
+
+		if (word_state(w) == SLOT_IDLE || word_state(w) == SLOT_GRANTED)
+			return false;
+		if (word_state(w) != SLOT_LEASED || row >= seg->nrows)
+			continue;
+		client = word_who(row_load(seg, row));
+		tid = atomic_load_explicit(&seg->row[row].tid, memory_order_relaxed);
+		if (!(client == state->process->client && tid == (uint32_t)gettid()) && !thread_waits(seg, client, tid))
+			return false;
+		any = true;
+	}
+	return any;
 }
 
 int
@@ -311,6 +348,9 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 		return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s",
 		    h->pool_name, (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
 	longest_holder(seg, now, holder, sizeof(holder));
-	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s",
-	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder);
+	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s%s",
+	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder,
+	    is_deadlock(state)
+		? "; a deadlock: every lease is held by a thread that waits for another (max_leases_per_client = 1 forbids it)"
+		: "");
 }

@@ -47,7 +47,7 @@ struct shell {
 	_Atomic uint32_t state;
 	bool lost;             /* PQfinish or PQreset was called on it: it no longer is the slot's */
 	bool counted;          /* in the pool state's nshells */
-	bool site_known;       /* site_file/site_line are what the slot says */
+	bool site_known;       /* `site` is what the slot says */
 	uint32_t block;        /* statistics block of this lease */
 	uint64_t generation;   /* of the slot, that it was adopted for */
 	uint64_t session;      /* the slot's reset count that its parameters agree with */
@@ -63,8 +63,11 @@ struct shell {
 	uint64_t encoding_bit, conforming_bit;
 	PQnoticeReceiver notice_receiver;   /* libpq's own, put back at release */
 	PQnoticeProcessor notice_processor;
-	const char *site_file;
-	int site_line;
+	struct site {
+		const char *file; /* NULL: by the caller's address */
+		int line;
+		const void *caller;
+	} site;
 };
 
 /* One process's view of a pool. */
@@ -75,6 +78,7 @@ struct pool_state {
 	uint32_t pool; /* index in the instance */
 	struct shell *shell; /* seg.nslots of them */
 	_Atomic uint32_t nshells;
+	_Atomic uint32_t nleases; /* of this process; counted when there is a limit */
 	uint32_t max_shells;
 	const char *socket_dir; /* the client's */
 	int dead_fd;            /* /dev/null: moved under a shell before it is disposed of */

@@ -23,6 +23,19 @@ lease_count(const struct pool_state *state, const struct shell *shell, enum slot
 		counter_add(&state->seg.block[shell->block].counter[counter], n);
 }
 
+/* One more lease of this process: 0, or PGLEASE_ELIMIT with the message. Until lease_over. */
+int lease_begin(struct pool_state *state);
+void lease_over(struct pool_state *state);
+
+/* Whether the lease of this LEASED word goes on: flags may have come. */
+static inline bool
+lease_is_held(const struct pool_state *state, uint32_t slot, uint64_t w)
+{
+	uint64_t now = atomic_load(&state->seg.slot[slot].word);
+
+	return word_state(now) == SLOT_LEASED && word_seq(now) == word_seq(w);
+}
+
 /*
  * The slot is of no use as it is, or the broker wants it: S10, and the broker is told. `session` is SLOT_OWED when a reset
  * was sent and nothing of its answer was read. False if the lease had ended.

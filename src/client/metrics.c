@@ -100,7 +100,9 @@ pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats)
 	stats.closed = counter_get(&broker[COUNTER_CLOSED_IDLE]) + counter_get(&broker[COUNTER_CLOSED_LIFETIME]) +
 		       counter_get(&broker[COUNTER_CLOSED_BROKEN]) + counter_get(&broker[COUNTER_CLOSED_UPSTREAM]) +
 		       counter_get(&broker[COUNTER_CLOSED_ADMIN]) + counter_get(&broker[COUNTER_CLOSED_UNPOOLED]);
-	stats.revoked = counter_get(&broker[COUNTER_REVOKED_DEATH]) + counter_get(&broker[COUNTER_REVOKED_DETACH]);
+	stats.revoked = 0;
+	for (unsigned c = COUNTER_REVOKED_DEATH; c <= COUNTER_REVOKED_ADMIN; c++)
+		stats.revoked += counter_get(&broker[c]);
 	*ret_stats = stats;
 	return 0;
 }

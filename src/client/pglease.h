@@ -115,14 +115,21 @@ PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_poo
  * PQreset it, and do not touch it after the release. Making the PGconn, when this process has none for the connection
  * yet, and resetting another process's session take short exchanges, also with PGLEASE_TIMEOUT_TRY: up to a second when
  * broker or server are slow.
- * Errors: EINVAL, ETIMEOUT, EDRAINING, ENOROWS, EGONE, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL.
+ *
+ * The macro notes the caller's file and line with the lease (leak reports, pgleasestat); the function, for those who cannot use
+ * macros, the caller's address: as "function+0x1f".
+ * Errors: EINVAL, ETIMEOUT, EDRAINING, ELIMIT, ENOROWS, EGONE, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL.
  */
+PGLEASE_API int pglease_acquire(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn)
+    PGLEASE_MUST_CHECK;
 #define pglease_acquire(pool, timeout_ms, ret_lease, ret_conn) \
 	pglease_acquire_at((pool), (timeout_ms), (ret_lease), (ret_conn), __FILE__, __LINE__)
 PGLEASE_API int pglease_acquire_at(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn,
     const char *file, int line) PGLEASE_MUST_CHECK;
 
 /* The same with a deadline of CLOCK_MONOTONIC; one that has passed means PGLEASE_TIMEOUT_TRY. */
+PGLEASE_API int pglease_acquire_until(pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease,
+    PGconn **ret_conn) PGLEASE_MUST_CHECK;
 #define pglease_acquire_until(pool, deadline, ret_lease, ret_conn) \
 	pglease_acquire_until_at((pool), (deadline), (ret_lease), (ret_conn), __FILE__, __LINE__)
 PGLEASE_API int pglease_acquire_until_at(pglease_pool *pool, const struct timespec *deadline,

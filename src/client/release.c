@@ -86,21 +86,25 @@ tell_dirty(struct pool_state *state)
 		client_ring(state);
 }
 
-/* The slot goes back sound: S8 or S9; or S10 when the broker wants it. False if the lease had ended. */
-static bool
-give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, const struct shell *shell,
-    unsigned session, uint64_t now)
+static void
+count_release(const struct pool_state *state, const struct shell *shell, uint64_t now)
 {
 	uint64_t held = now - shell->leased_at;
 	struct stats_block *block = &state->seg.block[shell->block];
+
+	if (!lease_is_counted(state))
+		return;
+	counter_add(&block->counter[COUNTER_RELEASES], 1);
+	counter_add(&block->counter[COUNTER_HOLD_NS], held);
+	histogram_record(&block->hold, held);
+}
+
+/* The slot goes back sound: S8 or S9; or S10 when the broker wants it. False if the lease had ended. */
+static bool
+give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now)
+{
 	enum handoff_result r;
 
-	/* Counted before the swap, while the lease is the lock. */
-	if (lease_is_counted(state)) {
-		counter_add(&block->counter[COUNTER_RELEASES], 1);
-		counter_add(&block->counter[COUNTER_HOLD_NS], held);
-		histogram_record(&block->hold, held);
-	}
 	/* Relaxed: it never changes. */
 	if (atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) != 0) {
 		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
@@ -126,6 +130,16 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, co
 	return false;
 }
 
+/* A revoked lease's row is free for another, unless that has been said before. */
+static void
+end_lost(struct pool_state *state, const pglease_lease *lease)
+{
+	uint64_t token = row_token(lease->slot, lease->sequence);
+
+	if (atomic_compare_exchange_strong(&state->seg.row[lease->row].held, &token, 0))
+		lease_over(state);
+}
+
 int
 pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 {
@@ -149,9 +163,11 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
 	w = slot_load(&state->seg, lease->slot);
 	shell = &state->shell[lease->slot];
-	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence)
+	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence) {
+		end_lost(state, lease);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before, or revoked",
 		    lease->slot);
+	}
 
 	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
 		reset_settle(state, shell->conn, &rolled_back) == 0;
@@ -167,12 +183,16 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		lease_count(state, shell, COUNTER_RETURNS, 1);
 		shell_discard(state, shell);
 		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
+		lease_over(state);
 		lease_give_to_broker(state, lease->slot, &w, 0);
 		return 0;
 	}
+	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */
+	count_release(state, shell, now);
 	shell_checkin(state, shell, now);
 	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
-	if (!give_sound(state, lease, &w, shell, session, now))
+	lease_over(state);
+	if (!give_sound(state, lease, &w, session, now))
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lease.h"
 #include "rows.h"
 #include "slots.h"
 
@@ -43,6 +44,7 @@ row_leave(struct thread_row *tr)
 			/* Its generation ends now: the shell must be FREE so that it can be disposed of. */
 			atomic_store(&tr->state->shell[slot].state, SHELL_FREE);
 			if (slot_return(seg, slot, &w, 0)) { /* S10 */
+				lease_over(tr->state);
 				client_ring(tr->state);
 				break;
 			}

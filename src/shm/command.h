@@ -9,11 +9,12 @@
 #include "wire.h"
 
 /* clang-format off */
-/* verb; what its argument is ("" for none, [X] for one that may be left out); what it does */
+/* verb; what its argument is ("" for none, in brackets if it may be left out); what it does */
 #define COMMAND_VERBS(X) \
 	X(status, "",       "shows the state of every pool") \
 	X(drain,  "[POOL]", "grants no new leases, waits for those that are out, closes the connections") \
 	X(resume, "[POOL]", "undoes a drain") \
+	X(revoke, "POOL/SLOT|PID", "takes a lease, or all of a process, away from its holder") \
 	X(stop,   "",       "drains all pools and ends the broker; returns when it has gone")
 /* clang-format on */
 

@@ -47,6 +47,8 @@
 	X(CLOSED_ADMIN,     "closed_admin",     "connections closed: drain or stop") \
 	X(REVOKED_DEATH,    "revoked_death",    "leases revoked: the client died") \
 	X(REVOKED_DETACH,   "revoked_detach",   "leases revoked: the client's control connection ended") \
+	X(REVOKED_LIMIT,    "revoked_limit",    "leases revoked: held for longer than lease_limit") \
+	X(REVOKED_ADMIN,    "revoked_admin",    "leases revoked: by command") \
 	X(BROKER_RESETS,    "broker_resets",    "sessions reset by the broker, those of resets_late included") \
 	X(KEEPALIVES,       "keepalives",       "idle connections tried and found alive") \
 	X(BROKER_GRANTS,    "broker_grants",    "slots granted to a waiter by the broker") \

@@ -112,10 +112,21 @@ struct row {
 	_Atomic uint32_t hint_slot;  /* granter: where the grant is; checked, never believed */
 	sem_t sem;
 	alignas(LAYOUT_LINE) _Atomic uint32_t tid;
-	_Atomic uint32_t held; /* 1 while it holds a lease: owner at acquire, releaser before it gives the slot up */
+	uint32_t reserved;
+	/*
+	 * row_token() of the lease that it holds, 0 for none: owner at acquire, releaser when it will not count into the slot's
+	 * block any more and before it gives the slot up; after a revocation, whoever releases the lost lease.
+	 */
+	_Atomic uint64_t held;
 	_Atomic uint64_t place_since; /* owner, at Q1; CLOCK_MONOTONIC ns: from then on a grant gets due */
-	char reserved[48];
+	char reserved2[40];
 };
+/* Which lease of which slot. */
+static inline uint64_t
+row_token(uint32_t slot, uint64_t seq)
+{
+	return (uint64_t)(slot + 1) << WORD_SEQ_BITS | seq;
+}
 static_assert(sizeof(sem_t) == 32, "64-bit glibc");
 static_assert(sizeof(struct row) == 128, "row size");
 
@@ -173,6 +184,7 @@ struct segment_header {
 	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
 	_Atomic uint32_t reset_policy;   /* enum reset_policy */
 	_Atomic uint32_t reset_kind;     /* enum reset_kind; RESET_UNLISTEN when the policy is `never` */
+	_Atomic uint32_t max_leases;     /* of one client; 0: no limit */
 
 	/*
 	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot

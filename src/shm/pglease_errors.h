@@ -26,7 +26,8 @@
 	X(EFORKED,   15, "the lease or handle belongs to the parent process") \
 	X(EPROTOCOL, 16, "the peer sent something that the protocol does not allow") \
 	X(EUPSTREAM, 17, "the server refuses connections") \
-	X(EREFUSED,  18, "the broker does not do that now")
+	X(EREFUSED,  18, "the broker does not do that now") \
+	X(ELIMIT,    19, "the process holds as many leases of the pool as it may")
 /* clang-format on */
 
 enum pglease_error {

@@ -7,6 +7,7 @@
 #include "slots.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 static bool
 swap(struct segment *seg, uint32_t slot, uint64_t *w, uint64_t next)
@@ -171,4 +172,18 @@ slot_find_idle(struct segment *seg, int prefer, uint32_t start, bool thorough, u
 			if (is_idle(seg, slot, ret_w))
 				return (int)slot;
 	return -1;
+}
+
+void
+slot_site(const struct segment *seg, uint32_t slot, char buf[static SLOT_SITE])
+{
+	const struct slot *s = &seg->slot[slot];
+	uint32_t line = atomic_load_explicit(&s->site_line, memory_order_relaxed);
+	size_t n = 0;
+
+	for (; n < LAYOUT_SITE - 1 && s->site_file[n] != '\0'; n++)
+		buf[n] = s->site_file[n] >= ' ' && s->site_file[n] < 0x7f ? s->site_file[n] : '?';
+	buf[n] = '\0';
+	if (n != 0 && line != 0)
+		snprintf(buf + n, SLOT_SITE - n, ":%u", line);
 }

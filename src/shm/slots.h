@@ -40,6 +40,10 @@ bool slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned se
 /* F3 */
 bool slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w);
 
+#define SLOT_SITE (LAYOUT_SITE + 16)
+/* Where its lease was acquired, printable: "file.c:12", or "function+0x1f"; "" when nobody knows. Racy text. */
+void slot_site(const struct segment *seg, uint32_t slot, char buf[static SLOT_SITE]);
+
 /*
  * An IDLE slot's index, or -1. Looks at `prefer` first (pass -1 for none), then by the bitmap, from `start` on, then,
  * if `thorough`, at every word. *ret_w is the word seen.

@@ -37,7 +37,7 @@ ctl_options_usage(FILE *out)
 		const struct command_verb *v = &command_verbs[i];
 
 		fprintf(out, "  %s%s%-*s %s\n", v->name, *v->argument != '\0' ? " " : "",
-		    (int)(17 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
+		    (int)(21 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
 	}
 	fputs("\n"
 	      "Options:\n"
@@ -92,9 +92,13 @@ parse_command(int argc, char **argv, FILE *err, struct ctl_options *options)
 		return fail(err, "%s takes no argument: '%s'", argv[0], argv[1]);
 	if (argc > 2)
 		return fail(err, "%s takes one argument: '%s'", argv[0], argv[2]);
+	if (argc == 1 && *options->verb->argument != '\0' && *options->verb->argument != '[')
+		return fail(err, "%s needs %s", argv[0], options->verb->argument);
 	if (argc > 1) {
 		options->argument = argv[1];
-		if (paths_check_name(argv[1]) != 0)
+		if (strlen(argv[1]) >= sizeof(((struct wire_command *)0)->argument))
+			return fail(err, "the argument of %s is too long", argv[0]);
+		if (strcmp(options->verb->argument, "[POOL]") == 0 && paths_check_name(argv[1]) != 0)
 			return fail(
 			    err, "'%s' is no pool's name: at most 47 letters, digits, '_' and '-'", argv[1]);
 	}

@@ -217,3 +217,41 @@ it_await_published(const char *pool, const char *column, uint64_t least)
 	}
 	ck_abort_msg("%s of pool %s stays at %llu", column, pool, (unsigned long long)it_published(pool, column));
 }
+
+void
+it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret)
+{
+	char program[512], log[512];
+	const char *argv[8] = {program};
+	unsigned n = 1;
+
+	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
+	snprintf(log, sizeof(log), "%s/pgleasectl.log", fixture_folder(it_fixture));
+	if (timeout != NULL) {
+		argv[n++] = "-t";
+		argv[n++] = timeout;
+	}
+	argv[n++] = verb;
+	if (argument != NULL)
+		argv[n++] = argument;
+	ck_assert_msg(child_start(argv, log, NULL, ret) == 0, "%s", child_error());
+}
+
+int
+it_ctl_end(struct child *child)
+{
+	int status;
+
+	ck_assert_msg(child_wait(child, 30000, &status) == 0, "pgleasectl: %s", child_error());
+	ck_assert_int_eq(status & 0x7f, 0);
+	return status >> 8;
+}
+
+int
+it_ctl(const char *verb, const char *argument, const char *timeout)
+{
+	struct child child;
+
+	it_ctl_start(verb, argument, timeout, &child);
+	return it_ctl_end(&child);
+}

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/types.h>
 
+#include "child.h"
 #include "fixture.h"
 #include "pglease.h"
 
@@ -54,6 +55,11 @@ void it_await_all_idle(pglease_pool *pool);
 /* A number of the first pool that has this name, as the broker publishes it; waits until it is at least `least`. */
 uint64_t it_published(const char *pool, const char *column);
 void it_await_published(const char *pool, const char *column, uint64_t least);
+
+/* pgleasectl for the fixture's instance, in the background; its exit status; and both. NULL: no such argument. */
+void it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret_child);
+int it_ctl_end(struct child *child);
+int it_ctl(const char *verb, const char *argument, const char *timeout);
 
 #define IT_MAIN(name, ...)                                                                                          \
 	int main(void)                                                                                              \

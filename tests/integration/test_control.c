@@ -60,45 +60,6 @@ await_end(void)
 	close(p.fd);
 }
 
-/* pgleasectl for the fixture's instance, in the background. */
-static void
-ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret)
-{
-	char program[512], log[512];
-	const char *argv[8] = {program};
-	unsigned n = 1;
-
-	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
-	snprintf(log, sizeof(log), "%s/pgleasectl.log", fixture_folder(it_fixture));
-	if (timeout != NULL) {
-		argv[n++] = "-t";
-		argv[n++] = timeout;
-	}
-	argv[n++] = verb;
-	if (argument != NULL)
-		argv[n++] = argument;
-	ck_assert_msg(child_start(argv, log, NULL, ret) == 0, "%s", child_error());
-}
-
-static int
-ctl_end(struct child *child)
-{
-	int status;
-
-	ck_assert_msg(child_wait(child, LONG_MS, &status) == 0, "pgleasectl: %s", child_error());
-	ck_assert_int_eq(status & 0x7f, 0);
-	return status >> 8;
-}
-
-static int
-ctl(const char *verb, const char *argument, const char *timeout)
-{
-	struct child child;
-
-	ctl_start(verb, argument, timeout, &child);
-	return ctl_end(&child);
-}
-
 static uint32_t
 total(pglease_pool *pool)
 {
@@ -231,15 +192,15 @@ START_TEST(a_drain_outlives_who_asked_for_it)
 
 	start_two(NULL);
 	it_acquire(app, &lease);
-	ctl_start("drain", "app", NULL, &child);
+	it_ctl_start("drain", "app", NULL, &child);
 	await_log("command drain");
 	ck_assert_int_eq(child_signal(&child, SIGKILL), 0);
 	ck_assert_int_eq(child_wait(&child, LONG_MS, &status), 0);
 	assert_draining(app);
 	it_release(&lease);
-	ck_assert_int_eq(ctl("drain", "app", NULL), 0);
+	ck_assert_int_eq(it_ctl("drain", "app", NULL), 0);
 	ck_assert_uint_eq(total(app), 0);
-	ck_assert_int_eq(ctl("resume", "app", NULL), 0);
+	ck_assert_int_eq(it_ctl("resume", "app", NULL), 0);
 	it_acquire(app, &lease);
 	it_release(&lease);
 }
@@ -249,11 +210,11 @@ START_TEST(pgleasectl_says_by_its_status_how_it_went)
 {
 	start_two(NULL);
 	it_acquire(app, &lease);
-	ck_assert_int_eq(ctl("drain", "app", "0.05"), 4);
-	ck_assert_int_eq(ctl("drain", "two", "0"), 0);
-	ck_assert_int_eq(ctl("drain", "nope", "0"), 3);
-	ck_assert_int_eq(ctl("resume", NULL, NULL), 0);
-	ck_assert_int_eq(ctl("status", NULL, NULL), 0);
+	ck_assert_int_eq(it_ctl("drain", "app", "0.05"), 4);
+	ck_assert_int_eq(it_ctl("drain", "two", "0"), 0);
+	ck_assert_int_eq(it_ctl("drain", "nope", "0"), 3);
+	ck_assert_int_eq(it_ctl("resume", NULL, NULL), 0);
+	ck_assert_int_eq(it_ctl("status", NULL, NULL), 0);
 	it_release(&lease);
 }
 END_TEST
@@ -265,19 +226,19 @@ START_TEST(a_stop_waits_for_the_lease_that_is_out)
 
 	start_two(NULL);
 	conn = it_acquire(app, &lease);
-	ctl_start("stop", NULL, NULL, &first);
+	it_ctl_start("stop", NULL, NULL, &first);
 	await_log("command stop");
 	assert_draining(app);
 	assert_draining(two);
 	/* Twice is once; and what stops is not resumed. */
-	ctl_start("stop", NULL, NULL, &second);
+	it_ctl_start("stop", NULL, NULL, &second);
 	await_log("command stop");
 	ck_assert_int_eq(pglease_resume(it_client(), NULL), PGLEASE_EREFUSED);
 	ck_assert_str_eq(it_query(conn, "select 1"), "1");
 	it_release(&lease);
-	ck_assert_int_eq(ctl_end(&first), 0);
-	ck_assert_int_eq(ctl_end(&second), 0);
-	ck_assert_int_eq(ctl("stop", NULL, NULL), 2);
+	ck_assert_int_eq(it_ctl_end(&first), 0);
+	ck_assert_int_eq(it_ctl_end(&second), 0);
+	ck_assert_int_eq(it_ctl("stop", NULL, NULL), 2);
 	ck_assert_int_eq(pglease_drain(it_client(), NULL, 0), PGLEASE_ENOBROKER);
 }
 END_TEST
@@ -288,10 +249,10 @@ START_TEST(a_second_stop_may_be_sooner)
 
 	start_two(NULL);
 	it_acquire(app, &lease);
-	ctl_start("stop", NULL, NULL, &first);
+	it_ctl_start("stop", NULL, NULL, &first);
 	await_log("command stop");
-	ck_assert_int_eq(ctl("stop", NULL, "0"), 0);
-	ck_assert_int_eq(ctl_end(&first), 0);
+	ck_assert_int_eq(it_ctl("stop", NULL, "0"), 0);
+	ck_assert_int_eq(it_ctl_end(&first), 0);
 	await_log("1 leases are revoked");
 	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
 }
@@ -467,7 +428,7 @@ START_TEST(others_may_not_command)
 	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
 	snprintf(log, sizeof(log), "%s/refused.log", fixture_folder(it_fixture));
 	ck_assert_int_eq(child_start(argv, log, &user, &child), 0);
-	ck_assert_int_eq(ctl_end(&child), 3);
+	ck_assert_int_eq(it_ctl_end(&child), 3);
 	await_log("command refused: stop");
 	it_acquire(app, &lease);
 	it_release(&lease);

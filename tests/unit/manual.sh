@@ -45,15 +45,15 @@ for program in pgleased pgleasectl pgleasestat; do
 	is "options of $program" same
 done
 
-"$PGLEASE_BUILDDIR/pgleasectl" -h | sed -nE '/^Commands:/,/^$/s/^  ([a-z-]+)( \[POOL\])? +.*/\1\2/p' >"$dir/wanted"
-sed -nE '/^The commands are:/,/^\.El/s/^\.It Cm //p' doc/pgleasectl.1 | sed 's/ Op Ar pool/ [POOL]/' >"$dir/found"
+"$PGLEASE_BUILDDIR/pgleasectl" -h | sed -nE '/^Commands:/,/^$/s/^  ([a-z-]+)( [^ ]+)?  +.*/\1\2/p' >"$dir/wanted"
+sed -nE '/^The commands are:/,/^\.El/s/^\.It Cm //p' doc/pgleasectl.1 | sed 's/ Op Ar pool/ [POOL]/; s/ Ar / /' >"$dir/found"
 is 'commands of pgleasectl' same
 
 # Functions of the header, and the macros that stand for some; all of them, and nothing else, in the synopsis.
 {
 	sed -nE 's/^PGLEASE_API .*[ *](pglease_[a-z_]+)\(.*/\1/p' src/client/pglease.h
 	sed -nE 's/^#define (pglease_[a-z_]+)\(.*/\1/p' src/client/pglease.h
-} | sort >"$dir/wanted"
+} | sort -u >"$dir/wanted"
 sed -nE '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/s/^\.F[no] (pglease_[a-z_]+).*/\1/p' doc/pglease.3 | sort >"$dir/found"
 is 'functions of the library' same
 
