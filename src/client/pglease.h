@@ -31,8 +31,8 @@
  * What belongs to the lease and must not outlive it: the PGconn; a PGcancel made from it (a cancel that is sent after
  * the release may hit the next lease of the same process on that connection, though never another process's); an
  * epoll registration of PQsocket (the open file stays with the broker, so epoll would go on reporting it). Notice
- * hooks, verbosity and tracing set on the PGconn are put back at release; event procedures cannot be removed: do not
- * register any.
+ * hooks, verbosity and tracing set on the PGconn are put back at release. Event procedures cannot be taken away: the
+ * PGconn is freed at the release (PGEVT_CONNDESTROY), and the connection's next lease makes a new one.
  *
  * What a reset (DISCARD ALL) cannot undo stays in the server session until it is replaced: libraries that were LOADed,
  * global variables of procedural languages, dblink connections, setseed.

@@ -44,7 +44,9 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	bool dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
 	bool at_once = said == PGLEASE_SESSION_DIRTY || (policy == RESET_ALWAYS && dirty) ||
 		       (dirty && next != WORD_NONE && next != state->process->client);
-	bool whole = at_once || now - shell->compared_at >= COMPARE_NS;
+	/* What an earlier release has noted must not be forgotten by one that looks at less. Relaxed: written under the lease. */
+	bool noted = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed) != 0;
+	bool whole = at_once || noted || now - shell->compared_at >= COMPARE_NS;
 	uint64_t off = reset_off_baseline(state, slot, shell, whole);
 	enum reset_kind kind = resets_kind(seg);
 	int r;

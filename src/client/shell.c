@@ -26,6 +26,20 @@ conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 	return true;
 }
 
+/*
+ * libpq does not tell which event procedures a PGconn has, but every result has a copy of their list, and tells its size (0: out
+ * of memory). None of them is called by this.
+ */
+static size_t
+events_size(const struct shell *shell)
+{
+	PGresult *result = PQmakeEmptyPGresult(shell->conn, PGRES_EMPTY_QUERY);
+	size_t size = result != NULL ? PQresultMemorySize(result) : 0;
+
+	PQclear(result);
+	return size;
+}
+
 /* In state IN_USE or EVICTING: to NONE. */
 static void
 shell_dispose(struct pool_state *state, struct shell *shell)
@@ -118,6 +132,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	reset_remember(state, slot, shell);
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
+	shell->events_size = events_size(shell);
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
 	shell->generation = generation;
@@ -131,6 +146,11 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 void
 shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 {
+	/* An event procedure of the application's cannot be taken away: the PGconn goes, and tells it so (PGEVT_CONNDESTROY). */
+	if (events_size(shell) != shell->events_size) {
+		shell_dispose(state, shell);
+		return;
+	}
 	/* Several may have been in use at once: the bound is for those kept. */
 	if (atomic_load_explicit(&state->nshells, memory_order_relaxed) > state->max_shells && !shell_evict(state)) {
 		shell_dispose(state, shell);

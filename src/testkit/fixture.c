@@ -28,9 +28,9 @@
 struct fixture {
 	char folder[UPSTREAM_PATH], config[UPSTREAM_PATH + 16], log[UPSTREAM_PATH + 16],
 	    socket_dir[UPSTREAM_PATH + 16];
-	char conninfo[UPSTREAM_PATH + 64], instance[48];
+	char conninfo[UPSTREAM_PATH + 64], standby_conninfo[UPSTREAM_PATH + 64], instance[48];
 	bool has_upstream;
-	struct upstream upstream;
+	struct upstream upstream, standby;
 	struct child broker;
 	struct guardian guardian;
 	off_t log_offset;
@@ -70,6 +70,12 @@ const char *
 fixture_log(const struct fixture *fixture)
 {
 	return fixture->log;
+}
+
+const char *
+fixture_standby_conninfo(const struct fixture *fixture)
+{
+	return fixture->standby_conninfo;
 }
 
 const char *
@@ -164,7 +170,7 @@ fixture_start(const struct fixture_options *options, struct fixture **ret_fixtur
 
 	if (fixture == NULL)
 		return child_fail(ENOMEM, "out of memory");
-	fixture->broker.pidfd = fixture->upstream.server.pidfd = -1;
+	fixture->broker.pidfd = fixture->upstream.server.pidfd = fixture->standby.server.pidfd = -1;
 	r = make_folder(fixture);
 	if (r == 0)
 		r = guardian_start(fixture->folder, fixture->instance, &fixture->guardian);
@@ -174,6 +180,7 @@ fixture_start(const struct fixture_options *options, struct fixture **ret_fixtur
 		r = upstream_create(fixture->folder, &fixture->upstream);
 	if (r == 0 && !options->no_server) {
 		fixture->has_upstream = true;
+		fixture->upstream.replication = options->replication;
 		snprintf(fixture->upstream.listen, sizeof(fixture->upstream.listen), "%s",
 		    options->listen != NULL ? options->listen : "");
 		r = upstream_start(&fixture->upstream, &fixture->guardian);
@@ -286,6 +293,18 @@ fixture_server_start(struct fixture *fixture)
 }
 
 int
+fixture_standby_start(struct fixture *fixture)
+{
+	int r = upstream_standby(&fixture->upstream, fixture->folder, &fixture->standby);
+
+	if (r)
+		return r;
+	snprintf(fixture->standby_conninfo, sizeof(fixture->standby_conninfo),
+	    "host=%s user=postgres dbname=postgres", fixture->standby.socket_dir);
+	return upstream_start(&fixture->standby, &fixture->guardian);
+}
+
+int
 fixture_server_stop(struct fixture *fixture)
 {
 	return upstream_stop(&fixture->upstream);
@@ -307,7 +326,9 @@ fixture_stop(struct fixture *fixture)
 			snprintf(reason, sizeof(reason), "%s",
 			    r == -ETIMEDOUT ? "pgleased did not stop" : child_error());
 	}
-	also = fixture->has_upstream ? upstream_stop(&fixture->upstream) : 0;
+	also = upstream_stop(&fixture->standby);
+	if (also == 0 && fixture->has_upstream)
+		also = upstream_stop(&fixture->upstream);
 	if (also && r == 0) {
 		r = also;
 		snprintf(reason, sizeof(reason), "%s", child_error());

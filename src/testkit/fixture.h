@@ -43,6 +43,7 @@ struct fixture_options {
 	bool
 	    no_broker; /* the PostgreSQL and the configuration only; fixture_broker_start() starts it later */
 	const char *listen; /* the PostgreSQL's listen_addresses; NULL: Unix sockets only */
+	bool replication; /* the PostgreSQL can have a standby */
 	bool no_server; /* no PostgreSQL: for pools that are embedded or point elsewhere */
 };
 
@@ -64,6 +65,12 @@ pid_t fixture_broker_pid(const struct fixture *fixture); /* 0: not running */
 int fixture_server_start(struct fixture *fixture);
 int fixture_server_stop(struct fixture *fixture);
 pid_t fixture_server_pid(const struct fixture *fixture); /* the postmaster's; 0: not running */
+
+/* A standby of the fixture's PostgreSQL (option `replication`), which takes connections when this returns. fixture_stop()
+ * stops it. */
+int fixture_standby_start(struct fixture *fixture);
+/* For a direct connection to it. */
+const char *fixture_standby_conninfo(const struct fixture *fixture);
 
 const char *fixture_instance(const struct fixture *fixture);
 const char *fixture_socket_dir(const struct fixture *fixture);

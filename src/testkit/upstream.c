@@ -175,6 +175,29 @@ out:
 }
 
 int
+upstream_standby(const struct upstream *primary, const char *folder, struct upstream *ret)
+{
+	struct upstream upstream = *primary;
+	char program[UPSTREAM_PATH + 16];
+	const char *argv[] = {program, "-h", primary->socket_dir, "-U", "postgres", "-D", upstream.data, "-R", "-X",
+	    "stream", "-c", "fast", "--no-sync", NULL};
+	int r;
+
+	upstream.server = (struct child){.pidfd = -1};
+	upstream.listen[0] = '\0';
+	snprintf(program, sizeof(program), "%s/pg_basebackup", upstream.bindir);
+	snprintf(upstream.data, sizeof(upstream.data), "%s/standby", folder);
+	snprintf(upstream.socket_dir, sizeof(upstream.socket_dir), "%s/pgs", folder);
+	snprintf(upstream.log, sizeof(upstream.log), "%s/standby.log", folder);
+	r = child_run(argv, upstream.log, &upstream.user, INITDB_MS);
+	if (r == 0)
+		r = own_folder(upstream.socket_dir, &upstream.user);
+	if (r == 0)
+		*ret = upstream;
+	return r;
+}
+
+int
 upstream_start(struct upstream *upstream, const struct guardian *guardian)
 {
 	char postgres[UPSTREAM_PATH + 16], listen[sizeof(upstream->listen) + 32];
@@ -182,8 +205,8 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	const char *argv[] = {postgres, "-D", upstream->data, "-k", upstream->socket_dir,
 	    "-c", listen,
 	    "-c", "max_connections=200",
-	    "-c", "max_wal_senders=0",
-	    "-c", "wal_level=minimal",
+	    "-c", upstream->replication ? "max_wal_senders=4" : "max_wal_senders=0",
+	    "-c", upstream->replication ? "wal_level=replica" : "wal_level=minimal",
 	    "-c", "shared_buffers=32MB",
 	    "-c", "dynamic_shared_memory_type=mmap", /* a killed server leaves nothing in /dev/shm */
 	    "-c", "fsync=off",
@@ -208,7 +231,7 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	r = guardian_watch(guardian, upstream->server.pid, SIGQUIT);
 	if (r == 0)
 		r = child_await_line(
-		    upstream->log, &offset, "ready to accept connections", &upstream->server, START_MS);
+		    upstream->log, &offset, "database system is ready to accept", &upstream->server, START_MS);
 	return r;
 }
 

@@ -16,6 +16,7 @@
 struct upstream {
 	struct child_user user; /* whom the server runs as */
 	struct child server;
+	bool replication; /* can have a standby, or is one. Set it before upstream_start */
 	char bindir[UPSTREAM_PATH];
 	char listen[64]; /* listen_addresses; empty: Unix sockets only. Set it before upstream_start */
 	char data[UPSTREAM_PATH], socket_dir[UPSTREAM_PATH], log[UPSTREAM_PATH];
@@ -28,6 +29,8 @@ int upstream_bindir(char *buf, size_t size);
 
 /* Makes a cluster in `folder` (exists, empty but for what the caller made, belongs to the server's user). */
 int upstream_create(const char *folder, struct upstream *ret);
+/* A copy of a running server with `replication`, in the same folder: a standby of it. One for each primary. */
+int upstream_standby(const struct upstream *primary, const char *folder, struct upstream *ret);
 /* Starts the server and waits until it takes connections. */
 int upstream_start(struct upstream *upstream, const struct guardian *guardian);
 /* Fast shutdown; waits for it. Does nothing when the server is not running. */

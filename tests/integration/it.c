@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -138,6 +139,25 @@ it_join(struct it_worker *worker)
 	ck_assert_int_eq(waitpid(worker->pid, &status, 0), worker->pid);
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "worker ended with status %x", status);
 	close(worker->socket);
+}
+
+void
+it_cut_off(void)
+{
+	unsigned closed = 0;
+
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_un peer;
+		socklen_t length = sizeof(peer);
+
+		/* The control socket: the one with a peer named so. */
+		if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sun_family == AF_UNIX &&
+		    length > sizeof(sa_family_t) && strstr(peer.sun_path, "/control") != NULL) {
+			close(fd);
+			closed++;
+		}
+	}
+	ck_assert_uint_ge(closed, 1);
 }
 
 void

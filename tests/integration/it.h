@@ -46,6 +46,9 @@ void it_hear(int socket, char byte); /* waits; fails on anything else */
 void it_kill(struct it_worker *worker); /* SIGKILL, and reaps */
 void it_join(struct it_worker *worker); /* waits for it to end; fails unless with 0 */
 
+/* Closes this process's control connection, as closefrom() would: the broker fences it. */
+void it_cut_off(void);
+
 /* Looks at the pool's statistics until `condition` holds; fails after 20 s. */
 typedef bool (*it_condition)(const pglease_stats *stats, const void *arg);
 void it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what);
