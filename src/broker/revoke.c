@@ -6,6 +6,7 @@
 #include "revoke.h"
 
 #include "handoff.h"
+#include "keys.h"
 #include "log.h"
 #include "rows.h"
 #include "server.h"
@@ -31,7 +32,7 @@ change_block(struct server *s, struct client *client, bool dead)
 bool
 revoke_lease(struct server *s, uint64_t w, struct client *client, bool dead, enum broker_counter cause)
 {
-	if (s->state != SERVER_LENT || !server_take(s, &w)) /* S13 */
+	if (!server_is_out(s) || !server_take(s, &w)) /* S13 */
 		return false;
 	change_block(s, client, dead);
 	server_end(s, cause);
@@ -70,7 +71,7 @@ revoke_leases(
 
 		for (uint32_t i = 0; i < p->seg.nslots; i++) {
 			revoked += take_back(&p->server[i], client, dead, cause); /* step 1 */
-			server_key_forget(&p->server[i], client_incarnation(client));
+			keys_forget(&p->server[i], client_incarnation(client));
 		}
 	}
 	return revoked;
