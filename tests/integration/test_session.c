@@ -270,20 +270,6 @@ START_TEST(pqfinish_on_a_lease_harms_nobody)
 END_TEST
 
 static void
-leave_reset(PGconn *conn)
-{
-	PQreset(conn); /* against the manual, too: it is connected to the broker now, which executes nothing */
-	PQclear(PQexec(conn, "select 1"));
-	ck_assert_int_ne(PQstatus(conn), CONNECTION_OK);
-}
-
-START_TEST(pqreset_on_a_lease_harms_nobody)
-{
-	ck_assert_uint_eq(leaves_and_finds(leave_reset, find_own_row).opened, 2);
-}
-END_TEST
-
-static void
 leave_terminated(PGconn *conn)
 {
 	PQclear(PQexec(conn, "select pg_terminate_backend(pg_backend_pid())"));
@@ -412,6 +398,6 @@ END_TEST
 IT_MAIN("session", settings, temporary_objects_locks_and_listens, role, open_transaction_is_rolled_back,
     failed_transaction_is_rolled_back, copy_in_progress_costs_the_connection, unread_result_costs_the_connection,
     single_row_mode_left_halfway_costs_the_connection, pipeline_costs_the_connection, nonblocking_mode_is_put_back,
-    pqfinish_on_a_lease_harms_nobody, pqreset_on_a_lease_harms_nobody, a_lost_connection_is_replaced,
+    pqfinish_on_a_lease_harms_nobody, a_lost_connection_is_replaced,
     own_session_until_another_had_it, a_parameter_that_the_server_changed_is_known_to_the_next,
     settings_of_the_pgconn_end_with_the_lease)
