@@ -61,13 +61,11 @@ adoption_ns(struct pool_state *state, const pglease_lease *lease)
 	uint64_t generation = atomic_load(&state->seg.slot[lease->slot].generation), start = clock_ns();
 
 	for (int i = 0; i < CONNECTS; i++) {
-		PGconn *conn;
-
 		if (adopt(state, lease->slot, generation, slot_load(&state->seg, lease->slot),
-			clock_ns() + UINT64_C(5000000000), &shell, &conn) != 0)
+			clock_ns() + UINT64_C(5000000000), &shell) != 0)
 			measure_die("adoption", pglease_error_message());
-		dup3(state->dead_fd, PQsocket(conn), O_CLOEXEC);
-		PQfinish(conn);
+		dup3(state->dead_fd, PQsocket(shell.conn), O_CLOEXEC);
+		PQfinish(shell.conn);
 	}
 	return (double)(clock_ns() - start) / CONNECTS;
 }

@@ -2,7 +2,8 @@
 /*
  * Adoption. A connection goes through START (start-up packets), SHELL (ReadyForQuery was sent; the request for the
  * descriptor is awaited) and is then closed. What is claimed is checked twice, and the second time counts: in the
- * step that sends the descriptor.
+ * step that sends the descriptor. A claim that has been served before is a renewal: its connection waits between the two
+ * for the slot's other server connection, with the start-up packet still in its buffer.
  */
 #include "adopt.h"
 
@@ -15,8 +16,10 @@
 
 #include "cancel.h"
 #include "descriptors.h"
+#include "keys.h"
 #include "listener.h"
 #include "log.h"
+#include "renew.h"
 #include "server.h"
 #include "slots.h"
 #include "startup.h"
@@ -35,6 +38,7 @@ struct handshake {
 	int fd;
 	struct event readable;
 	bool shell; /* START is over */
+	struct server *renewing; /* what it waits for, at the end of START; NULL: nothing */
 	unsigned encryption_requests;
 	uint64_t since;
 	struct startup_claim claim; /* SHELL */
@@ -45,15 +49,21 @@ struct handshake {
 struct adopt {
 	struct adopt_params params;
 	struct listener *listener;
-	TAILQ_HEAD(, handshake) all; /* oldest first */
+	TAILQ_HEAD(handshakes, handshake) all; /* oldest first */
 	unsigned count;
+	struct handshakes renewing; /* not in `all`: at most one for each slot, and a connect's time is not theirs */
 };
 
 static void
 handshake_free(struct handshake *h)
 {
-	TAILQ_REMOVE(&h->adopt->all, h, all);
-	h->adopt->count--;
+	if (h->renewing != NULL) {
+		TAILQ_REMOVE(&h->adopt->renewing, h, all);
+		renew_abandon(h->renewing);
+	} else {
+		TAILQ_REMOVE(&h->adopt->all, h, all);
+		h->adopt->count--;
+	}
 	event_del(&h->readable);
 	if (h->fd >= 0)
 		close(h->fd);
@@ -88,9 +98,9 @@ equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t size)
 	return difference == 0;
 }
 
-/* What a claim names, if the claimant is who it says and holds this slot at this moment. */
+/* The slot that a claim names, if the claimant is who it says and holds it at this moment, by this word. */
 static struct server *
-check_claim(struct adopt *a, const struct startup_claim *claim, struct client **ret_client,
+find_lease(struct adopt *a, const struct startup_claim *claim, uint64_t *ret_w, struct client **ret_client,
     const char **ret_sqlstate, const char **ret_why)
 {
 	struct client *client = clients_get(a->params.clients, claim->client);
@@ -112,12 +122,35 @@ check_claim(struct adopt *a, const struct startup_claim *claim, struct client **
 	server = &pool->server[claim->slot];
 	*ret_why = "the lease is not held any more: release it and acquire again";
 	w = slot_load(&pool->seg, claim->slot);
-	if (server->state != SERVER_LENT || server->hung_up || server->generation != claim->generation ||
-	    word_state(w) != SLOT_LEASED || word_seq(w) != claim->sequence ||
-	    pool_word_client(pool, w) != claim->client)
+	if (!server_is_out(server) || word_state(w) != SLOT_LEASED || pool_word_client(pool, w) != claim->client)
 		return NULL;
+	*ret_w = w;
 	*ret_client = client;
 	return server;
+}
+
+/* The same for an adoption: it is the lease and the connection that the claim names. */
+static struct server *
+check_claim(struct adopt *a, const struct startup_claim *claim, struct client **ret_client,
+    const char **ret_sqlstate, const char **ret_why)
+{
+	uint64_t w;
+	struct server *server = find_lease(a, claim, &w, ret_client, ret_sqlstate, ret_why);
+
+	if (server == NULL || server->state != SERVER_LENT || server->hung_up ||
+	    server->generation != claim->generation || word_seq(w) != claim->sequence)
+		return NULL;
+	return server;
+}
+
+/* A forked child has its parent's PGconn and nonce, and not its lease. */
+static bool
+is_from(const struct handshake *h, const struct client *client)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(h->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == client_pid(client);
 }
 
 static void
@@ -127,28 +160,14 @@ count_refusal(struct adopt *a, const struct startup_claim *claim)
 		pool_count(a->params.pools[claim->pool], COUNTER_ADOPTIONS_REFUSED);
 }
 
-/* A start-up packet: the server's answers, up to ReadyForQuery. False when the handshake is over (freed). */
+/* The server's answers, up to ReadyForQuery. False when the handshake is over (freed). */
 static bool
-welcome(struct handshake *h, const struct startup *startup)
+play_server(struct handshake *h, const struct startup *startup, struct server *server, const struct client *client)
 {
 	uint8_t buf[STARTUP_ANSWER];
-	const char *sqlstate, *why;
-	struct client *client;
-	struct server *server;
 	uint32_t key;
 
-	if (!startup_parse_claim(startup->options, &h->claim)) {
-		refuse(h, "08P01",
-		    "this socket only hands out leased connections: use libpglease, not a connection string");
-		return false;
-	}
-	server = check_claim(h->adopt, &h->claim, &client, &sqlstate, &why);
-	if (server == NULL) {
-		count_refusal(h->adopt, &h->claim);
-		refuse(h, sqlstate, why);
-		return false;
-	}
-	if (server_key_mint(server, client_incarnation(client), &key) != 0) {
+	if (keys_mint(server, client_incarnation(client), &key) != 0) {
 		refuse(h, "53200", "the broker is out of memory");
 		return false;
 	}
@@ -162,6 +181,88 @@ welcome(struct handshake *h, const struct startup *startup)
 	return true;
 }
 
+static void serve(struct handshake *h);
+
+static void
+consume(struct handshake *h, size_t n)
+{
+	h->used -= n;
+	memmove(h->buf, h->buf + n, h->used);
+}
+
+/* The renewal that the handshake has waited for is over. */
+static void
+renewed(void *context, const char *sqlstate, const char *why)
+{
+	struct handshake *h = context;
+	struct adopt *a = h->adopt;
+	struct server *server = h->renewing;
+	struct client *client;
+	struct startup startup;
+
+	h->renewing = NULL;
+	TAILQ_REMOVE(&a->renewing, h, all);
+	TAILQ_INSERT_TAIL(&a->all, h, all);
+	a->count++;
+	h->since = clock_ns();
+	if (why != NULL) {
+		refuse(h, sqlstate, why);
+		return;
+	}
+	/* From here on it is an adoption like any other. */
+	h->claim.generation = server->generation;
+	h->claim.sequence = word_seq(slot_load(&server->pool->seg, server->slot));
+	server = check_claim(a, &h->claim, &client, &sqlstate, &why);
+	if (server == NULL) {
+		count_refusal(a, &h->claim);
+		refuse(h, sqlstate, why);
+		return;
+	}
+	startup_parse(h->buf, h->used, &startup); /* once more: a STARTUP_PACKET */
+	if (!play_server(h, &startup, server, client))
+		return;
+	consume(h, startup.used);
+	serve(h);
+}
+
+/* A start-up packet. False when the handshake is over (freed) or waits. */
+static bool
+welcome(struct handshake *h, const struct startup *startup)
+{
+	struct adopt *a = h->adopt;
+	const char *sqlstate, *why;
+	struct client *client;
+	struct server *server;
+	uint64_t w;
+
+	if (!startup_parse_claim(startup->options, &h->claim)) {
+		refuse(h, "08P01",
+		    "this socket only hands out leased connections: use libpglease, not a connection string");
+		return false;
+	}
+	server = find_lease(a, &h->claim, &w, &client, &sqlstate, &why);
+	if (server != NULL && keys_was_adopted(server, client_incarnation(client), h->claim.attempt)) {
+		if (!is_from(h, client)) {
+			count_refusal(a, &h->claim);
+			refuse(h, "28000", "the lease is another process's");
+			return false;
+		}
+		h->renewing = server;
+		TAILQ_REMOVE(&a->all, h, all);
+		a->count--;
+		TAILQ_INSERT_TAIL(&a->renewing, h, all);
+		renew_start(server, w, client_incarnation(client), renewed, h);
+		return false;
+	}
+	server = check_claim(a, &h->claim, &client, &sqlstate, &why);
+	if (server == NULL) {
+		count_refusal(a, &h->claim);
+		refuse(h, sqlstate, why);
+		return false;
+	}
+	return play_server(h, startup, server, client);
+}
+
 /* The descriptor, to who holds the lease in this very step; then the connection has served. */
 static void
 hand_out(struct handshake *h)
@@ -173,10 +274,12 @@ hand_out(struct handshake *h)
 
 	if (wire_send(h->fd, &byte, 1, server != NULL ? PQsocket(server->conn) : -1) != 1)
 		log_debug("adoption: the client is gone");
-	else if (server != NULL)
-		pool_count(server->pool, COUNTER_ADOPTIONS_SERVED);
-	else
+	else if (server == NULL)
 		count_refusal(h->adopt, &h->claim);
+	else {
+		keys_adopted(server, client_incarnation(client), h->claim.attempt);
+		pool_count(server->pool, COUNTER_ADOPTIONS_SERVED);
+	}
 	handshake_free(h);
 }
 
@@ -193,11 +296,9 @@ step_shell(struct handshake *h)
 	} else if (h->buf[0] == 'X') {
 		handshake_free(h);
 	} else {
-		/* What PQreset leads to: the shell is connected to the broker, which executes nothing. */
 		refuse(h, "08P01",
-		    "this PGconn is connected to the pglease broker, not to PostgreSQL (was it PQreset?): "
-		    "release the "
-		    "lease and acquire again");
+		    "this PGconn is connected to the pglease broker, not to PostgreSQL: release the lease and "
+		    "acquire again");
 	}
 	return false;
 }
@@ -237,9 +338,23 @@ step_start(struct handshake *h)
 			handshake_free(h);
 		return false;
 	}
-	h->used -= startup.used;
-	memmove(h->buf, h->buf + startup.used, h->used);
+	consume(h, startup.used);
 	return true;
+}
+
+/* Several packets may have come at once; each step takes one or leaves the bytes as they are. */
+static void
+serve(struct handshake *h)
+{
+	for (size_t before = 0; h->used != 0 && h->used != before;) {
+		bool shell = h->shell;
+
+		before = h->used;
+		if (shell ? !step_shell(h) : !step_start(h))
+			return;
+		if (h->shell != shell)
+			before = 0;
+	}
 }
 
 static void
@@ -256,16 +371,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	h->used += (size_t)n;
-	/* Several packets may have come at once; each step takes one or leaves the bytes as they are. */
-	for (size_t before = 0; h->used != 0 && h->used != before;) {
-		bool shell = h->shell;
-
-		before = h->used;
-		if (shell ? !step_shell(h) : !step_start(h))
-			return;
-		if (h->shell != shell)
-			before = 0;
-	}
+	if (h->renewing == NULL)
+		serve(h);
 }
 
 static void
@@ -314,6 +421,7 @@ adopt_new(const struct adopt_params *params, struct adopt **ret)
 		return log_refuse("out of memory");
 	a->params = *params;
 	TAILQ_INIT(&a->all);
+	TAILQ_INIT(&a->renewing);
 	r = paths_adopt_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
 		r = listener_new(
@@ -345,5 +453,7 @@ adopt_free(struct adopt *a)
 	listener_free(a->listener);
 	while (!TAILQ_EMPTY(&a->all))
 		handshake_free(TAILQ_FIRST(&a->all));
+	while (!TAILQ_EMPTY(&a->renewing))
+		handshake_free(TAILQ_FIRST(&a->renewing));
 	free(a);
 }

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "keys.h"
 #include "log.h"
 #include "server.h"
 #include "slots.h"
@@ -21,7 +22,7 @@ find_server(struct pool **pools, unsigned npools, uint32_t pid, uint32_t key, ui
 			struct server *s = &pools[i]->server[slot];
 
 			if (s->state == SERVER_LENT && s->pid == pid &&
-			    (*ret_incarnation = server_key_owner(s, key)) != 0)
+			    (*ret_incarnation = keys_owner(s, key)) != 0)
 				return s;
 		}
 	}
@@ -94,7 +95,7 @@ cancel_returned(struct pool **pools, unsigned npools, const struct cancels_ticke
 	struct server *s = &pools[ticket->pool]->server[ticket->slot];
 
 	/* The connection may have been closed meanwhile. */
-	if (s->generation != ticket->generation || s->state == SERVER_NONE || s->state == SERVER_CONNECTING)
+	if (s->generation != ticket->generation || !server_has_connection(s))
 		return;
 	server_cancel_done(s);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Opening server connections. Owns the io and deadline events, the trace, and the look-up of host names (libpq's own
- * blocks), of a server that is CONNECTING.
+ * blocks), of a server that is CONNECTING or RENEWING.
  */
 #include "connect.h"
 
@@ -14,12 +14,25 @@
 #include "params.h"
 #include "resolver.h"
 #include "server.h"
+#include "sqlstate.h"
 
 static void
 fail(struct server *s, const char *error)
 {
 	connect_stop(s);
-	server_connect_failed(s, error);
+	server_connect_failed(s, SQLSTATE_NONE, error);
+}
+
+/* In libpq's words, which are the server's if it has said anything. */
+static void
+fail_by_server(struct server *s)
+{
+	char text[1024], sqlstate[SQLSTATE_SIZE];
+
+	snprintf(text, sizeof(text), "%s", PQerrorMessage(s->conn));
+	sqlstate_take(text, sqlstate);
+	connect_stop(s);
+	server_connect_failed(s, sqlstate, text);
 }
 
 void
@@ -60,6 +73,7 @@ check(struct server *s)
 		return "the server reports no parameters, or more than fit (2047 bytes)";
 	s->baseline_size = (size_t)n;
 	s->pid = (uint32_t)PQbackendPID(s->conn);
+	PQsetErrorVerbosity(s->conn, PQERRORS_DEFAULT);
 	return NULL;
 }
 
@@ -115,7 +129,7 @@ step(struct server *s)
 		server_connected(s);
 		return;
 	default:
-		fail(s, PQerrorMessage(s->conn));
+		fail_by_server(s);
 		return;
 	}
 }
@@ -145,9 +159,10 @@ begin(struct server *s, const struct hosts *hosts)
 		return;
 	}
 	if (PQstatus(s->conn) == CONNECTION_BAD) {
-		fail(s, PQerrorMessage(s->conn));
+		fail_by_server(s);
 		return;
 	}
+	PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE); /* for fail_by_server */
 	PQsetNoticeReceiver(s->conn, drop_notice, NULL);
 	s->params = params_trace(s->conn);
 	if (s->params == NULL) {

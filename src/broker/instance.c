@@ -195,7 +195,7 @@ on_hang_up(void *context, uint32_t pool, uint32_t slot, uint32_t generation)
 	struct instance *i = context;
 	struct server *s = &i->pools[pool]->server[slot];
 
-	if (s->state != SERVER_NONE && s->state != SERVER_CONNECTING && (uint32_t)s->generation == generation)
+	if (server_has_connection(s) && (uint32_t)s->generation == generation)
 		server_hung_up(s);
 }
 

@@ -101,9 +101,14 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 }
 
 static void
-look_at_lent(struct server *s, uint64_t w, const struct clients *clients, uint64_t now)
+look_at_out(struct server *s, uint64_t w, const struct clients *clients, uint64_t now)
 {
-	switch (word_state(w)) {
+	unsigned state = word_state(w);
+
+	/* Without its connection it can only be returned (N1). */
+	if (s->state != SERVER_LENT && (state == SLOT_IDLE || state == SLOT_GRANTED))
+		state = SLOT_BROKER;
+	switch (state) {
 	case SLOT_IDLE:
 		look_at_idle(s, w, now);
 		break;
@@ -143,7 +148,9 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 				slot_empty(&p->seg, i, &s->word); /* S2 */
 			break;
 		case SERVER_LENT:
-			look_at_lent(s, w, clients, now);
+		case SERVER_RENEWING:
+		case SERVER_VOID:
+			look_at_out(s, w, clients, now);
 			if (p->draining && s->state == SERVER_LENT)
 				server_drain(s); /* claimed by someone who had not seen the state */
 			lent += s->state == SERVER_LENT;

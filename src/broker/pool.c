@@ -39,6 +39,7 @@ publish_settings(struct pool *p, bool monitoring_off)
 	atomic_store_explicit(&h->grant_after_ns, s->grant_after, memory_order_relaxed);
 	atomic_store_explicit(&h->bypass_ns, s->validation_bypass, memory_order_relaxed);
 	atomic_store_explicit(&h->reset_timeout_ns, s->reset_timeout, memory_order_relaxed);
+	atomic_store_explicit(&h->connect_timeout_ns, s->connect_timeout, memory_order_relaxed);
 	atomic_store_explicit(&h->max_connections, (uint32_t)s->max_connections, memory_order_relaxed);
 	atomic_store_explicit(&h->pooling_off, !s->pooling, memory_order_relaxed);
 	atomic_store_explicit(&h->monitoring_off, monitoring_off, memory_order_relaxed);
@@ -165,7 +166,7 @@ pool_stop(struct pool *p)
 
 		uint64_t w = slot_load(&p->seg, i);
 
-		if (s->state == SERVER_LENT && !server_seize(s))
+		if (server_is_out(s) && !server_seize(s))
 			continue; /* a client keeps it from being taken; pool_free closes it all the same */
 		if (s->state == SERVER_LENT && word_state(w) == SLOT_LEASED)
 			server_end(s, COUNTER_CLOSED_ADMIN);

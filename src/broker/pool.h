@@ -34,12 +34,24 @@ enum server_state {
 	SERVER_LENT, /* IDLE, GRANTED, LEASED or RETURNED: whoever the word says */
 	SERVER_RESETTING, /* BROKER: the broker's own queries run on it */
 	SERVER_ENDING, /* BROKER: shut down; its cancel has not returned yet */
+	/* LEASED, and RETURNED until the broker has seen it: */
+	SERVER_RENEWING, /* its lessee gets another connection, which is being opened */
+	SERVER_VOID, /* that has failed: there is no connection */
 };
 
-/* The cancel key minted for a client's shells of this connection. */
+/* What is remembered of a client's shells of this connection (keys.h). */
 struct server_key {
 	uint64_t incarnation;
-	uint32_t key;
+	uint64_t attempt; /* 0: none */
+	uint32_t key; /* 0: none */
+};
+
+/* RENEWING: who is told of its end, once; sqlstate and why are NULL when there is a connection. */
+typedef void (*renewal_told)(void *context, const char *sqlstate, const char *why);
+struct renewal {
+	uint64_t sequence; /* of the lease that asked */
+	renewal_told told;
+	void *context;
 };
 
 struct server {
@@ -49,10 +61,11 @@ struct server {
 	uint64_t word; /* the slot's word as the broker left it, while the broker owns it */
 	uint64_t generation;
 	PGconn *conn;
-	struct params *params; /* CONNECTING */
-	struct resolver_job *lookup; /* CONNECTING: of its host names, before there is a conn */
-	struct event io; /* CONNECTING, RESETTING */
-	struct event deadline; /* CONNECTING, RESETTING */
+	struct params *params; /* CONNECTING, RENEWING */
+	struct resolver_job *lookup; /* CONNECTING, RENEWING: of its host names, before there is a conn */
+	struct event io; /* CONNECTING, RENEWING, RESETTING */
+	struct event deadline; /* CONNECTING, RENEWING, RESETTING */
+	struct renewal renewal; /* RENEWING */
 	unsigned reset_step; /* RESETTING */
 	unsigned reset_results; /* RESETTING */
 	uint32_t pid; /* of the backend */
@@ -77,7 +90,7 @@ struct server {
 	/* The lease that the tick saw last, since when, and whether it has been reported. */
 	uint64_t lease_seen, lease_since;
 	bool lease_reported;
-	uint64_t started_at; /* CONNECTING, RESETTING, ENDING: since when */
+	uint64_t started_at; /* CONNECTING, RENEWING, RESETTING, ENDING: since when */
 	struct server_key *keys;
 	unsigned nkeys, keys_size;
 	size_t baseline_size;

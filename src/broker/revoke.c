@@ -6,6 +6,7 @@
 #include "revoke.h"
 
 #include "handoff.h"
+#include "keys.h"
 #include "log.h"
 #include "rows.h"
 #include "server.h"
@@ -34,7 +35,7 @@ revoke_lease(struct server *s, uint64_t w, struct client *client, bool dead, enu
 {
 	uint64_t leased = w;
 
-	if (s->state != SERVER_LENT || !server_take(s, &w)) /* S13 */
+	if (!server_is_out(s) || !server_take(s, &w)) /* S13 */
 		return false;
 	change_block(s, leased, client, dead);
 	server_end(s, cause);
@@ -73,7 +74,7 @@ revoke_leases(
 
 		for (uint32_t i = 0; i < p->seg.nslots; i++) {
 			revoked += take_back(&p->server[i], client, dead, cause); /* step 1 */
-			server_key_forget(&p->server[i], client_incarnation(client));
+			keys_forget(&p->server[i], client_incarnation(client));
 		}
 	}
 	return revoked;

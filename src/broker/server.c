@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * One slot's connection through its states. set_state() is the one place where a server's state changes; slot words
- * change by slots.h and handoff.h only.
+ * One slot's connection through its states. server_set_state() is the one place where a server's state changes; slot
+ * words change by slots.h and handoff.h only.
  *
  * A word that is not what the broker left (a client scribbled over it) never stops the broker: the transition fails,
  * and the tick takes the slot back by force.
@@ -21,9 +21,13 @@
 #include "connect.h"
 #include "handoff.h"
 #include "hangups.h"
+#include "keys.h"
 #include "log.h"
+#include "renew.h"
 #include "reset.h"
+#include "server_priv.h"
 #include "slots.h"
+#include "sqlstate.h"
 
 /* How often a swap is tried again when clients change the word all the time; then the tick tries again. */
 #define TRIES 64
@@ -31,13 +35,26 @@
 const char *
 server_state_name(enum server_state state)
 {
-	static const char *const names[] = {"none", "connecting", "lent", "resetting", "ending"};
+	static const char *const names[] = {"none", "connecting", "lent", "resetting", "ending", "renewing",
+	    "void"};
 
 	return names[state];
 }
 
-static void
-set_state(struct server *s, enum server_state to)
+bool
+server_is_out(const struct server *s)
+{
+	return s->state == SERVER_LENT || s->state == SERVER_RENEWING || s->state == SERVER_VOID;
+}
+
+bool
+server_has_connection(const struct server *s)
+{
+	return s->state == SERVER_LENT || s->state == SERVER_RESETTING || s->state == SERVER_ENDING;
+}
+
+void
+server_set_state(struct server *s, enum server_state to)
 {
 	enum server_state from = s->state;
 
@@ -49,11 +66,18 @@ set_state(struct server *s, enum server_state to)
 		assert(from == SERVER_NONE);
 		break;
 	case SERVER_LENT:
-		assert(from == SERVER_CONNECTING || from == SERVER_RESETTING || from == SERVER_LENT);
+		assert(from == SERVER_CONNECTING || from == SERVER_RESETTING || from == SERVER_LENT ||
+		       from == SERVER_RENEWING);
 		break;
 	case SERVER_RESETTING:
 	case SERVER_ENDING:
 		assert(from == SERVER_LENT);
+		break;
+	case SERVER_RENEWING:
+		assert(from == SERVER_LENT || from == SERVER_VOID);
+		break;
+	case SERVER_VOID:
+		assert(from == SERVER_RENEWING);
 		break;
 	}
 	s->pool->connecting += (to == SERVER_CONNECTING) - (from == SERVER_CONNECTING);
@@ -98,7 +122,7 @@ server_open(struct server *s)
 	s->has_block = true;
 	if (!server_seize(s)) /* S1 */
 		return false;
-	set_state(s, SERVER_CONNECTING);
+	server_set_state(s, SERVER_CONNECTING);
 	s->hung_up = s->retired = s->drained = false;
 	s->cancels = 0;
 	s->started_at = clock_ns();
@@ -106,14 +130,13 @@ server_open(struct server *s)
 	return true;
 }
 
-/* Closes for all who hold the descriptor, and makes the slot EMPTY. */
-static void
-release(struct server *s)
+void
+server_drop(struct server *s)
 {
 	struct pool *p = s->pool;
 	int fd, copy;
 
-	if (s->state == SERVER_CONNECTING)
+	if (s->state == SERVER_CONNECTING || s->state == SERVER_RENEWING)
 		connect_stop(s);
 	else if (s->state == SERVER_RESETTING)
 		reset_stop(s);
@@ -137,31 +160,45 @@ release(struct server *s)
 		PQfinish(s->conn);
 	}
 	s->conn = NULL;
-	free(s->keys);
-	s->keys = NULL;
-	s->nkeys = s->keys_size = 0;
 	explicit_bzero(s->baseline, sizeof(s->baseline));
 	s->baseline_size = 0;
 	s->keep_since = 0;
 	/* As the word's owner; readers without the word print a wrong pid at worst. */
 	atomic_store_explicit(&p->seg.slot[s->slot].server_pid, 0, memory_order_relaxed);
 	s->pid = 0;
+}
+
+/* Makes the slot EMPTY. */
+static void
+release(struct server *s)
+{
+	struct pool *p = s->pool;
+	bool renewing = s->state == SERVER_RENEWING;
+
+	server_drop(s);
+	keys_free(s);
 	if (!slot_empty(&p->seg, s->slot, &s->word)) { /* S2 */
 		log_warning(
 		    "pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
 		if (server_seize(s))
 			slot_empty(&p->seg, s->slot, &s->word);
 	}
-	set_state(s, SERVER_NONE);
+	server_set_state(s, SERVER_NONE);
 	pool_want_attention(p);
+	if (renewing)
+		renew_over(s);
 }
 
 void
-server_connect_failed(struct server *s, const char *error)
+server_connect_failed(struct server *s, const char *sqlstate, const char *error)
 {
 	char text[256];
 
 	snprintf(text, sizeof(text), "%s", error); /* it may belong to the connection */
+	if (s->state == SERVER_RENEWING) {
+		renew_failed(s, sqlstate, text);
+		return;
+	}
 	release(s);
 	pool_upstream_fails(s->pool, text);
 }
@@ -191,8 +228,8 @@ publish_identity(struct server *s)
 		snprintf(h->dbname, sizeof(h->dbname), "%s", PQdb(s->conn));
 }
 
-void
-server_connected(struct server *s)
+int
+server_publish(struct server *s)
 {
 	struct pool *p = s->pool;
 	struct slot *slot = &p->seg.slot[s->slot];
@@ -203,7 +240,7 @@ server_connected(struct server *s)
 	s->connected_at = now;
 	s->expires_at = expiry(s, now);
 	publish_identity(s);
-	/* All by the word's owner, between S1 and S3/S4, whose swap publishes them. */
+	/* By the word's owner, between S1 and S3/S4, whose swap publishes them; or N4. */
 	memcpy(segment_baseline(&p->seg, s->slot), s->baseline, s->baseline_size);
 	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
 	atomic_store_explicit(&slot->session, 0, memory_order_relaxed);
@@ -214,15 +251,29 @@ server_connected(struct server *s)
 	atomic_store_explicit(&slot->off_baseline, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->connected_at, now, memory_order_relaxed);
 	r = hangups_watch(p->context->hangups, PQsocket(s->conn), p->index, s->slot, s->generation);
-	if (r != 0) {
-		server_connect_failed(s, strerror(-r));
-		return;
-	}
+	if (r != 0)
+		return r;
 	pool_upstream_works(p);
 	pool_count(p, COUNTER_OPENED);
 	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
 	    (double)(now - s->started_at) / 1e6, s->pid);
-	server_lend(s);
+	return 0;
+}
+
+void
+server_connected(struct server *s)
+{
+	int r;
+
+	if (s->state == SERVER_RENEWING) {
+		renew_connected(s);
+		return;
+	}
+	r = server_publish(s);
+	if (r != 0)
+		server_connect_failed(s, SQLSTATE_NONE, strerror(-r));
+	else
+		server_lend(s);
 }
 
 void
@@ -234,7 +285,7 @@ server_lend(struct server *s)
 		server_close(s, COUNTER_CLOSED_ADMIN);
 		return;
 	}
-	set_state(s, SERVER_LENT);
+	server_set_state(s, SERVER_LENT);
 	s->lent_at = clock_ns();
 	s->idle_from = s->keep_since != 0 ? s->keep_since : s->lent_at;
 	s->keep_since = 0;
@@ -256,7 +307,7 @@ server_lend(struct server *s)
 static void
 start_reset(struct server *s, unsigned session, bool in_doubt)
 {
-	set_state(s, SERVER_RESETTING);
+	server_set_state(s, SERVER_RESETTING);
 	s->session = session;
 	s->in_doubt = in_doubt;
 	s->started_at = clock_ns();
@@ -310,7 +361,7 @@ server_close(struct server *s, enum broker_counter cause)
 {
 	struct pool *p = s->pool;
 
-	if (s->state != SERVER_CONNECTING) {
+	if (server_has_connection(s)) {
 		if (s->state != SERVER_ENDING) /* counted when it began */
 			pool_count(p, cause);
 		log_info("pool %s: slot %u: closed server pid %u: %s", p->settings->name, s->slot, s->pid,
@@ -319,8 +370,8 @@ server_close(struct server *s, enum broker_counter cause)
 	release(s);
 }
 
-void
-server_end(struct server *s, enum broker_counter cause)
+int
+server_cancel_what_runs(struct server *s)
 {
 	struct cancels_ticket ticket = {
 	    .pool = s->pool->index,
@@ -331,18 +382,29 @@ server_end(struct server *s, enum broker_counter cause)
 	    .local_pid = PQhost(s->conn) != NULL && *PQhost(s->conn) == '/' ? (pid_t)s->pid : 0,
 	};
 
+	return cancels_submit(s->pool->context->cancels, s->conn, &ticket);
+}
+
+void
+server_end(struct server *s, enum broker_counter cause)
+{
+	if (s->state != SERVER_LENT) { /* a lease without a connection is taken back */
+		pool_count(s->pool, cause);
+		server_close(s, cause);
+		return;
+	}
 	if (s->hung_up) { /* nothing runs any more */
 		server_close(s, cause);
 		return;
 	}
 	pool_count(s->pool, cause);
-	set_state(s, SERVER_ENDING);
+	server_set_state(s, SERVER_ENDING);
 	s->close_cause = cause;
 	s->started_at = clock_ns();
 	/* The fence: whoever holds the descriptor can neither read nor write from now on. */
 	shutdown(PQsocket(s->conn), SHUT_RDWR);
 	server_cancel_begin(s);
-	if (cancels_submit(s->pool->context->cancels, s->conn, &ticket) != 0)
+	if (server_cancel_what_runs(s) != 0)
 		server_cancel_done(s); /* the server notices the closed connection when its statement ends */
 }
 
@@ -354,6 +416,10 @@ server_settle(struct server *s, uint64_t w)
 
 	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
 		return;
+	if (s->state != SERVER_LENT) { /* there is nothing to settle */
+		server_close(s, COUNTER_CLOSED_BROKEN);
+		return;
+	}
 	/* Written by the lessee before S10; scribbled, it lets a statement run on until the server sees the end. */
 	if (!pooling && atomic_load_explicit(&s->pool->seg.slot[s->slot].clean, memory_order_relaxed) != 0) {
 		server_close(s, COUNTER_CLOSED_UNPOOLED);
@@ -478,53 +544,5 @@ server_cancel_done(struct server *s)
 		if (word_state(w) != SLOT_LEASED || (word_flags(w) & SLOT_CANCELLING) == 0 ||
 		    slot_set_flags(&s->pool->seg, s->slot, &w, 0, SLOT_CANCELLING)) /* F1 */
 			return;
-	}
-}
-
-int
-server_key_mint(struct server *s, uint64_t incarnation, uint32_t *ret_key)
-{
-	uint32_t key = 0;
-
-	for (unsigned i = 0; i < s->nkeys; i++) {
-		if (s->keys[i].incarnation == incarnation) {
-			*ret_key = s->keys[i].key;
-			return 0;
-		}
-	}
-	if (s->nkeys == s->keys_size) {
-		unsigned size = s->keys_size == 0 ? 4 : 2 * s->keys_size;
-		struct server_key *keys = reallocarray(s->keys, size, sizeof(*keys));
-
-		if (keys == NULL)
-			return -ENOMEM;
-		s->keys = keys;
-		s->keys_size = size;
-	}
-	while (key == 0)
-		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
-			return -errno;
-	s->keys[s->nkeys++] = (struct server_key){.incarnation = incarnation, .key = key};
-	*ret_key = key;
-	return 0;
-}
-
-uint64_t
-server_key_owner(const struct server *s, uint32_t key)
-{
-	for (unsigned i = 0; i < s->nkeys; i++)
-		if (s->keys[i].key == key)
-			return s->keys[i].incarnation;
-	return 0;
-}
-
-void
-server_key_forget(struct server *s, uint64_t incarnation)
-{
-	for (unsigned i = 0; i < s->nkeys; i++) {
-		if (s->keys[i].incarnation == incarnation) {
-			s->keys[i] = s->keys[--s->nkeys];
-			return;
-		}
 	}
 }

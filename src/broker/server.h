@@ -9,15 +9,20 @@
 #include "pool.h"
 
 const char *server_state_name(enum server_state state);
+/* Whether the slot's word is not the broker's own: LENT, RENEWING, VOID. */
+bool server_is_out(const struct server *server);
+/* Whether it has a connection that its present generation names. */
+bool server_has_connection(const struct server *server);
 
 /* NONE -> CONNECTING (S1). False when the slot cannot be had. */
 bool server_open(struct server *server);
 void server_connected(struct server *server);
-void server_connect_failed(struct server *server, const char *error);
+/* Of the server's error, or SQLSTATE_NONE (sqlstate.h). */
+void server_connect_failed(struct server *server, const char *sqlstate, const char *error);
 
-/* LENT: takes the word, from exactly *w (S5, S12, S13, S14); then the caller must lend, reset, close or end it. */
+/* Out: takes the word, from exactly *w (S5, S12, S13, S14); then the caller must lend, reset, close or end it. */
 bool server_take(struct server *server, uint64_t *w);
-/* LENT: takes the word whatever it is: for what clients may have scribbled. */
+/* Out: takes the word whatever it is: for what clients may have scribbled. */
 bool server_seize(struct server *server);
 
 /* Taken: gives it to the oldest waiter or makes it idle (S3, S4). */
@@ -43,7 +48,7 @@ void server_close(struct server *server, enum broker_counter cause);
  */
 void server_end(struct server *server, enum broker_counter cause);
 
-/* LENT and RETURNED: S14, unless a cancel of it is in flight. */
+/* Out and RETURNED: S14, unless a cancel of it is in flight. */
 void server_settle(struct server *server, uint64_t w);
 /* The server has hung up. */
 void server_hung_up(struct server *server);
@@ -56,11 +61,5 @@ void server_drain(struct server *server);
 /* A cancel of this generation starts or has returned. */
 void server_cancel_begin(struct server *server);
 void server_cancel_done(struct server *server);
-
-/* The client's cancel key for this connection, minted at first; 0 or -ENOMEM. */
-int server_key_mint(struct server *server, uint64_t incarnation, uint32_t *ret_key);
-/* The incarnation that a key was minted for, or 0. */
-uint64_t server_key_owner(const struct server *server, uint32_t key);
-void server_key_forget(struct server *server, uint64_t incarnation);
 
 #endif

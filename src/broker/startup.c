@@ -124,7 +124,7 @@ startup_parse_claim(const char *options, struct startup_claim *ret)
 			return false;
 	}
 	if (sscanf(options, WIRE_ADOPT_SCAN "%n", &claim.pool, &claim.slot, &claim.generation,
-	        &claim.sequence, &claim.client, nonce, &end) != 6 ||
+	        &claim.sequence, &claim.client, &claim.attempt, nonce, &end) != 7 ||
 	    options[end] != '\0' || strlen(nonce) != 2 * WIRE_NONCE)
 		return false;
 	for (size_t i = 0; i < WIRE_NONCE; i++)

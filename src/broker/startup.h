@@ -27,7 +27,7 @@ enum startup_kind {
 /* What a client wants to adopt; numbers as sent, to be checked. */
 struct startup_claim {
 	uint32_t pool, slot, client;
-	uint64_t generation, sequence;
+	uint64_t generation, sequence, attempt;
 	uint8_t nonce[WIRE_NONCE];
 };
 

@@ -6,6 +6,7 @@
  */
 #include "adopt.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libpq-events.h>
@@ -13,7 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#include "reset.h"
 
 int
 wait_fd(int fd, short events, uint64_t deadline)
@@ -67,6 +71,8 @@ conninfo_add(struct conninfo *c, const char *keyword, const char *value)
 	c->text[c->used] = '\0';
 }
 
+#define RENEW_MARGIN 2 /* seconds that the broker's own part of a PQreset may take */
+
 /*
  * Every keyword whose default the environment could bend is given, in the string form, which keeps empty values (the
  * array form ignores them). A password is given so that no password file is read; the broker never asks for it.
@@ -77,8 +83,10 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 	const struct segment_header *h = state->seg.header;
 	unsigned bit;
 	const char *encoding = segment_baseline_find(&state->seg, slot, "client_encoding", &bit);
-	char port[16];
+	char port[16], limit[24];
 
+	snprintf(limit, sizeof(limit), "%" PRIu64,
+	    atomic_load_explicit(&h->connect_timeout_ns, memory_order_relaxed) / 1000000000 + 1 + RENEW_MARGIN);
 	snprintf(port, sizeof(port), "%d", WIRE_PORT);
 	conninfo_add(c, "host", state->socket_dir);
 	conninfo_add(c, "hostaddr", "");
@@ -91,6 +99,8 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 	conninfo_add(c, "gssencmode", "disable");
 	conninfo_add(c, "channel_binding", "disable");
 	conninfo_add(c, "target_session_attrs", "any");
+	/* For PQreset, which blocks while the broker opens a connection; an adoption has a deadline of its own. */
+	conninfo_add(c, "connect_timeout", limit);
 	conninfo_add(c, "replication", "");
 	conninfo_add(c, "application_name", "pglease");
 	conninfo_add(c, "client_encoding", encoding != NULL ? encoding : "");
@@ -98,23 +108,6 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 	conninfo_add(c, "requirepeer", state->process->broker_user);
 	if (PQlibVersion() >= 160000)
 		conninfo_add(c, "require_auth", "");
-}
-
-/* The user's PQfinish or PQreset on a leased connection: the session is ended or not ours; the shell is of no use. */
-static int
-shell_event(PGEventId id, void *info, void *pass_through)
-{
-	struct shell *shell = pass_through;
-
-	if (id == PGEVT_CONNDESTROY) {
-		/* Our own disposal has taken the pointer away before. */
-		if (((PGEventConnDestroy *)info)->conn == shell->conn)
-			shell->conn = NULL;
-		shell->lost = true;
-	} else if (id == PGEVT_CONNRESET) {
-		shell->lost = true;
-	}
-	return 1;
 }
 
 #define FILES_NEEDED 3 /* by an adoption: libpq's socket, what looks up a user's name, the server's socket */
@@ -214,9 +207,100 @@ take_descriptor(const struct pool_state *state, PGconn *conn, uint64_t deadline)
 	return n == 0 ? 0 : error_set_errno(PGLEASE_ESYSTEM, n, "dup3");
 }
 
+/* The shell's PGconn is on this connection of the slot's, and believes of its session what the server has said. */
+static void
+note_connection(struct shell *shell, PGconn *conn)
+{
+	const struct slot *s = &shell->owner->seg.slot[shell->slot];
+
+	/* Stable: the broker changes it while it owns the word, or while a PQreset waits for it to do so. */
+	shell->generation = atomic_load_explicit(&s->generation, memory_order_relaxed);
+	shell->session = atomic_load_explicit(&s->session, memory_order_relaxed);
+	shell->socket_id = fd_identify(PQsocket(conn));
+	shell->conn = conn;
+	reset_remember(shell->owner, shell->slot, shell);
+}
+
+/* ErrorResponse, and then the end. */
+static void
+say_goodbye(int sock, const char *message)
+{
+	static const char head[] = "SFATAL\0VFATAL\0C08006\0M";
+	uint32_t length = htonl((uint32_t)(4 + sizeof(head) - 1 + strlen(message) + 2));
+	struct iovec part[] = {
+	    {.iov_base = (void *)"E", .iov_len = 1},
+	    {.iov_base = &length, .iov_len = sizeof(length)},
+	    {.iov_base = (void *)head, .iov_len = sizeof(head) - 1},
+	    {.iov_base = (void *)message, .iov_len = strlen(message) + 1},
+	    {.iov_base = (void *)"", .iov_len = 1},
+	};
+
+	/* It is short, and the socket empty; what does not arrive is one message less. */
+	(void)!writev(sock, part, sizeof(part) / sizeof(part[0]));
+	shutdown(sock, SHUT_WR);
+}
+
+/*
+ * libpq 15 and later take no notice when an event procedure fails a reset. So the PGconn, which takes itself for connected,
+ * is told by the other side: that is a server that says why, and has gone; libpq reads it here and now.
+ */
+static void
+conn_refuse(PGconn *conn, const char *message)
+{
+	PGresult *result;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0) {
+		say_goodbye(pair[1], message);
+		dup3(pair[0], PQsocket(conn), O_CLOEXEC);
+		close(pair[0]);
+	} else {
+		pair[1] = -1;
+		shutdown(PQsocket(conn), SHUT_RDWR);
+	}
+	if (PQsendQuery(conn, ""))
+		while ((result = PQgetResult(conn)) != NULL)
+			PQclear(result);
+	if (pair[1] >= 0)
+		close(pair[1]);
+}
+
+/* A PQreset has come to an answer from the broker, which has opened another connection in the slot: N7. */
+static void
+shell_renewed(struct shell *shell, PGconn *conn)
+{
+	char message[512];
+
+	shell->lost = take_descriptor(shell->owner, conn, clock_ns() + RENEW_MARGIN * UINT64_C(1000000000)) != 0;
+	if (!shell->lost) {
+		note_connection(shell, conn);
+		shell->dirty_before = false;
+		return;
+	}
+	snprintf(message, sizeof(message), "PQreset of a leased connection: %s", pglease_error_message());
+	conn_refuse(conn, message);
+}
+
+/* The user's PQfinish or PQreset on a leased connection. */
+static int
+shell_event(PGEventId id, void *info, void *pass_through)
+{
+	struct shell *shell = pass_through;
+
+	if (id == PGEVT_CONNDESTROY) {
+		/* The session is ended. Our own disposal has taken the pointer away before. */
+		if (((PGEventConnDestroy *)info)->conn == shell->conn)
+			shell->conn = NULL;
+		shell->lost = true;
+	} else if (id == PGEVT_CONNRESET) {
+		shell_renewed(shell, ((PGEventConnReset *)info)->conn);
+	}
+	return 1;
+}
+
 int
 adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
-    struct shell *shell, PGconn **ret_conn)
+    struct shell *shell)
 {
 	struct conninfo info = {.used = 0};
 	char options[256];
@@ -224,7 +308,8 @@ adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, 
 	int r;
 
 	snprintf(options, sizeof(options), WIRE_ADOPT_FORMAT, state->pool, slot, generation, word_seq(w),
-	    state->process->client, state->process->nonce);
+	    state->process->client, atomic_fetch_add_explicit(&state->attempts, 1, memory_order_relaxed) + 1,
+	    state->process->nonce);
 	conninfo_make(&info, state, slot, options);
 	if (info.truncated)
 		return error_set(PGLEASE_EINVAL, "socket folder, user or database name too long");
@@ -242,8 +327,9 @@ adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, 
 		r = error_set(PGLEASE_ENOMEM, "out of memory");
 	if (r != 0)
 		goto fail;
-	shell->socket_id = fd_identify(PQsocket(conn));
-	*ret_conn = conn;
+	shell->owner = state;
+	shell->slot = slot;
+	note_connection(shell, conn);
 	return 0;
 
 fail:

@@ -7,10 +7,11 @@
 
 /*
  * For the lessee of `slot` (lease word `w`): a start-up handshake with the broker, then the server socket moved under the
- * new PGconn. `shell` is told (lost) when the user calls PQfinish or PQreset on it. Errors as shell_checkout.
+ * new PGconn. `shell` is told its connection and what that believes of its session; also when the user calls PQreset on it
+ * (another connection) or PQfinish (lost). Errors as shell_checkout.
  */
 int adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
-    struct shell *shell, PGconn **ret_conn);
+    struct shell *shell);
 
 /* Waits for `events` (POLLIN, POLLOUT) on `fd` until `deadline`. 1: ready; 0: deadline; -errno. */
 int wait_fd(int fd, short events, uint64_t deadline);

@@ -45,7 +45,7 @@ enum shell_state { SHELL_NONE = 0, SHELL_FREE, SHELL_IN_USE, SHELL_EVICTING };
  */
 struct shell {
 	_Atomic uint32_t state;
-	bool lost;             /* PQfinish or PQreset was called on it: it no longer is the slot's */
+	bool lost;             /* PQfinish was called on it, or a PQreset failed late: it no longer is the slot's */
 	bool counted;          /* in the pool state's nshells */
 	bool site_known;       /* `site` is what the slot says */
 	uint32_t block;        /* statistics block of this lease */
@@ -53,6 +53,8 @@ struct shell {
 	uint64_t session;      /* the slot's reset count that its parameters agree with */
 	bool dirty_before;     /* the session held traces of this process when the lease began */
 	uint64_t compared_at;  /* when all its parameters were last compared with the baseline */
+	struct pool_state *owner; /* of what it was adopted for: the pool and the slot */
+	uint32_t slot;
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
 	uint64_t leased_at;
 	PGconn *conn;
@@ -80,6 +82,7 @@ struct pool_state {
 	struct shell *shell; /* seg.nslots of them */
 	_Atomic uint32_t nshells;
 	_Atomic uint32_t nleases; /* of this process; counted when there is a limit */
+	_Atomic uint64_t attempts; /* adoptions begun: each has a number of its own */
 	uint32_t max_shells;
 	const char *socket_dir; /* the client's */
 	int dead_fd;            /* /dev/null: moved under a shell before it is disposed of */

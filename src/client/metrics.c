@@ -99,7 +99,8 @@ pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats)
 	stats.open_failed = counter_get(&broker[COUNTER_OPEN_FAILED]);
 	stats.closed = counter_get(&broker[COUNTER_CLOSED_IDLE]) + counter_get(&broker[COUNTER_CLOSED_LIFETIME]) +
 		       counter_get(&broker[COUNTER_CLOSED_BROKEN]) + counter_get(&broker[COUNTER_CLOSED_UPSTREAM]) +
-		       counter_get(&broker[COUNTER_CLOSED_ADMIN]) + counter_get(&broker[COUNTER_CLOSED_UNPOOLED]);
+		       counter_get(&broker[COUNTER_CLOSED_ADMIN]) + counter_get(&broker[COUNTER_CLOSED_UNPOOLED]) +
+		       counter_get(&broker[COUNTER_CLOSED_RENEWED]);
 	stats.revoked = 0;
 	for (unsigned c = COUNTER_REVOKED_DEATH; c <= COUNTER_REVOKED_ADMIN; c++)
 		stats.revoked += counter_get(&broker[c]);

@@ -11,7 +11,7 @@
  *		die(pglease_error_message());
  *	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn))
  *		die(pglease_error_message());
- *	res = PQexec(conn, "select 1");		... all of libpq but PQfinish and PQreset
+ *	res = PQexec(conn, "select 1");		... all of libpq but PQfinish
  *	pglease_release(&lease);
  *	pglease_detach(client);
  *
@@ -33,6 +33,13 @@
  * epoll registration of PQsocket (the open file stays with the broker, so epoll would go on reporting it). Notice
  * hooks, verbosity and tracing set on the PGconn are put back at release. Event procedures cannot be taken away: the
  * PGconn is freed at the release (PGEVT_CONNDESTROY), and the connection's next lease makes a new one.
+ *
+ * PQreset (also PQresetStart and PQresetPoll) on a leased PGconn does what it does on any: the server session ends, with its
+ * transaction and whatever else was in it, and the PGconn has another one, in the same lease; or the status is
+ * CONNECTION_BAD, and PQerrorMessage says why in the server's words (it is down, it refuses) or the broker's (the lease
+ * was revoked). Then it may be tried again, or the lease released. PQreset takes at most the pool's connect_timeout and a few
+ * seconds. The last PQresetPoll talks to the broker, for up to two seconds if that does not answer; one that gives
+ * PGRES_POLLING_OK may leave the status CONNECTION_BAD when the broker has gone in that moment: look at PQstatus.
  *
  * What a reset (DISCARD ALL) cannot undo stays in the server session until it is replaced: libraries that were LOADed,
  * global variables of procedural languages, dblink connections, setseed.
@@ -111,8 +118,8 @@ PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_poo
 
 /*
  * Leases a connection, waiting up to timeout_ms milliseconds for one to be free. On success *ret_conn is an ordinary
- * PGconn with an idle session at its baseline (or as this process last left it); it is the library's: never PQfinish or
- * PQreset it, and do not touch it after the release. Making the PGconn, when this process has none for the connection
+ * PGconn with an idle session at its baseline (or as this process last left it); it is the library's: never PQfinish it,
+ * and do not touch it after the release. Making the PGconn, when this process has none for the connection
  * yet, and resetting another process's session take short exchanges, also with PGLEASE_TIMEOUT_TRY: up to a second when
  * broker or server are slow.
  *

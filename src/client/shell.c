@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 #include "adopt.h"
-#include "reset.h"
 
 /* False when the application has closed the socket: its number may be another file by now, which libpq must not touch. */
 static bool
 conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 {
-	if (PQsocket(conn) < 0) /* libpq has closed it after an error */
+	/* libpq has closed it after an error; what it has opened since, in a PQreset that came to no end, leads to the broker. */
+	if (PQsocket(conn) < 0 || PQstatus(conn) != CONNECTION_OK)
 		return true;
 	if (!fd_is(PQsocket(conn), id))
 		return false;
@@ -124,19 +124,16 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	}
 	if (atomic_load(&state->nshells) >= state->max_shells)
 		shell_evict(state);
-	r = adopt(state, slot, generation, w, deadline, shell, &shell->conn);
+	r = adopt(state, slot, generation, w, deadline, shell);
 	if (r != 0) {
 		atomic_store(&shell->state, SHELL_NONE);
 		return r;
 	}
-	reset_remember(state, slot, shell);
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
 	shell->events_size = events_size(shell);
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
-	shell->generation = generation;
-	shell->session = atomic_load_explicit(&state->seg.slot[slot].session, memory_order_relaxed);
 	shell->site_known = false;
 	*ret_shell = shell;
 	*ret_fresh = true;

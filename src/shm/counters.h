@@ -44,6 +44,7 @@
 	X(CLOSED_BROKEN,    "closed_broken",    "connections closed: returned broken or in doubt") \
 	X(CLOSED_UPSTREAM,  "closed_upstream",  "connections closed by the server") \
 	X(CLOSED_UNPOOLED,  "closed_unpooled",  "connections closed: they had their lease, and pooling is off") \
+	X(CLOSED_RENEWED,   "closed_renewed",   "connections closed: their lessee asked for another (PQreset)") \
 	X(CLOSED_ADMIN,     "closed_admin",     "connections closed: drain or stop") \
 	X(REVOKED_DEATH,    "revoked_death",    "leases revoked: the client died") \
 	X(REVOKED_DETACH,   "revoked_detach",   "leases revoked: the client's control connection ended") \

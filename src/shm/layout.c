@@ -17,6 +17,7 @@ layout_hash(void)
 	    sizeof(struct segment_header),
 	    offsetof(struct segment_header, slots),
 	    offsetof(struct segment_header, acquire_timeout_ns),
+	    offsetof(struct segment_header, connect_timeout_ns),
 	    offsetof(struct segment_header, pooling_off),
 	    offsetof(struct segment_header, monitoring_off),
 	    offsetof(struct segment_header, reset_policy),

@@ -177,6 +177,7 @@ struct segment_header {
 	_Atomic uint64_t grant_after_ns;
 	_Atomic uint64_t bypass_ns; /* validation by-pass: a slot idle for less is not peeked at */
 	_Atomic uint64_t reset_timeout_ns;
+	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
 	_Atomic uint32_t max_connections;
 	_Atomic uint32_t upstream_down; /* 1 while connects fail */
 	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */

@@ -101,11 +101,14 @@ struct wire_result {
 	char text[800];
 };
 
-/* pool, slot, generation, lease sequence, client, nonce (32 hex digits) */
+/*
+ * pool, slot, generation, lease sequence, client, attempt (one adoption's only, not 0: doc/protocol.md, "Renewal"), nonce
+ * (32 hex digits)
+ */
 #define WIRE_ADOPT_FORMAT \
-	"pglease.adopt=%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu64 ":%" PRIu32 ":%s"
+	"pglease.adopt=%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu64 ":%" PRIu32 ":%" PRIu64 ":%s"
 #define WIRE_ADOPT_SCAN \
-	"pglease.adopt=%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu64 ":%" SCNu32 ":%32[0-9a-f]"
+	"pglease.adopt=%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu64 ":%" SCNu32 ":%" SCNu64 ":%32[0-9a-f]"
 
 #define WIRE_FD_REQUEST "PGLSFD1\n" /* 8 bytes */
 #define WIRE_FD_OK 'D'

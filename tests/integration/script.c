@@ -284,12 +284,13 @@ script_release(struct script_client *c, struct script_claim *claim)
 void
 script_claim_packet(struct script_packet *p, uint32_t version, const struct script_claim *claim)
 {
+	static uint64_t attempts;
 	char nonce[2 * WIRE_NONCE + 1], options[256];
 
 	for (unsigned i = 0; i < WIRE_NONCE; i++)
 		snprintf(nonce + 2 * i, 3, "%02x", claim->nonce[i]);
 	snprintf(options, sizeof(options), WIRE_ADOPT_FORMAT, claim->pool, claim->slot, claim->generation,
-	    claim->sequence, claim->client, nonce);
+	    claim->sequence, claim->client, claim->attempt != 0 ? claim->attempt : ++attempts, nonce);
 	script_startup(p, version, options);
 }
 

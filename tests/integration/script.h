@@ -65,6 +65,7 @@ void script_detach(struct script_client *c);
 struct script_claim {
 	uint32_t pool, slot, client;
 	uint64_t generation, sequence, word;
+	uint64_t attempt; /* 0: another one in each packet, as adoptions have; renewals have that of their adoption */
 	uint8_t nonce[WIRE_NONCE];
 };
 void script_lease(struct script_client *c, struct script_claim *ret);

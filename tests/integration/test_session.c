@@ -85,20 +85,6 @@ START_TEST(pqfinish_on_a_lease_harms_nobody)
 END_TEST
 
 static void
-leave_reset(PGconn *conn)
-{
-	PQreset(conn); /* against the manual, too: it is connected to the broker now, which executes nothing */
-	PQclear(PQexec(conn, "select 1"));
-	ck_assert_int_ne(PQstatus(conn), CONNECTION_OK);
-}
-
-START_TEST(pqreset_on_a_lease_harms_nobody)
-{
-	ck_assert_uint_eq(leaves_and_finds(leave_reset, find_own_row).opened, 2);
-}
-END_TEST
-
-static void
 leave_terminated(PGconn *conn)
 {
 	PQclear(PQexec(conn, "select pg_terminate_backend(pg_backend_pid())"));
@@ -189,4 +175,4 @@ START_TEST(an_event_procedure_is_told_at_the_release)
 END_TEST
 
 IT_MAIN("session", an_event_procedure_is_told_at_the_release, pqfinish_on_a_lease_harms_nobody,
-    pqreset_on_a_lease_harms_nobody, a_lost_connection_is_replaced, own_session_until_another_had_it)
+    a_lost_connection_is_replaced, own_session_until_another_had_it)

@@ -115,12 +115,13 @@ START_TEST(claims)
 {
 	struct startup_claim c;
 
-	ck_assert(startup_parse_claim("pglease.adopt=1:2:3:1099511627775:5:" NONCE_HEX, &c));
+	ck_assert(startup_parse_claim("pglease.adopt=1:2:3:1099511627775:5:18446744073709551615:" NONCE_HEX, &c));
 	ck_assert_uint_eq(c.pool, 1);
 	ck_assert_uint_eq(c.slot, 2);
 	ck_assert_uint_eq(c.generation, 3);
 	ck_assert_uint_eq(c.sequence, (UINT64_C(1) << 40) - 1);
 	ck_assert_uint_eq(c.client, 5);
+	ck_assert_uint_eq(c.attempt, UINT64_MAX);
 	ck_assert_uint_eq(c.nonce[1], 1);
 	ck_assert_uint_eq(c.nonce[15], 0xff);
 }
@@ -132,17 +133,19 @@ START_TEST(bad_claims)
 	    "",
 	    "-c geqo=off",
 	    "pglease.adopt=",
-	    "pglease.adopt=1:2:3:4:5:",
-	    "pglease.adopt=1:2:3:4:5:00",
-	    "pglease.adopt=1:2:3:4:5:" NONCE_HEX "0",
-	    "pglease.adopt=1:2:3:4:5:" NONCE_HEX " -c x=y",
-	    "pglease.adopt=1:2:3:4:5:000102030405060708090A0B0C0D0EFF",
-	    "pglease.adopt=1:2:3:4:" NONCE_HEX,
-	    "pglease.adopt=-1:2:3:4:5:" NONCE_HEX,
-	    "pglease.adopt=+1:2:3:4:5:" NONCE_HEX,
-	    "pglease.adopt= 1:2:3:4:5:" NONCE_HEX,
-	    "pglease.adopt=1:2:3:99999999999999999999999999999999999999:5:" NONCE_HEX,
-	    " pglease.adopt=1:2:3:4:5:" NONCE_HEX,
+	    "pglease.adopt=1:2:3:4:5:6:",
+	    "pglease.adopt=1:2:3:4:5:6:00",
+	    "pglease.adopt=1:2:3:4:5:6:" NONCE_HEX "0",
+	    "pglease.adopt=1:2:3:4:5:6:" NONCE_HEX " -c x=y",
+	    "pglease.adopt=1:2:3:4:5:6:000102030405060708090A0B0C0D0EFF",
+	    "pglease.adopt=1:2:3:4:5:" NONCE_HEX,
+	    "pglease.adopt=-1:2:3:4:5:6:" NONCE_HEX,
+	    "pglease.adopt=+1:2:3:4:5:6:" NONCE_HEX,
+	    "pglease.adopt= 1:2:3:4:5:6:" NONCE_HEX,
+	    "pglease.adopt=1:2:3:99999999999999999999999999999999999999:5:6:" NONCE_HEX,
+	    " pglease.adopt=1:2:3:4:5:6:" NONCE_HEX,
+	    "pglease.adopt=1:2:3:4:5:-6:" NONCE_HEX,
+	    "pglease.adopt=1:2:3:4:5::" NONCE_HEX,
 	};
 	struct startup_claim c;
 
