@@ -117,6 +117,12 @@ shell_event(PGEventId id, void *info, void *pass_through)
 	return 1;
 }
 
+struct shell *
+adopt_shell(const PGconn *conn)
+{
+	return PQinstanceData(conn, shell_event);
+}
+
 #define FILES_NEEDED 3 /* by an adoption: libpq's socket, what looks up a user's name, the server's socket */
 
 /* Whether an adoption may have failed for want of descriptors. */
@@ -238,11 +244,14 @@ adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, 
 	r = handshake(conn, deadline, state);
 	if (r == 0)
 		r = take_descriptor(state, conn, deadline);
-	if (r == 0 && !PQregisterEventProc(conn, shell_event, "pglease", shell))
+	if (r == 0 && (!PQregisterEventProc(conn, shell_event, "pglease", shell) ||
+			  !PQsetInstanceData(conn, shell_event, shell)))
 		r = error_set(PGLEASE_ENOMEM, "out of memory");
 	if (r != 0)
 		goto fail;
 	shell->socket_id = fd_identify(PQsocket(conn));
+	shell->owner = state;
+	shell->slot = slot;
 	*ret_conn = conn;
 	return 0;
 

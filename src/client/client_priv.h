@@ -19,6 +19,8 @@
 #include "segment.h"
 #include "wire.h"
 
+struct pool_state;
+
 /* Which file a descriptor is, so that a number that the application closed and got again is not taken for ours. */
 struct fd_id {
 	dev_t dev;
@@ -45,6 +47,8 @@ enum shell_state { SHELL_NONE = 0, SHELL_FREE, SHELL_IN_USE, SHELL_EVICTING };
  */
 struct shell {
 	_Atomic uint32_t state;
+	uint32_t slot;            /* with its pool state: for who has only the PGconn (adopt_shell) */
+	struct pool_state *owner;
 	bool lost;             /* PQfinish or PQreset was called on it: it no longer is the slot's */
 	bool counted;          /* in the pool state's nshells */
 	bool site_known;       /* site_file/site_line are what the slot says */
