@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "bench.h"
 #include "client_priv.h"
 #include "fixture.h"
 #include "slots.h"
@@ -25,13 +26,6 @@
 #define ROUNDS 11
 #define PAIRS 400000
 #define CONNECTS 40
-
-static void __attribute__((noreturn))
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "lease: %s: %s\n", what, why);
-	exit(1);
-}
 
 static double
 sem_pair_ns(sem_t *sem)
@@ -55,7 +49,7 @@ lease_pair_ns(pglease_pool *pool)
 		PGconn *conn;
 
 		if (pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn) != 0 || pglease_release(&lease) != 0)
-			die("lease", pglease_error_message());
+			bench_die("lease", pglease_error_message());
 	}
 	return (double)(clock_ns() - start) / PAIRS;
 }
@@ -71,7 +65,7 @@ adoption_ns(struct pool_state *state, const pglease_lease *lease)
 
 		if (adopt(state, lease->slot, generation, slot_load(&state->seg, lease->slot),
 			clock_ns() + UINT64_C(5000000000), &shell, &conn) != 0)
-			die("adoption", pglease_error_message());
+			bench_die("adoption", pglease_error_message());
 		dup3(state->dead_fd, PQsocket(conn), O_CLOEXEC);
 		PQfinish(conn);
 	}
@@ -87,27 +81,10 @@ fresh_ns(const char *conninfo)
 		PGconn *conn = PQconnectdb(conninfo);
 
 		if (PQstatus(conn) != CONNECTION_OK)
-			die("fresh connection", PQerrorMessage(conn));
+			bench_die("fresh connection", PQerrorMessage(conn));
 		PQfinish(conn);
 	}
 	return (double)(clock_ns() - start) / CONNECTS;
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Sorts; prints median [min .. max]. */
-static void
-print_spread(const char *what, double *values, double scale, const char *unit)
-{
-	qsort(values, ROUNDS, sizeof(*values), by_value);
-	printf("  %-34s %10.3f %-3s [%.3f .. %.3f]\n", what, values[ROUNDS / 2] * scale, unit, values[0] * scale,
-	    values[ROUNDS - 1] * scale);
 }
 
 static void
@@ -122,10 +99,10 @@ measure(const char *instance, const char *pool_name, const char *conninfo)
 	sem_t *sem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (sem == MAP_FAILED || sem_init(sem, 1, 1) != 0)
-		die("semaphore", "cannot be made");
+		bench_die("semaphore", "cannot be made");
 	if (pglease_attach(instance, NULL, &client) != 0 || pglease_pool_open(client, pool_name, &pool) != 0 ||
 	    client_pool_state(pool, &state) != 0)
-		die("attach", pglease_error_message());
+		bench_die("attach", pglease_error_message());
 
 	lease_pair_ns(pool); /* warm: adopts, and brings the code into the caches */
 	for (int i = 0; i < ROUNDS; i++) {
@@ -134,23 +111,23 @@ measure(const char *instance, const char *pool_name, const char *conninfo)
 		ratio[i] = pair_ns[i] / sem_ns[i];
 	}
 	printf("acquire + release, idle slot, cached shell (%d rounds of %d)\n", ROUNDS, PAIRS);
-	print_spread("sem_wait + sem_post", sem_ns, 1, "ns");
-	print_spread("acquire + release", pair_ns, 1, "ns");
-	print_spread("ratio", ratio, 1, "");
+	bench_spread("sem_wait + sem_post", sem_ns, ROUNDS, 1, "ns");
+	bench_spread("acquire + release", pair_ns, ROUNDS, 1, "ns");
+	bench_spread("ratio", ratio, ROUNDS, 1, "");
 
 	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
-		die("acquire", pglease_error_message());
+		bench_die("acquire", pglease_error_message());
 	for (int i = 0; i < ROUNDS; i++) {
 		adopt_ns[i] = adoption_ns(state, &lease);
 		connect_ns[i] = fresh_ns(conninfo);
 		share[i] = connect_ns[i] / adopt_ns[i];
 	}
 	if (pglease_release(&lease) != 0)
-		die("release", pglease_error_message());
+		bench_die("release", pglease_error_message());
 	printf("adoption against a fresh connection (%d rounds of %d)\n", ROUNDS, CONNECTS);
-	print_spread("fresh connection", connect_ns, 1e-3, "us");
-	print_spread("adoption", adopt_ns, 1e-3, "us");
-	print_spread("fresh / adoption", share, 1, "");
+	bench_spread("fresh connection", connect_ns, ROUNDS, 1e-3, "us");
+	bench_spread("adoption", adopt_ns, ROUNDS, 1e-3, "us");
+	bench_spread("fresh / adoption", share, ROUNDS, 1, "");
 	pglease_detach(client);
 }
 
@@ -170,9 +147,9 @@ main(int argc, char **argv)
 		return 0;
 	}
 	if (fixture_start(&options, &fixture) != 0)
-		die("fixture", fixture_error());
+		bench_die("fixture", fixture_error());
 	measure(fixture_instance(fixture), pool.name, fixture_conninfo(fixture));
 	if (fixture_stop(fixture) != 0)
-		die("fixture", fixture_error());
+		bench_die("fixture", fixture_error());
 	return 0;
 }
