@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What statements that stay prepared are worth: the same query by pglease_exec_cached, by PQprepare and PQexecPrepared
- * each time (of the unnamed statement, which need not be deallocated), and by PQexecParams; in turn, on one leased connection, in
- * one run, several rounds; what counts is the median of the rounds' ratios. And what the look-up costs by itself, as
- * the ratio to PQexecPrepared of a statement that is known to be there.
+ * What statements that stay prepared are worth: the same query by pglease_exec_cached, by PQprepare and
+ * PQexecPrepared each time (of the unnamed statement, which need not be deallocated), and by PQexecParams; in
+ * turn, on one leased connection, in one run, several rounds; what counts is the median of the rounds'
+ * ratios. And what the look-up costs by itself, as the ratio to PQexecPrepared of a statement that is known
+ * to be there.
  *
  *	statements [INSTANCE POOL]
  *

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pglease_exec_cached: PQexecParams by statements that stay prepared in the server's sessions. What a session has is known
- * in the slot's table (src/shm/statements.h), which the lessee may write; the statements' names are made here.
+ * pglease_exec_cached: PQexecParams by statements that stay prepared in the server's sessions. What a session
+ * has is known in the slot's table (src/shm/statements.h), which the lessee may write; the statements' names
+ * are made here.
  *
- * Every way for table and session to part ends in an error of the server's that is recognised here, before the statement's
- * execution has begun. Outside a transaction block it is put right unseen. Inside one the transaction has failed, which
- * nothing can hide: the error is the caller's, and the table is put right, so that the next transaction works.
+ * Every way for table and session to part ends in an error of the server's that is recognised here, before
+ * the statement's execution has begun. Outside a transaction block it is put right unseen. Inside one the
+ * transaction has failed, which nothing can hide: the error is the caller's, and the table is put right, so
+ * that the next transaction works.
  */
 #include <stdio.h>
 #include <string.h>
@@ -69,8 +71,8 @@ is_cacheable(struct call *c)
 	/* ACTIVE: an earlier command's results come first, and nobody knows what state they leave. */
 	status = PQtransactionStatus(c->conn);
 	c->in_block = status == PQTRANS_INTRANS;
-	return (status == PQTRANS_IDLE || status == PQTRANS_INTRANS) && PQpipelineStatus(c->conn) == PQ_PIPELINE_OFF &&
-	       c->command != NULL && c->n >= 0 && c->n <= MAX_PARAMS;
+	return (status == PQTRANS_IDLE || status == PQTRANS_INTRANS) &&
+	       PQpipelineStatus(c->conn) == PQ_PIPELINE_OFF && c->command != NULL && c->n >= 0 && c->n <= MAX_PARAMS;
 }
 
 /* Types at the end that are left to the server are as good as none. */
@@ -85,12 +87,14 @@ count_types(const struct call *c)
 }
 
 /*
- * The statement's number: a hash of all that the server makes of it when it reads it, as far as libpq knows it. Literals
- * depend on the last four parameters: not to name a statement by them would hand one lessee another's time zone.
+ * The statement's number: a hash of all that the server makes of it when it reads it, as far as libpq knows
+ * it. Literals depend on the last four parameters: not to name a statement by them would hand one lessee
+ * another's time zone.
  *
- * 128 bits are enough not to compare texts: among a million statements two are alike with a chance of 10^-27. XXH3 does
- * not withstand who looks for a collision on purpose and knows the seed, the instance's random number; but whoever chooses
- * a statement's text can have the session execute anything, and need not trick it into that.
+ * 128 bits are enough not to compare texts: among a million statements two are alike with a chance of 10^-27.
+ * XXH3 does not withstand who looks for a collision on purpose and knows the seed, the instance's random
+ * number; but whoever chooses a statement's text can have the session execute anything, and need not trick it
+ * into that.
  */
 static void
 number(const struct call *c, uint64_t *ret_hi, uint64_t *ret_lo)
@@ -132,7 +136,7 @@ has_sqlstate(const PGresult *result, const char *sqlstate)
 	return found != NULL && strcmp(found, sqlstate) == 0;
 }
 
-/* The session has no statement of this name. Other statements, executed by SQL, may be missing with the same code. */
+/* The session has none of this name. Others, executed by SQL, may be missing with the same code. */
 static bool
 is_missing(const PGresult *result, const char *statement)
 {
@@ -141,7 +145,7 @@ is_missing(const PGresult *result, const char *statement)
 	return has_sqlstate(result, "26000") && message != NULL && strstr(message, statement) != NULL;
 }
 
-/* Whether the server was left to say what type a parameter has: it said so once, for as long as the statement is there. */
+/* Whether the server was left to say what type a parameter has: it said so once, when it was prepared. */
 static bool
 are_inferred(const struct call *c)
 {
@@ -162,9 +166,10 @@ has_one_of(const PGresult *result, const char *const sqlstates[])
 }
 
 /*
- * A change of the tables has made the statement useless, and its execution has not begun: "cached plan must not change
- * result type", or, with inferred types, operators and conversions that are not there. The same from within a function
- * or procedure, which may have committed something, has a context. (The messages are in the server's language.)
+ * A change of the tables has made the statement useless, and its execution has not begun: "cached plan must
+ * not change result type", or, with inferred types, operators and conversions that are not there. The same
+ * from within a function or procedure, which may have committed something, has a context. (The messages are
+ * in the server's language.)
  */
 static bool
 is_outdated(const struct call *c, const PGresult *result)
@@ -174,11 +179,12 @@ is_outdated(const struct call *c, const PGresult *result)
 
 	if (PQresultErrorField(result, PG_DIAG_CONTEXT) != NULL)
 		return false;
-	return (has_sqlstate(result, "0A000") && function != NULL && strcmp(function, "RevalidateCachedQuery") == 0) ||
+	return (has_sqlstate(result, "0A000") && function != NULL &&
+		   strcmp(function, "RevalidateCachedQuery") == 0) ||
 	       (are_inferred(c) && has_one_of(result, analysis));
 }
 
-/* A value that the inferred type does not take, though another might; or, much more often, one that is just wrong. */
+/* A value that the inferred type does not take, though another might; or, more often, one that is wrong. */
 static bool
 may_be_outdated(const struct call *c, const PGresult *result)
 {

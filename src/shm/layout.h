@@ -148,14 +148,14 @@ struct stats_block {
  */
 struct statement {
 	_Atomic uint64_t hi, lo; /* the name's number, masked by the table's epoch; both 0: free */
-	_Atomic uint64_t used;   /* the table's clock when it was last used, times 2; +1: to be prepared anew */
+	_Atomic uint64_t used;   /* the table's clock at its last use, times 2; +1: to be prepared anew */
 };
 static_assert(sizeof(struct statement) == 24, "statement size");
 
 struct statement_table {
 	alignas(LAYOUT_LINE) _Atomic uint64_t epoch; /* +1 whenever the session has lost them all */
 	_Atomic uint64_t clock;                      /* counts uses */
-	_Atomic uint64_t doubted; /* what was last used up to this time may have been deallocated by the application */
+	_Atomic uint64_t doubted; /* what was last used up to then may be gone: the application's doing */
 	_Atomic uint32_t count;   /* entries that are not free */
 };
 static_assert(sizeof(struct statement_table) == 64, "statement table size");
@@ -171,7 +171,8 @@ layout_statements_capacity(uint32_t limit)
 static inline size_t
 layout_statements_size(uint32_t limit)
 {
-	size_t size = sizeof(struct statement_table) + layout_statements_capacity(limit) * sizeof(struct statement);
+	size_t size =
+	    sizeof(struct statement_table) + layout_statements_capacity(limit) * sizeof(struct statement);
 
 	return limit == 0 ? 0 : (size + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Tables of prepared statements: open addressing with linear probing, at most two thirds full, so that a look-up meets
- * one or two cache lines beside the table's own.
+ * Tables of prepared statements: open addressing with linear probing, at most two thirds full, so that a
+ * look-up meets one or two cache lines beside the table's own.
  *
- * All accesses are relaxed: the swap of the slot word orders the stores of one owner before the loads of the next. Every
- * process can scribble here, and a lessee that is revoked may store late. So no loop trusts the table to have an end, no
- * index comes from it, and both words of a number are masked by the epoch in which they were stored: a late store
- * is a number that nobody looks for. The worst that a wrong table does is a wrong name in a message to the server.
+ * All accesses are relaxed: the swap of the slot word orders the stores of one owner before the loads of the
+ * next. Every process can scribble here, and a lessee that is revoked may store late. So no loop trusts the
+ * table to have an end, no index comes from it, and both words of a number are masked by the epoch in which
+ * they were stored: a late store is a number that nobody looks for. The worst that a wrong table does is a
+ * wrong name in a message to the server.
  */
 #include "statements.h"
 
@@ -178,7 +179,7 @@ statements_set_stale(struct segment *seg, uint32_t slot, const struct statement_
 		stamp(&v, e, true);
 }
 
-/* Whether `h` lies behind `hole` and not behind `at`, around the end: then what is at `at` is found without the hole. */
+/* Whether `h` lies behind `hole`, not behind `at`, around the end: what is at `at` is found without the hole. */
 static bool
 is_between(uint32_t hole, uint32_t h, uint32_t at)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What the tests of pglease_exec_cached share: a pool of one connection whose resets keep what is prepared, a peer process that leases it in turn, and a look at
- * what the server has prepared.
+ * What the tests of pglease_exec_cached share: a pool of one connection whose resets keep what is prepared, a
+ * peer process that leases it in turn, and a look at what the server has prepared.
  */
 #ifndef PGLEASE_TESTS_STATEMENTS_H
 #define PGLEASE_TESTS_STATEMENTS_H
 
 #include "it.h"
 
-/* One connection, reset `light` between processes; the test's own client, attached; `extra`: more settings of the pool. */
+/* One connection, reset `light` between processes; the test's own client, attached. `extra`: more settings. */
 pglease_pool *statements_start(const char *extra);
 /* The same with these settings only. */
 pglease_pool *statements_start_with(const char *settings);
@@ -29,8 +29,8 @@ uint64_t statements_reused(void);
 uint64_t statements_evicted(void);
 
 /*
- * A process that leases too. It is told what to do by letters: a acquires, r releases, a digit does that step of its list
- * with the connection.
+ * A process that leases too. It is told what to do by letters: a acquires, r releases, a digit does that step
+ * of its list with the connection.
  */
 typedef void (*statements_step)(PGconn *conn);
 struct it_worker statements_peer(const statements_step steps[]);

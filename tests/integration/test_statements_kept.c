@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pglease_exec_cached as long as nothing comes between: statements are prepared once and shared, bounded, and behave as
- * PQexecParams. What comes between is in test_statements_lost.c.
+ * pglease_exec_cached as long as nothing comes between: statements are prepared once and shared, bounded, and
+ * behave as PQexecParams. What comes between is in test_statements_lost.c.
  */
 #include "statements.h"
 

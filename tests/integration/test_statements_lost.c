@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pglease_exec_cached when what is known and what is prepared part: the application deallocates, tables change, the
- * session is reset or replaced, a lessee dies in between.
+ * pglease_exec_cached when what is known and what is prepared part: the application deallocates, tables
+ * change, the session is reset or replaced, a lessee dies in between.
  */
 #include "statements.h"
 
@@ -50,6 +50,12 @@ START_TEST(deallocated_by_the_application)
 		ck_assert_int_eq(statements_count(conn), 2);
 		prepared += i == 0 ? 4 : 2;
 		ck_assert_uint_eq(statements_prepared(), prepared);
+		/* Now they are as good as before, also in a transaction. */
+		it_query(conn, "begin");
+		use_both(conn);
+		it_query(conn, "commit");
+		ck_assert_int_eq(statements_executions(conn, ONE), 2);
+		ck_assert_int_eq(statements_executions(conn, TWO), 2);
 	}
 	it_release(&lease);
 }
@@ -76,6 +82,11 @@ START_TEST(deallocated_before_a_transaction)
 		use_both(conn);
 		ck_assert_int_eq(statements_count(conn), 2);
 	}
+	/* A transaction that is only known to have begun when earlier results are read. */
+	deallocate_all(conn);
+	ck_assert_int_eq(PQsendQuery(conn, "begin"), 1);
+	ck_assert_str_eq(statements_value(conn, ONE, NULL), "1");
+	ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
 	it_release(&lease);
 }
 END_TEST
@@ -252,7 +263,7 @@ START_TEST(other_types)
 }
 END_TEST
 
-/* What fails is not executed a second time when it may have begun: a procedure may have committed its first half. */
+/* What fails is not executed again when it may have begun: a procedure may have committed its first half. */
 START_TEST(nothing_is_done_twice)
 {
 	static const char call[] = "call p($1)";
@@ -264,47 +275,67 @@ START_TEST(nothing_is_done_twice)
 		       "if how = 'value' then perform 'x'::int; elsif how = 'operator' then perform 1 where point '1,1' = 1; "
 		       "end if; end $$");
 	statements_value(conn, call, "well");
-	statements_fails(conn, call, "value", "22P02");
 	statements_fails(conn, call, "operator", "42883");
+	statements_fails(conn, call, "value", "22P02");
+	ck_assert_uint_eq(statements_reused(), 2); /* else nothing was tried */
 	ck_assert_str_eq(it_query(conn, "select count(*) from log"), "3");
 	it_release(&lease);
 }
 END_TEST
 
-#define MONTH "select extract(month from '01/02/2020'::date)"
-#define BACKSLASH "select length('\\\\')"
+/* What a literal means depends on these; of each text only its own setting tells one meaning from another. */
+static const struct {
+	const char *set, *sql;
+} settings[] = {
+    {"set datestyle = 'ISO, DMY'", "select extract(month from '01/02/2020'::date)"},
+    {"set standard_conforming_strings = off; set escape_string_warning = off", "select length('\\\\')"},
+    {"set timezone = 'Asia/Tokyo'", "select extract(epoch from '2020-01-01 12:00'::timestamptz)"},
+    {"set intervalstyle = 'sql_standard'", "select extract(epoch from '-1 2:00:00'::interval)"},
+    {"set client_encoding = 'LATIN1'", "select length('\xc3\xa9')"},
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
 static void
-other_settings(PGconn *conn)
+under_other_settings(PGconn *conn)
 {
-	it_query(conn, "set datestyle = 'SQL, DMY'; set standard_conforming_strings = off");
-	it_query(conn, "set escape_string_warning = off");
-	ck_assert_str_eq(statements_value(conn, MONTH, NULL), "2");
-	ck_assert_str_eq(statements_value(conn, BACKSLASH, NULL), "1");
+	for (size_t i = 0; i < SETTINGS; i++) {
+		char usual[64], other[64];
+
+		snprintf(usual, sizeof(usual), "%s", it_query(conn, settings[i].sql));
+		it_query(conn, settings[i].set);
+		snprintf(other, sizeof(other), "%s", it_query(conn, settings[i].sql));
+		ck_assert_str_ne(usual, other); /* else it shows nothing */
+		ck_assert_str_eq(statements_value(conn, settings[i].sql, NULL), other);
+		it_query(conn, "reset all");
+	}
 }
 
 static void
-usual_settings(PGconn *conn)
+under_usual_settings(PGconn *conn)
 {
-	ck_assert_str_eq(statements_value(conn, MONTH, NULL), "1");
-	ck_assert_str_eq(statements_value(conn, BACKSLASH, NULL), "2");
+	for (size_t i = 0; i < SETTINGS; i++) {
+		char usual[64];
+
+		snprintf(usual, sizeof(usual), "%s", it_query(conn, settings[i].sql));
+		ck_assert_str_eq(statements_value(conn, settings[i].sql, NULL), usual);
+	}
 }
 
 START_TEST(literals_read_under_other_settings)
 {
-	static const statements_step steps[] = {other_settings, usual_settings};
+	static const statements_step steps[] = {under_other_settings, under_usual_settings};
 	pglease_pool *pool = statements_start(NULL);
 	struct it_worker peer = statements_peer(steps);
 	PGconn *conn;
 
 	statements_tell(&peer, "a0r");
 	conn = it_acquire(pool, &lease);
-	usual_settings(conn);
+	under_usual_settings(conn);
 	it_release(&lease);
 	statements_tell(&peer, "a10r");
 	conn = it_acquire(pool, &lease);
-	usual_settings(conn);
-	ck_assert_uint_eq(statements_prepared(), 4);
+	under_usual_settings(conn);
+	ck_assert_uint_eq(statements_prepared(), 2 * SETTINGS);
 	it_release(&lease);
 	statements_dismiss(&peer);
 }
@@ -347,8 +378,10 @@ START_TEST(another_session)
 	it_release(&lease);
 	conn = it_acquire(pool, &lease);
 	ck_assert_int_ne(PQbackendPID(conn), pid);
+	it_query(conn, "begin"); /* in which it would show if they were thought to be there */
 	use_both(conn);
 	use_both(conn);
+	it_query(conn, "commit");
 	ck_assert_int_eq(statements_count(conn), 2);
 	ck_assert_uint_eq(statements_prepared(), 4);
 	ck_assert_uint_eq(statements_reused(), 2);
@@ -434,7 +467,7 @@ await_sql(PGconn *conn, const char *sql, const char *expected)
 	ck_abort_msg("%s never became %s", sql, expected);
 }
 
-/* Killed when the server has its Parse, and before its answer could be noted: the server is held up by a lock meanwhile. */
+/* Killed when the server has its Parse, before the answer could be noted: a lock holds the server up meanwhile. */
 START_TEST(killed_between_preparing_and_noting)
 {
 	static const statements_step steps[] = {use_table};

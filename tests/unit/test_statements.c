@@ -88,7 +88,7 @@ START_TEST(what_was_added_is_found_until_it_is_removed)
 }
 END_TEST
 
-/* All on one chain, at the table's end so that it goes around: each removal must leave all others to be found. */
+/* All on one chain, around the table's end: each removal must leave all others to be found. */
 START_TEST(a_removal_hides_nothing)
 {
 	for (unsigned order = 0; order < 3; order++) {
@@ -240,7 +240,7 @@ START_TEST(a_late_store_is_found_by_nobody)
 	struct statement_table *table;
 	uint64_t n = 5;
 
-	/* A revoked lessee that has looked at the epoch, slept, and stores: as if the epoch moved within statements_add. */
+	/* A revoked lessee looked at the epoch, slept, and stores: as if the epoch moved within statements_add. */
 	start(LIMIT);
 	table = (struct statement_table *)(seg.statements + SLOT * layout_statements_size(LIMIT));
 	add(find(n));
@@ -256,7 +256,7 @@ START_TEST(none_are_kept)
 {
 	start(0);
 	ck_assert_uint_eq(seg.nstatements, 0);
-	statements_forget(&seg, SLOT); /* does nothing, and writes nowhere: the segment ends where the tables would be */
+	statements_forget(&seg, SLOT); /* writes nowhere: the segment ends where the tables would be */
 	segment_unmap(&seg);
 }
 END_TEST
