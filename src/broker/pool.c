@@ -62,6 +62,7 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	    .nslots = clamp(2 * (settings_of->max_connections + settings_of->reserve_connections), 16, LAYOUT_MAX_SLOTS),
 	    .nrows = clamp(UINT64_C(4) * params->max_clients, 64, LAYOUT_MAX_ROWS),
 	    .nclients = params->max_clients,
+	    .nstatements = (uint32_t)settings_of->prepared_statements,
 	};
 	struct pool *p = calloc(1, sizeof(*p));
 	int r;

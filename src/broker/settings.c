@@ -100,6 +100,9 @@ const struct setting settings[] = {
 	    "has to wait for it. 0: it is reset when another process leases it."},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
 	    "How long resetting a session may take before its connection is replaced."},
+	{SETTING_POOL, "prepared_statements", SETTING_COUNT, IN_POOL(prepared_statements), 0, LAYOUT_MAX_STATEMENTS, "100",
+	    "Statements that pglease_exec_cached keeps prepared in a session, at most; 0: none. They survive all resets\n"
+	    "but those of reset_kind = full (and of a reset_sql that deallocates or discards)."},
 	{SETTING_POOL, "leak_detection", SETTING_BOOL, IN_POOL(leak_detection), 0, 1, "yes",
 	    "yes: a lease that is held for longer than leak_threshold is reported in the log, once, with who holds it\n"
 	    "and where it was acquired, and counted. Nothing else happens to it."},

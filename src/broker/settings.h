@@ -42,6 +42,7 @@ struct pool_settings {
 	uint64_t reset;                   /* enum reset_policy */
 	uint64_t reset_kind;              /* enum reset_kind */
 	char reset_sql[LAYOUT_RESET_SQL];
+	uint64_t prepared_statements; /* of a session; 0: off */
 	/* Nanoseconds; 0: off. */
 	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
 	    validation_bypass, grant_after, reset_after, reset_timeout, leak_threshold, lease_limit, reserve_after;

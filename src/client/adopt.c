@@ -298,6 +298,12 @@ shell_event(PGEventId id, void *info, void *pass_through)
 	return 1;
 }
 
+struct shell *
+adopt_shell(const PGconn *conn)
+{
+	return PQinstanceData(conn, shell_event);
+}
+
 int
 adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
     struct shell *shell)
@@ -323,7 +329,8 @@ adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, 
 	r = handshake(conn, deadline, state);
 	if (r == 0)
 		r = take_descriptor(state, conn, deadline);
-	if (r == 0 && !PQregisterEventProc(conn, shell_event, "pglease", shell))
+	if (r == 0 && (!PQregisterEventProc(conn, shell_event, "pglease", shell) ||
+			  !PQsetInstanceData(conn, shell_event, shell)))
 		r = error_set(PGLEASE_ENOMEM, "out of memory");
 	if (r != 0)
 		goto fail;

@@ -13,6 +13,9 @@
 int adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
     struct shell *shell);
 
+/* The shell whose PGconn this is; NULL for any other PGconn, and for NULL. */
+struct shell *adopt_shell(const PGconn *conn);
+
 /* Waits for `events` (POLLIN, POLLOUT) on `fd` until `deadline`. 1: ready; 0: deadline; -errno. */
 int wait_fd(int fd, short events, uint64_t deadline);
 

@@ -19,6 +19,8 @@
 #include "segment.h"
 #include "wire.h"
 
+struct pool_state;
+
 /* Which file a descriptor is, so that a number that the application closed and got again is not taken for ours. */
 struct fd_id {
 	dev_t dev;

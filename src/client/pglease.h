@@ -165,6 +165,38 @@ enum pglease_session {
  */
 PGLEASE_API int pglease_release_as(const pglease_lease *lease, enum pglease_session session);
 
+/*
+ * PQexecParams, with a statement that stays prepared: the first execution in a server session prepares it,
+ * and all later ones, of this or another process that leases the connection, only bind and execute.
+ * Arguments and result are those of PQexecParams, and so is the behaviour, but for this:
+ *
+ * - What is prepared goes by the command's text, the parameter types given, and the session's
+ *   client_encoding, standard_conforming_strings, DateStyle, IntervalStyle and TimeZone. Everything else
+ *   that a statement takes from its session when it is read it keeps as it was when first prepared:
+ *   literals such as 'now', and what array_nulls, lc_monetary, transform_null_equals and xmloption mean for
+ *   literals. The search path is followed, as PostgreSQL does for prepared statements, and so is a change
+ *   of the tables used.
+ * - A parameter type that was not given stays the one that the server inferred first. When a column has
+ *   changed its type since, a value that the old one does not take is an error, once in each session: give
+ *   paramTypes.
+ * - A pool keeps up to `prepared_statements` of them in a session (pgleased.ini(5)) and deallocates the
+ *   least recently used for a new one. A statement that is used once is better executed by PQexecParams.
+ * - They stay as long as the session is not reset by DISCARD ALL: with reset_kind = light, or when leases
+ *   end by pglease_release_as(PGLEASE_SESSION_CLEAN), as they may when nothing else was left in the
+ *   session.
+ * - They are named pglease_ and 32 hex digits. An application that deallocates them (DISCARD ALL,
+ *   DEALLOCATE ALL) is served all the same; but if its next call is in a transaction block, that one fails
+ *   with invalid_sql_statement_name (26000), once. Likewise, in a transaction block, a statement that a
+ *   change of its tables has made useless fails once: with feature_not_supported (0A000) when its result
+ *   has got other columns, with undefined_function (42883) or the like when a type inferred does not do.
+ *
+ * A plain PQexecParams is done for any other PGconn, when prepared_statements is 0, in a failed
+ * transaction, in pipeline mode, and while the results of another command have not been read.
+ */
+PGLEASE_API PGresult *pglease_exec_cached(PGconn *conn, const char *command, int nParams,
+    const Oid *paramTypes, const char *const *paramValues, const int *paramLengths, const int *paramFormats,
+    int resultFormat);
+
 /* A pool's state, added up from shared memory at the moment of the call; without a system call or a lock. */
 typedef struct pglease_stats {
 	uint32_t max_connections, total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */

@@ -28,6 +28,9 @@
 	X(RESETS_SPARED,    "resets_spared",    "leases of a session that the same process had left dirty") \
 	X(ROLLBACKS,        "rollbacks",        "transactions rolled back at release") \
 	X(PEEKS,            "peeks",            "validations of a slot that had been idle for long") \
+	X(STATEMENTS_PREPARED,"statements_prepared","statements prepared by pglease_exec_cached") \
+	X(STATEMENTS_REUSED,"statements_reused","executions of a statement that was prepared already") \
+	X(STATEMENTS_EVICTED,"statements_evicted","statements deallocated to make room for another") \
 	X(WAIT_NS,          "wait_ns",          "total time waited for leases, nanoseconds") \
 	X(HOLD_NS,          "hold_ns",          "total time leases were held, nanoseconds")
 

@@ -10,11 +10,13 @@ layout_hash(void)
 	    LAYOUT_LINE,
 	    LAYOUT_MAX_SLOTS,
 	    LAYOUT_BASELINE,
+	    LAYOUT_MAX_STATEMENTS,
 	    HISTOGRAM_BUCKETS,
 	    SLOT_NCOUNTERS,
 	    CLIENT_NCOUNTERS,
 	    BROKER_NCOUNTERS,
 	    sizeof(struct segment_header),
+	    offsetof(struct segment_header, nstatements),
 	    offsetof(struct segment_header, slots),
 	    offsetof(struct segment_header, acquire_timeout_ns),
 	    offsetof(struct segment_header, connect_timeout_ns),
@@ -48,6 +50,10 @@ layout_hash(void)
 	    sizeof(struct stats_block),
 	    offsetof(struct stats_block, wait),
 	    offsetof(struct stats_block, hold),
+	    sizeof(struct statement_table),
+	    offsetof(struct statement_table, doubted),
+	    sizeof(struct statement),
+	    offsetof(struct statement, used),
 	};
 	uint32_t hash = 2166136261u;
 

@@ -34,6 +34,7 @@
 #define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
 #define LAYOUT_SITE 56
 #define LAYOUT_RESET_SQL 256 /* bytes of a pool's reset_sql, with its zero */
+#define LAYOUT_MAX_STATEMENTS 1000 /* of a slot */
 
 enum segment_state {
 	SEGMENT_NEW = 0,      /* being made */
@@ -151,6 +152,42 @@ struct stats_block {
 	struct histogram hold;                      /* of released leases; ns */
 };
 
+/*
+ * The statements that are prepared in a slot's session under names of the library's (src/client/statements.c). Written by
+ * the slot's owner only, relaxed, and published by the swap with which it gives the slot up. statements.c is the one
+ * place that reads and writes it, and says there what a scribbled or late store costs.
+ */
+struct statement {
+	_Atomic uint64_t hi, lo; /* the name's number, masked by the table's epoch; both 0: free */
+	_Atomic uint64_t used;   /* the table's clock at its last use, times 2; +1: to be prepared anew */
+};
+static_assert(sizeof(struct statement) == 24, "statement size");
+
+struct statement_table {
+	alignas(LAYOUT_LINE) _Atomic uint64_t epoch; /* +1 whenever the session has lost them all */
+	_Atomic uint64_t clock;                      /* counts uses */
+	_Atomic uint64_t doubted; /* what was last used up to then may be gone: the application's doing */
+	_Atomic uint32_t count;   /* entries that are not free */
+};
+static_assert(sizeof(struct statement_table) == 64, "statement table size");
+
+/* Entries of a table for up to `limit` statements: two thirds full at most, and never full. */
+static inline uint32_t
+layout_statements_capacity(uint32_t limit)
+{
+	return limit + limit / 2 + 1;
+}
+
+/* Bytes of a slot's table, with its entries behind it, in whole lines; none at all without statements. */
+static inline size_t
+layout_statements_size(uint32_t limit)
+{
+	size_t size =
+	    sizeof(struct statement_table) + layout_statements_capacity(limit) * sizeof(struct statement);
+
+	return limit == 0 ? 0 : (size + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
+}
+
 /* Every array starts on a page, at an offset kept here and in each process's own struct segment. */
 struct segment_header {
 	uint64_t magic;
@@ -166,7 +203,8 @@ struct segment_header {
 	uint32_t nclients;
 	uint32_t nblocks;
 	uint32_t queue_size; /* power of two */
-	uint64_t slots, rows, clients, blocks, baselines, queue; /* byte offsets from the start */
+	uint32_t nstatements; /* that a slot's session may have prepared; 0: none are kept */
+	uint64_t slots, rows, clients, blocks, baselines, queue, statements; /* byte offsets from the start */
 	char instance_name[LAYOUT_NAME];
 	char pool_name[LAYOUT_NAME];
 	char user[LAYOUT_NAME];   /* database user, for the shells */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "statements.h"
+
 #define ANSWER_MAX (UINT64_C(1) << 20) /* bytes, with whatever notices, notifications and rows there are */
 #define HEADER 5                       /* type and length of a message */
 
@@ -226,9 +228,13 @@ void
 resets_done(const struct resets_answer *a)
 {
 	struct slot *s = &a->seg->slot[a->slot];
+	char sql[LAYOUT_RESET_SQL];
 
 	/* As the word's owner; published by the swap that gives the slot up. */
 	atomic_store_explicit(&s->session, atomic_load_explicit(&s->session, memory_order_relaxed) + 1,
 	    memory_order_relaxed);
 	atomic_store_explicit(&s->off_baseline, 0, memory_order_relaxed);
+	resets_sql(a->seg, sql);
+	if (!resets_keep_statements(a->kind, sql))
+		statements_forget(a->seg, a->slot);
 }

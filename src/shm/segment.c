@@ -50,6 +50,8 @@ segment_plan(struct segment_header *h)
 	at += page_align((uint64_t)h->nslots * LAYOUT_BASELINE);
 	h->blocks = at;
 	at += page_align((uint64_t)h->nblocks * sizeof(struct stats_block));
+	h->statements = at;
+	at += page_align((uint64_t)h->nslots * layout_statements_size(h->nstatements));
 	h->size = at;
 }
 
@@ -67,12 +69,14 @@ segment_view(struct segment *seg, void *base, const struct segment_header *h)
 	    .nclients = h->nclients,
 	    .nblocks = h->nblocks,
 	    .queue_mask = h->queue_size - 1,
+	    .nstatements = h->nstatements,
 	    .slot = (struct slot *)(at + h->slots),
 	    .row = (struct row *)(at + h->rows),
 	    .client = (struct client_row *)(at + h->clients),
 	    .block = (struct stats_block *)(at + h->blocks),
 	    .baseline = at + h->baselines,
 	    .queue = (_Atomic uint64_t *)(at + h->queue),
+	    .statements = at + h->statements,
 	};
 }
 
@@ -101,6 +105,7 @@ segment_create(const struct segment_params *params, struct segment *ret_seg, int
 	    .nrows = params->nrows,
 	    .nclients = params->nclients,
 	    .nblocks = params->nslots * 2,
+	    .nstatements = params->nstatements,
 	    .queue_size = 2,
 	};
 	char name[128];
@@ -108,7 +113,8 @@ segment_create(const struct segment_params *params, struct segment *ret_seg, int
 	int fd, r;
 
 	if (params->nslots < 1 || params->nslots > LAYOUT_MAX_SLOTS || params->nrows < 1 ||
-	    params->nrows > LAYOUT_MAX_ROWS || params->nclients < 1 || params->nclients > LAYOUT_MAX_CLIENTS)
+	    params->nrows > LAYOUT_MAX_ROWS || params->nclients < 1 || params->nclients > LAYOUT_MAX_CLIENTS ||
+	    params->nstatements > LAYOUT_MAX_STATEMENTS)
 		return -EINVAL;
 	while (plan.queue_size < 2 * plan.nrows)
 		plan.queue_size *= 2;
@@ -175,12 +181,14 @@ header_is_sound(const struct segment_header *h, uint64_t size)
 	       h->nrows <= LAYOUT_MAX_ROWS && h->nclients >= 1 && h->nclients <= LAYOUT_MAX_CLIENTS &&
 	       h->nblocks >= h->nslots && h->nblocks <= 2 * LAYOUT_MAX_SLOTS && h->queue_size >= 2 &&
 	       h->queue_size <= 4 * LAYOUT_MAX_ROWS && (h->queue_size & (h->queue_size - 1)) == 0 &&
+	       h->nstatements <= LAYOUT_MAX_STATEMENTS &&
 	       array_fits(h->slots, h->nslots, sizeof(struct slot), size) &&
 	       array_fits(h->rows, h->nrows, sizeof(struct row), size) &&
 	       array_fits(h->clients, h->nclients, sizeof(struct client_row), size) &&
 	       array_fits(h->queue, h->queue_size, sizeof(uint64_t), size) &&
 	       array_fits(h->baselines, h->nslots, LAYOUT_BASELINE, size) &&
 	       array_fits(h->blocks, h->nblocks, sizeof(struct stats_block), size) &&
+	       array_fits(h->statements, h->nslots, layout_statements_size(h->nstatements), size) &&
 	       memchr(h->pool_name, 0, LAYOUT_NAME) && memchr(h->instance_name, 0, LAYOUT_NAME) &&
 	       memchr(h->user, 0, LAYOUT_NAME) && memchr(h->dbname, 0, LAYOUT_NAME);
 }

@@ -11,19 +11,21 @@
 struct segment {
 	struct segment_header *header;
 	size_t size;
-	uint32_t nslots, nrows, nclients, nblocks, queue_mask;
+	uint32_t nslots, nrows, nclients, nblocks, queue_mask, nstatements;
 	struct slot *slot;
 	struct row *row;
 	struct client_row *client;
 	struct stats_block *block;
 	char *baseline; /* nslots of LAYOUT_BASELINE bytes: name\0value\0 ... \0, in the order received */
 	_Atomic uint64_t *queue;
+	char *statements; /* nslots tables of layout_statements_size() bytes: statements.h */
 };
 
 struct segment_params {
 	const char *instance_name, *pool_name, *user, *dbname;
 	uint64_t instance_id;
 	uint32_t pool, nslots, nrows, nclients;
+	uint32_t nstatements; /* of a slot */
 };
 
 /*

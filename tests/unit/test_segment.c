@@ -16,7 +16,8 @@ params(void)
 	    .instance_id = 99,
 	    .nslots = 5,
 	    .nrows = 10,
-	    .nclients = 4};
+	    .nclients = 4,
+	    .nstatements = 6};
 }
 
 START_TEST(made_and_mapped_again)
@@ -86,6 +87,9 @@ START_TEST(other_layouts_and_unsound_ones_are_told_apart)
 	    {offsetof(struct segment_header, queue_size), 33, -EBADMSG},
 	    {offsetof(struct segment_header, blocks), 0xfffff000, -EBADMSG},
 	    {offsetof(struct segment_header, slots), 4097, -EBADMSG},
+	    {offsetof(struct segment_header, nstatements), LAYOUT_MAX_STATEMENTS + 1, -EBADMSG},
+	    {offsetof(struct segment_header, nstatements), LAYOUT_MAX_STATEMENTS, -EBADMSG}, /* more than there is room */
+	    {offsetof(struct segment_header, statements), 0xfffff000, -EBADMSG},
 	};
 	struct segment_params p = params();
 	struct segment seg, mapped = {0};
@@ -116,6 +120,9 @@ START_TEST(counts_out_of_range_are_refused)
 	int fd;
 
 	p.nslots = LAYOUT_MAX_SLOTS + 1;
+	ck_assert_int_eq(segment_create(&p, &seg, &fd), -EINVAL);
+	p = params();
+	p.nstatements = LAYOUT_MAX_STATEMENTS + 1;
 	ck_assert_int_eq(segment_create(&p, &seg, &fd), -EINVAL);
 	p = params();
 	p.pool_name = "0123456789012345678901234567890123456789012345678901234567890123456789";
