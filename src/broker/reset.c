@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The broker's reset: the pool's own, raw as lessees send it, or the answer to one that a lessee has sent; before it a
- * ROLLBACK where the session is in doubt; after it a question after the values of all baseline parameters (the broker's
+ * ROLLBACK where the session is in doubt; with it a question after the values of all baseline parameters (the broker's
  * PGconn has not heard what the server reported to the lessee). A keepalive of a clean session is an empty query
  * instead, with the same care. Owns the io and deadline events of a server that is RESETTING.
  */
@@ -17,12 +17,11 @@
 #include "server.h"
 #include "word.h"
 
-enum step { STEP_ROLLBACK, STEP_RESET, STEP_PARAMETERS, STEP_NOTHING };
+enum step { STEP_ROLLBACK, STEP_RESET, STEP_NOTHING };
 
 #define UNEXPECTED "the server's answer is not the expected one"
 
 static void advance(struct server *s);
-static void watch(struct server *s);
 
 static void
 done(struct server *s, const char *error)
@@ -38,50 +37,6 @@ reset_stop(struct server *s)
 	event_del(&s->deadline);
 }
 
-/* "select current_setting('a'), current_setting('b') ..."; NULL: out of memory. Caller frees. */
-static char *
-parameters_query(struct server *s)
-{
-	const char *name, *value;
-	char *query = NULL;
-	size_t size = 0;
-	FILE *f = open_memstream(&query, &size);
-
-	if (f == NULL)
-		return NULL;
-	fputs("select ", f);
-	for (size_t at = 0, n = 0; params_next(s->baseline, s->baseline_size, &at, &name, &value); n++) {
-		char *quoted = PQescapeLiteral(s->conn, name, strlen(name));
-
-		if (quoted == NULL) {
-			fclose(f);
-			free(query);
-			return NULL;
-		}
-		fprintf(f, "%scurrent_setting(%s)", n == 0 ? "" : ", ", quoted);
-		PQfreemem(quoted);
-	}
-	if (fclose(f) != 0) {
-		free(query);
-		return NULL;
-	}
-	return query;
-}
-
-static bool
-parameters_match(struct server *s, const PGresult *result)
-{
-	const char *name, *value;
-	int column = 0;
-
-	if (PQntuples(result) != 1)
-		return false;
-	for (size_t at = 0; params_next(s->baseline, s->baseline_size, &at, &name, &value); column++)
-		if (column >= PQnfields(result) || strcmp(PQgetvalue(result, 0, column), value) != 0)
-			return false;
-	return column == PQnfields(result);
-}
-
 /* D1. */
 static bool
 send_reset(struct server *s)
@@ -89,29 +44,21 @@ send_reset(struct server *s)
 	const struct pool *p = s->pool;
 	uint8_t message[RESETS_MESSAGE];
 	enum reset_kind kind = resets_kind(&p->seg);
-	size_t size = resets_message(kind, p->settings->reset_sql, message);
+	size_t size = resets_message(kind, p->settings->reset_sql, s->baseline, message);
 
-	resets_answer_init(&s->answer, &p->seg, s->slot, kind);
-	return send(PQsocket(s->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
+	resets_answer_init(&s->answer, &p->seg, s->slot, s->baseline, kind, true);
+	return size != 0 && send(PQsocket(s->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
 }
 
 static bool
 send_step(struct server *s)
 {
-	char *query;
-	int sent;
-
 	s->reset_results = 0;
 	switch ((enum step)s->reset_step) {
 	case STEP_ROLLBACK:
 		return PQsendQuery(s->conn, "ROLLBACK") != 0;
 	case STEP_RESET:
 		return send_reset(s);
-	case STEP_PARAMETERS:
-		query = parameters_query(s);
-		sent = query != NULL && PQsendQuery(s->conn, query);
-		free(query);
-		return sent != 0;
 	case STEP_NOTHING:
 		return PQsendQuery(s->conn, "") != 0;
 	}
@@ -130,8 +77,6 @@ is_expected(struct server *s, PGresult *result)
 		       strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
 	case STEP_RESET: /* not by libpq */
 		break;
-	case STEP_PARAMETERS:
-		return PQresultStatus(result) == PGRES_TUPLES_OK && parameters_match(s, result);
 	case STEP_NOTHING:
 		return PQresultStatus(result) == PGRES_EMPTY_QUERY;
 	}
@@ -155,12 +100,7 @@ read_answer(struct server *s)
 		return;
 	case RESETS_DONE:
 		resets_done(&s->answer); /* D4 */
-		event_del(&s->io);
-		s->reset_step = STEP_PARAMETERS;
-		if (send_step(s))
-			watch(s);
-		else
-			done(s, "the connection is lost");
+		done(s, NULL);
 		return;
 	}
 }
@@ -228,7 +168,7 @@ advance(struct server *s)
 			done(s, UNEXPECTED);
 			return;
 		}
-		if (s->reset_step == STEP_PARAMETERS || s->reset_step == STEP_NOTHING) {
+		if (s->reset_step == STEP_NOTHING) {
 			if (params_equal(s->baseline, s->baseline_size, s->conn, &name))
 				done(s, NULL);
 			else
@@ -270,11 +210,12 @@ reset_start(struct server *s)
 	}
 	if (s->session == SLOT_OWED) {
 		s->reset_step = STEP_RESET;
-		if (kind >= RESET_NKINDS) {
+		if ((kind & ~RESET_ASKED) >= RESET_NKINDS) {
 			done(s, "a client has written over its slot");
 			return;
 		}
-		resets_answer_init(&s->answer, &s->pool->seg, s->slot, (enum reset_kind)kind);
+		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind & ~RESET_ASKED,
+		    (kind & RESET_ASKED) != 0);
 	} else {
 		s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
 		if (!send_step(s)) {

@@ -250,6 +250,7 @@ server_publish(struct server *s)
 	atomic_store_explicit(&slot->expired, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->clean, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->off_baseline, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->unverified, 0, memory_order_relaxed);
 	statements_forget(&p->seg, s->slot);
 	atomic_store_explicit(&slot->connected_at, now, memory_order_relaxed);
 	r = hangups_watch(p->context->hangups, PQsocket(s->conn), p->index, s->slot, s->generation);

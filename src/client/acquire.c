@@ -150,21 +150,21 @@ earlier(uint64_t a, uint64_t b)
  * for. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
  */
 static int
-reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t now, uint64_t limit)
+reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t now, uint64_t limit, bool ask)
 {
-	struct slot *s = &state->seg.slot[claim->slot];
 	bool owed = claim->session == SLOT_OWED;
-	uint32_t kind = owed ? atomic_load_explicit(&s->owed_kind, memory_order_relaxed) : resets_kind(&state->seg);
+	/* A clean session is only asked. */
+	enum reset_kind kind = claim->session == 0 ? RESET_NONE : resets_kind(&state->seg);
 	int r = 0;
 
 	claim->session = 0; /* in doubt, if this fails */
 	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
 		return error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
 	if (!owed)
-		r = reset_send(state, claim->slot, shell->conn, kind);
+		r = reset_send(state, claim->slot, shell->conn, kind, ask);
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell->conn, kind, earlier(limit, now + PATIENCE_NS));
-	if (r == 0 && !owed)
+		r = reset_read(state, claim->slot, shell->conn, earlier(limit, now + PATIENCE_NS));
+	if (r == 0 && !owed && kind != RESET_NONE)
 		lease_count(state, shell, COUNTER_RESETS, 1);
 	if (r == PGLEASE_ETIMEOUT) {
 		claim->session = SLOT_OWED;
@@ -208,7 +208,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 	bool own = word_state(claim->before) == SLOT_IDLE
 		       ? word_who(claim->before) == state->process->client
 		       : (word_flags(claim->before) & SLOT_SESSION) == SLOT_OWN;
-	bool fresh, needs_reset;
+	bool fresh, needs_reset, ask;
 	struct shell *shell;
 	uint64_t exchange = earlier(limit, now + EXCHANGE_NS);
 	uint64_t idle_for = now - atomic_load_explicit(&s->idle_since, memory_order_relaxed);
@@ -227,14 +227,15 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 		return error_set(PGLEASE_EBROKEN, "the lease was revoked");
 	}
 	/* An own session without the own shell: what the process set in it is unknown to a fresh PGconn. */
-	needs_reset = owed || (!clean && (!own || fresh));
+	ask = !owed && !(own && !fresh) && reset_is_unverified(state, claim->slot, now);
+	needs_reset = owed || ask || (!clean && (!own || fresh));
 	if (!owed && (needs_reset || fresh ||
 			 idle_for >= atomic_load_explicit(&state->seg.header->bypass_ns, memory_order_relaxed))) {
 		lease_count(state, shell, COUNTER_PEEKS, 1);
 		r = reset_peek(shell->conn, own && !needs_reset);
 	}
 	if (r == 0 && needs_reset)
-		r = reset(state, claim, shell, now, limit);
+		r = reset(state, claim, shell, now, limit, ask);
 	if (r == PGLEASE_ETIMEOUT) {
 		shell_checkin(state, shell, now);
 		return PGLEASE_EBROKEN;
@@ -275,6 +276,17 @@ count_lease(struct pool_state *state, const struct claim *claim, const struct sh
 	histogram_record(&state->seg.block[shell->block].wait, waited);
 }
 
+/* Whether the broker has a slot with a connection in its hands. */
+static bool
+is_being_reset(const struct segment *seg)
+{
+	for (uint32_t i = 0; i < seg->nslots; i++)
+		if (word_state(slot_load(seg, i)) == SLOT_BROKER &&
+		    atomic_load_explicit(&seg->slot[i].server_pid, memory_order_relaxed) != 0)
+			return true;
+	return false;
+}
+
 /*
  * A slot for the thread's row, and its session usable; tries other slots when one turns out broken. The slot's shell, or
  * NULL and *ret_code.
@@ -290,8 +302,11 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 	for (;;) {
 		*claim = (struct claim){.slot = 0};
 		if (!claim_idle(state, tr, deadline <= start, claim)) {
-			*ret_code = deadline <= start ? claim_timeout(state, start, now)
-						      : claim_wait(state, tr, start, deadline, claim);
+			/* The broker's resets are short exchanges, too. */
+			uint64_t until = deadline <= start && is_being_reset(&state->seg) ? now + PATIENCE_NS : deadline;
+
+			*ret_code = until <= now ? claim_timeout(state, start, now)
+						 : claim_wait(state, tr, start, until, claim);
 			if (*ret_code != 0)
 				return NULL;
 			now = clock_ns();

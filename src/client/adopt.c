@@ -82,7 +82,7 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 {
 	const struct segment_header *h = state->seg.header;
 	unsigned bit;
-	const char *encoding = segment_baseline_find(&state->seg, slot, "client_encoding", &bit);
+	const char *encoding = baseline_find(segment_baseline(&state->seg, slot), "client_encoding", &bit);
 	char port[16], limit[24];
 
 	snprintf(limit, sizeof(limit), "%" PRIu64,

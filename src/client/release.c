@@ -53,6 +53,8 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 
 	if (whole)
 		shell->compared_at = now;
+	else if (atomic_load_explicit(&seg->slot[slot].unverified, memory_order_relaxed) == 0)
+		atomic_store_explicit(&seg->slot[slot].unverified, 1, memory_order_relaxed);
 	if (off != 0 && policy == RESET_NEVER && said != PGLEASE_SESSION_DIRTY &&
 	    (r = put_back_parameters(state, slot, shell, &off)) != 0)
 		return r;
@@ -70,7 +72,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 		kind = RESET_FULL;
 	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
 		return PGLEASE_EBROKEN;
-	r = reset_send(state, slot, shell->conn, kind);
+	r = reset_send(state, slot, shell->conn, kind, reset_is_unverified(state, slot, now));
 	if (r == 0) {
 		lease_count(state, shell, COUNTER_RESETS_PIPELINED, 1);
 		*ret_session = SLOT_OWED;

@@ -34,8 +34,20 @@ reset_peek(PGconn *conn, bool own)
 	return error_set(PGLEASE_EBROKEN, "the idle connection was closed, or has sent what nobody asked for");
 }
 
+/* The server is asked for its parameters at most this often for a slot, when somebody may not have told what it heard. */
+#define ASK_NS UINT64_C(100000000)
+
+bool
+reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now)
+{
+	const struct slot *s = &state->seg.slot[slot];
+
+	return atomic_load_explicit(&s->unverified, memory_order_relaxed) != 0 &&
+	       now - atomic_load_explicit(&s->asked_at, memory_order_relaxed) >= ASK_NS;
+}
+
 int
-reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind)
+reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind, bool ask)
 {
 	uint8_t message[RESETS_MESSAGE];
 	char sql[LAYOUT_RESET_SQL];
@@ -43,19 +55,22 @@ reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum res
 	ssize_t n;
 
 	resets_sql(&state->seg, sql);
-	size = resets_message(kind, sql, message);
-	atomic_store_explicit(&state->seg.slot[slot].owed_kind, kind, memory_order_relaxed);
+	size = resets_message(kind, sql, ask ? segment_baseline(&state->seg, slot) : NULL, message);
+	atomic_store_explicit(
+	    &state->seg.slot[slot].owed_kind, kind | (ask ? RESET_ASKED : 0), memory_order_relaxed);
 	do
 		n = send(PQsocket(conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)size) /* a partial write is doubt, too */
+	if (n != (ssize_t)size || size == 0) /* a partial write is doubt, too */
 		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
 	return 0;
 }
 
 int
-reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint32_t kind, uint64_t deadline)
+reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint64_t deadline)
 {
+	uint32_t sent = atomic_load_explicit(&state->seg.slot[slot].owed_kind, memory_order_relaxed);
+	uint32_t kind = sent & ~RESET_ASKED;
 	struct resets_answer answer;
 	enum resets_verdict verdict = RESETS_MORE;
 	uint8_t buf[ANSWER_CHUNK];
@@ -63,7 +78,7 @@ reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint32_t
 
 	if (kind >= RESET_NKINDS) /* scribbled on */
 		return error_set(PGLEASE_EBROKEN, "the slot's kind of reset is not sound");
-	resets_answer_init(&answer, &state->seg, slot, kind);
+	resets_answer_init(&answer, &state->seg, slot, segment_baseline(&state->seg, slot), kind, (sent & RESET_ASKED) != 0);
 	while (verdict == RESETS_MORE) {
 		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 
@@ -106,7 +121,7 @@ bit_of(const struct pool_state *state, uint32_t slot, const char *name)
 {
 	unsigned bit = 0; /* one that the server does not report never changes */
 
-	segment_baseline_find(&state->seg, slot, name, &bit);
+	baseline_find(segment_baseline(&state->seg, slot), name, &bit);
 	return UINT64_C(1) << bit;
 }
 
@@ -132,7 +147,7 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 		off |= shell->encoding_bit;
 	if (!whole)
 		return off;
-	for (size_t at = 0; (name = segment_baseline_next(&state->seg, slot, &at, &value)) != NULL; bit++) {
+	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL; bit++) {
 		believed = PQparameterStatus(shell->conn, name);
 		if (believed == NULL || strcmp(believed, value) != 0)
 			off |= UINT64_C(1) << (bit < 63 ? bit : 63);

@@ -57,8 +57,10 @@ enum reset_kind {
 	RESET_LIGHT,    /* all of that but plans, prepared statements and sequence caches */
 	RESET_SQL,      /* the operator's own statements */
 	RESET_UNLISTEN, /* UNLISTEN only: what the policy `never` does */
+	RESET_NONE,     /* nothing: only the question after the parameters */
 	RESET_NKINDS,
 };
+#define RESET_ASKED 0x100u /* in owed_kind: the question follows the reset */
 
 /*
  * One place for a server connection.
@@ -87,16 +89,21 @@ struct slot {
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
 	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
-	/* Who sent the reset that is OWED: enum reset_kind. Checked before use. */
+	/* Who sent the reset that is OWED: enum reset_kind, and RESET_ASKED or not. Checked before use. */
 	_Atomic uint32_t owed_kind;
-	uint32_t reserved2;
+	/*
+	 * Whether the server may have changed parameters and told nobody who has compared them: lessee, 1 at a release without
+	 * the whole comparison; 0 when the server was asked. And when it was asked last; CLOCK_MONOTONIC ns.
+	 */
+	_Atomic uint32_t unverified;
+	_Atomic uint64_t asked_at;
 	/*
 	 * Lessee, before it gives the slot up: which of the baseline's parameters (bit: place in the baseline) its PGconn
 	 * believes to be other than that. It SET them, and a reset makes the server say that they are back; or the
 	 * server changed them by itself and told only this lessee. Who reset the session: 0.
 	 */
 	_Atomic uint64_t off_baseline;
-	char reserved3[24];
+	char reserved2[16];
 };
 static_assert(sizeof(struct slot) == 192, "slot size");
 static_assert(offsetof(struct slot, leased_at) == 64, "holder starts a line");

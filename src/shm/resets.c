@@ -33,32 +33,77 @@ static const struct step steps[RESET_NKINDS][STEPS + 1] = {
     /* Each in a message of its own: together they would be one transaction, in which DISCARD ALL must not be. */
     [RESET_SQL] = {{"UNLISTEN *", tags_unlisten, false}, {NULL, NULL, true}},
     [RESET_UNLISTEN] = {{"UNLISTEN *", tags_unlisten, false}},
+    [RESET_NONE] = {{NULL, NULL, false}},
 };
 
-static bool
-is_last(enum reset_kind kind, unsigned step)
+/* The step, or NULL after the last. */
+static const struct step *
+step_of(enum reset_kind kind, unsigned n)
 {
-	return step + 1 == STEPS + 1 || (steps[kind][step + 1].sql == NULL && !steps[kind][step + 1].rows);
+	const struct step *step = &steps[kind][n];
+
+	return n < STEPS && (step->sql != NULL || step->rows) ? step : NULL;
+}
+
+static size_t
+put_query(uint8_t *to, const char *text, size_t size)
+{
+	uint32_t length = htonl((uint32_t)(4 + size + 1));
+
+	to[0] = 'Q';
+	memcpy(to + 1, &length, 4);
+	memcpy(to + HEADER, text, size);
+	to[HEADER + size] = '\0';
+	return HEADER + size + 1;
+}
+
+/* Names of settings need no quotes; others are not in a sound baseline. */
+static bool
+is_plain(const char *name)
+{
+	return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")] == '\0';
+}
+
+static size_t
+put_question(uint8_t *to, const char *baseline)
+{
+	static const char head[] = "SELECT pg_catalog.current_setting(n) FROM pg_catalog.unnest('{",
+			  tail[] = "}'::pg_catalog.text[]) n";
+	char text[LAYOUT_BASELINE + sizeof(head) + sizeof(tail)];
+	size_t used = sizeof(head) - 1;
+	const char *name, *value;
+
+	memcpy(text, head, used);
+	for (size_t at = 0; (name = baseline_next(baseline, &at, &value)) != NULL;) {
+		size_t size = strlen(name);
+
+		if (!is_plain(name) || used + size + 1 + sizeof(tail) > sizeof(text))
+			return 0;
+		memcpy(text + used, name, size);
+		used += size;
+		text[used++] = ',';
+	}
+	if (used == sizeof(head) - 1)
+		return 0;
+	memcpy(text + used - 1, tail, sizeof(tail) - 1); /* over the last comma */
+	return put_query(to, text, used - 1 + sizeof(tail) - 1);
 }
 
 size_t
-resets_message(enum reset_kind kind, const char *sql, uint8_t buf[static RESETS_MESSAGE])
+resets_message(enum reset_kind kind, const char *sql, const char *ask, uint8_t buf[static RESETS_MESSAGE])
 {
-	size_t used = 0;
+	size_t used = 0, asked;
+	const struct step *step;
 
-	for (unsigned i = 0;; i++) {
-		const char *text = steps[kind][i].sql != NULL ? steps[kind][i].sql : sql;
-		size_t size = strnlen(text, LAYOUT_RESET_SQL - 1);
-		uint32_t length = htonl((uint32_t)(4 + size + 1));
+	for (unsigned n = 0; (step = step_of(kind, n)) != NULL; n++) {
+		const char *text = step->sql != NULL ? step->sql : sql;
 
-		buf[used] = 'Q';
-		memcpy(buf + used + 1, &length, 4);
-		memcpy(buf + used + HEADER, text, size);
-		buf[used + HEADER + size] = '\0';
-		used += HEADER + size + 1;
-		if (is_last(kind, i))
-			return used;
+		used += put_query(buf + used, text, strnlen(text, LAYOUT_RESET_SQL - 1));
 	}
+	if (ask == NULL)
+		return used;
+	asked = put_question(buf + used, ask);
+	return asked != 0 ? used + asked : 0;
 }
 
 bool
@@ -90,11 +135,15 @@ resets_sql(const struct segment *seg, char buf[static LAYOUT_RESET_SQL])
 }
 
 void
-resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t slot, enum reset_kind kind)
+resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t slot, const char *baseline,
+    enum reset_kind kind, bool asks)
 {
 	a->seg = seg;
 	a->slot = slot;
+	a->baseline = baseline;
 	a->kind = kind;
+	a->asks = asks;
+	a->asked = 0;
 	a->off = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed);
 	a->total = 0;
 	a->step = a->tags = 0;
@@ -102,14 +151,29 @@ resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t 
 	a->skip = 0;
 }
 
+/* The next value of the answer to the question: a row of one column. */
+static bool
+value_is_expected(struct resets_answer *a, const char *body, size_t size)
+{
+	const char *value;
+	uint32_t length;
+
+	if (baseline_next(a->baseline, &a->asked, &value) == NULL || size < 6 || body[0] != 0 || body[1] != 1)
+		return false;
+	memcpy(&length, body + 2, 4);
+	length = ntohl(length);
+	return length == size - 6 && length == strlen(value) && memcmp(body + 6, value, length) == 0;
+}
+
 static bool
 tag_is_expected(struct resets_answer *a, const char *body, size_t size)
 {
-	const struct step *step = &steps[a->kind][a->step];
+	const struct step *step = step_of(a->kind, a->step);
 
 	if (size == 0 || body[size - 1] != '\0')
 		return false;
-	if (step->tags != NULL && (step->tags[a->tags] == NULL || strcmp(step->tags[a->tags], body) != 0))
+	if (step == NULL ? a->tags != 0 || strncmp(body, "SELECT ", 7) != 0
+			 : step->tags != NULL && (step->tags[a->tags] == NULL || strcmp(step->tags[a->tags], body) != 0))
 		return false;
 	a->tags++;
 	return true;
@@ -118,9 +182,19 @@ tag_is_expected(struct resets_answer *a, const char *body, size_t size)
 static bool
 is_complete(const struct resets_answer *a)
 {
-	const char *const *tags = steps[a->kind][a->step].tags;
+	const struct step *step = step_of(a->kind, a->step);
+	size_t at = a->asked;
+	const char *value;
 
-	return tags != NULL ? tags[a->tags] == NULL : a->tags != 0;
+	if (step == NULL)
+		return a->tags == 1 && baseline_next(a->baseline, &at, &value) == NULL;
+	return step->tags != NULL ? step->tags[a->tags] == NULL : a->tags != 0;
+}
+
+static bool
+was_last(const struct resets_answer *a)
+{
+	return step_of(a->kind, a->step) == NULL || (step_of(a->kind, a->step + 1) == NULL && !a->asks);
 }
 
 /* name\0value\0 of a ParameterStatus against the slot's baseline. */
@@ -132,7 +206,7 @@ is_baseline(struct resets_answer *a, const char *body, size_t size)
 
 	if (value == NULL || ++value == body + size || body[size - 1] != '\0')
 		return false;
-	baseline = segment_baseline_find(a->seg, a->slot, body, &bit);
+	baseline = baseline_find(a->baseline, body, &bit);
 	if (baseline == NULL || strcmp(value, baseline) != 0)
 		return false;
 	a->off &= ~(UINT64_C(1) << bit);
@@ -151,11 +225,15 @@ take(struct resets_answer *a, uint8_t type, const char *body, size_t size)
 	case 'Z': /* ReadyForQuery */
 		if (!is_complete(a) || size != 1 || body[0] != 'I')
 			return RESETS_BAD;
-		a->tags = 0;
-		if (!is_last(a->kind, a->step++))
+		if (!was_last(a)) {
+			a->tags = 0;
+			a->step++;
 			return RESETS_MORE;
+		}
 		/* What the last lessee saw changed and this has not put back: changed by the server itself. */
-		return a->off == 0 ? RESETS_DONE : RESETS_BAD;
+		return a->off == 0 || a->asks ? RESETS_DONE : RESETS_BAD;
+	case 'D': /* DataRow, of the question */
+		return step_of(a->kind, a->step) == NULL && value_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
 	default:
 		return RESETS_BAD;
 	}
@@ -165,8 +243,10 @@ take(struct resets_answer *a, uint8_t type, const char *body, size_t size)
 static bool
 is_skipped(const struct resets_answer *a, uint8_t type)
 {
-	const struct step *step = &steps[a->kind][a->step];
+	const struct step *step = step_of(a->kind, a->step);
 
+	if (step == NULL)
+		return type == 'N' || type == 'A' || type == 'T';
 	return type == 'N' || type == 'A' ||
 	       (step->rows && (type == 'T' || type == 'D' || (type == 'I' && step->tags == NULL)));
 }
@@ -231,6 +311,12 @@ resets_done(const struct resets_answer *a)
 	char sql[LAYOUT_RESET_SQL];
 
 	/* As the word's owner; published by the swap that gives the slot up. */
+	if (a->asks) {
+		atomic_store_explicit(&s->unverified, 0, memory_order_relaxed);
+		atomic_store_explicit(&s->asked_at, clock_ns(), memory_order_relaxed);
+	}
+	if (a->kind == RESET_NONE)
+		return;
 	atomic_store_explicit(&s->session, atomic_load_explicit(&s->session, memory_order_relaxed) + 1,
 	    memory_order_relaxed);
 	atomic_store_explicit(&s->off_baseline, 0, memory_order_relaxed);

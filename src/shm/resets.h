@@ -10,10 +10,13 @@
 
 #include "segment.h"
 
-#define RESETS_MESSAGE (LAYOUT_RESET_SQL + 64) /* room for any reset's messages */
+#define RESETS_MESSAGE (LAYOUT_RESET_SQL + LAYOUT_BASELINE + 256) /* room for any reset's messages */
 
-/* Messages: PostgreSQL's protocol 3, "Message Formats". Returns their size. */
-size_t resets_message(enum reset_kind kind, const char *sql, uint8_t buf[static RESETS_MESSAGE]);
+/*
+ * Messages: PostgreSQL's protocol 3, "Message Formats". `ask`: a baseline (LAYOUT_BASELINE bytes): at the end the server is
+ * asked for the values of its parameters; NULL: it is not. Returns their size, 0 when the baseline is no sound one.
+ */
+size_t resets_message(enum reset_kind kind, const char *sql, const char *ask, uint8_t buf[static RESETS_MESSAGE]);
 /* Whether prepared statements (and sequence caches) survive it. */
 bool resets_keep_statements(enum reset_kind kind, const char *sql);
 /* The pool's own kind, as the segment says; `never` leaves the least. Safe against a scribbled header. */
@@ -27,7 +30,10 @@ enum resets_verdict { RESETS_MORE, RESETS_DONE, RESETS_BAD };
 struct resets_answer {
 	const struct segment *seg;
 	uint32_t slot;
+	const char *baseline;
 	enum reset_kind kind;
+	bool asks;
+	size_t asked;  /* place in the baseline of the parameter whose value comes next */
 	uint64_t off;  /* parameters that are off the baseline and that the server has not reported back yet */
 	size_t total;  /* bytes fed */
 	unsigned step; /* which of the messages is being answered */
@@ -37,8 +43,12 @@ struct resets_answer {
 	uint8_t message[5 + 1024];
 };
 
-/* For the session of `slot`, whose word the caller owns; what is off its baseline is what the slot says. */
-void resets_answer_init(struct resets_answer *answer, const struct segment *seg, uint32_t slot, enum reset_kind kind);
+/*
+ * For the session of `slot`, whose word the caller owns, and its baseline, of LAYOUT_BASELINE bytes that stay where they
+ * are; what is off it is what the slot says. `asks`: the question was sent, too.
+ */
+void resets_answer_init(struct resets_answer *answer, const struct segment *seg, uint32_t slot, const char *baseline,
+    enum reset_kind kind, bool asks);
 /*
  * DONE at the last ReadyForQuery, with nothing after it. BAD: anything else than the expected messages (asynchronous ones
  * may come between them: notices, notifications, parameters at their baseline), or too many bytes.

@@ -248,9 +248,9 @@ segment_unmap(struct segment *seg)
 }
 
 const char *
-segment_baseline_next(const struct segment *seg, uint32_t slot, size_t *at, const char **ret_value)
+baseline_next(const char *base, size_t *at, const char **ret_value)
 {
-	const char *base = segment_baseline(seg, slot), *end = base + LAYOUT_BASELINE, *name = base + *at, *value, *next;
+	const char *end = base + LAYOUT_BASELINE, *name = base + *at, *value, *next;
 
 	if (name >= end || *name == '\0')
 		return NULL;
@@ -266,12 +266,12 @@ segment_baseline_next(const struct segment *seg, uint32_t slot, size_t *at, cons
 }
 
 const char *
-segment_baseline_find(const struct segment *seg, uint32_t slot, const char *name, unsigned *ret_bit)
+baseline_find(const char *base, const char *name, unsigned *ret_bit)
 {
 	const char *found, *value;
 	unsigned bit = 0;
 
-	for (size_t at = 0; (found = segment_baseline_next(seg, slot, &at, &value)) != NULL; bit++) {
+	for (size_t at = 0; (found = baseline_next(base, &at, &value)) != NULL; bit++) {
 		if (strcmp(found, name) == 0) {
 			*ret_bit = bit < 63 ? bit : 63;
 			return value;

@@ -50,10 +50,13 @@ segment_baseline(const struct segment *seg, uint32_t slot)
 	return seg->baseline + (size_t)slot * LAYOUT_BASELINE;
 }
 
-/* Walks a slot's baseline: start with *at = 0; NULL at its end. Safe against a scribbled one. */
-const char *segment_baseline_next(const struct segment *seg, uint32_t slot, size_t *at, const char **ret_value);
+/*
+ * Walks a baseline of LAYOUT_BASELINE bytes: start with *at = 0; the next parameter's name, NULL at its end. Safe against a
+ * scribbled one.
+ */
+const char *baseline_next(const char *baseline, size_t *at, const char **ret_value);
 /* The value of a parameter in it, or NULL; *ret_bit: its place, the 64th and all that follow sharing bit 63. */
-const char *segment_baseline_find(const struct segment *seg, uint32_t slot, const char *name, unsigned *ret_bit);
+const char *baseline_find(const char *baseline, const char *name, unsigned *ret_bit);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t clock_ns(void);

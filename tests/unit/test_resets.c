@@ -20,6 +20,7 @@ prepare(void)
 }
 
 /* Messages of a server: a type and its body, each call one; `made` is what they make together. */
+static bool asks;
 static uint8_t made[8192];
 static size_t made_size;
 
@@ -43,7 +44,7 @@ read_in(size_t portion, enum reset_kind kind)
 	struct resets_answer a;
 	enum resets_verdict v = RESETS_MORE;
 
-	resets_answer_init(&a, &seg, 1, kind);
+	resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), kind, asks);
 	for (size_t at = 0; at < made_size && v == RESETS_MORE; at += portion)
 		v = resets_answer_feed(&a, made + at, made_size - at < portion ? made_size - at : portion);
 	if (v == RESETS_DONE)
@@ -175,6 +176,56 @@ START_TEST(wrong_answers)
 }
 END_TEST
 
+static const char row_utf8[] = "\0\1\0\0\0\4UTF8", row_utc[] = "\0\1\0\0\0\7Etc/UTC", row_tokyo[] = "\0\1\0\0\0\12Asia/Tokyo";
+
+#define ROW(row) say('D', row, sizeof(row) - 1)
+
+START_TEST(the_answer_to_the_question)
+{
+	prepare();
+	asks = true;
+	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE); /* the values tell better than a missing report */
+	atomic_store(&seg.slot[1].unverified, 1);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('T', "a row's description");
+	ROW(row_utf8);
+	ROW(row_utc);
+	SAY('C', "SELECT 2");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].unverified), 0);
+	ck_assert_uint_gt(atomic_load(&seg.slot[1].asked_at), 0);
+
+	ROW(row_utf8);
+	ROW(row_utc);
+	SAY('C', "SELECT 2");
+	READY("I");
+	ck_assert_int_eq(verdict(RESET_NONE), RESETS_DONE);
+
+	ROW(row_utf8);
+	ROW(row_tokyo);
+	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ROW(row_utf8);
+	SAY('C', "SELECT 1");
+	READY("I"); /* one is missing */
+	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ROW(row_utf8);
+	ROW(row_utc);
+	ROW(row_utc); /* one too many */
+	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	SAY('D', "\0\1\0\0\0\100UTF8"); /* longer than it is */
+	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	READY("I"); /* the question is not answered yet */
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_MORE);
+	made_size = 0;
+	asks = false;
+	ROW(row_utf8); /* nobody asked */
+	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+}
+END_TEST
+
 START_TEST(a_byte_after_the_answer)
 {
 	prepare();
@@ -193,7 +244,7 @@ START_TEST(an_endless_answer)
 	unsigned rounds = 0;
 
 	prepare();
-	resets_answer_init(&a, &seg, 1, RESET_FULL);
+	resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), RESET_FULL, false);
 	for (unsigned i = 0; i < 100; i++)
 		SAY('N', "SNOTICE\0Mand another\0");
 	for (; v == RESETS_MORE && rounds < 100000; rounds++)
@@ -209,14 +260,22 @@ START_TEST(the_messages)
 	static char longest[2 * LAYOUT_RESET_SQL];
 	uint8_t buf[RESETS_MESSAGE];
 
-	ck_assert_uint_eq(resets_message(RESET_FULL, "", buf), 17);
+	ck_assert_uint_eq(resets_message(RESET_FULL, "", NULL, buf), 17);
 	ck_assert_int_eq(memcmp(buf, "Q\0\0\0\020DISCARD ALL", 17), 0);
-	ck_assert_uint_eq(resets_message(RESET_SQL, "my sql!", buf), sizeof(unlisten) + sizeof(mine));
+	ck_assert_uint_eq(resets_message(RESET_SQL, "my sql!", NULL, buf), sizeof(unlisten) + sizeof(mine));
 	ck_assert_int_eq(memcmp(buf, unlisten, sizeof(unlisten)), 0);
 	ck_assert_int_eq(memcmp(buf + sizeof(unlisten), mine, sizeof(mine)), 0);
+	ck_assert_uint_eq(resets_message(RESET_NONE, "", NULL, buf), 0);
+	prepare();
+	ck_assert_uint_gt(resets_message(RESET_NONE, "", segment_baseline(&seg, 1), buf), 60);
+	ck_assert_ptr_nonnull(strstr((const char *)buf + 5, "'{client_encoding,TimeZone}'"));
+	/* No question from a baseline that is none, and none that would be more than a question. */
+	ck_assert_uint_eq(resets_message(RESET_FULL, "", segment_baseline(&seg, 2), buf), 0);
+	memcpy(segment_baseline(&seg, 2), "a'b\0value\0", 11);
+	ck_assert_uint_eq(resets_message(RESET_FULL, "", segment_baseline(&seg, 2), buf), 0);
 	memset(longest, 'x', sizeof(longest) - 1);
-	ck_assert_uint_le(resets_message(RESET_SQL, longest, buf), sizeof(buf));
-	ck_assert_uint_le(resets_message(RESET_LIGHT, "", buf), sizeof(buf));
+	ck_assert_uint_le(resets_message(RESET_SQL, longest, NULL, buf), sizeof(buf));
+	ck_assert_uint_le(resets_message(RESET_LIGHT, "", NULL, buf), sizeof(buf));
 }
 END_TEST
 
@@ -232,4 +291,4 @@ START_TEST(what_keeps_prepared_statements)
 END_TEST
 
 UNIT_MAIN("resets", the_right_answers, a_done_reset_is_counted, a_parameter_that_does_not_come_back, wrong_answers,
-    a_byte_after_the_answer, an_endless_answer, the_messages, what_keeps_prepared_statements)
+    the_answer_to_the_question, a_byte_after_the_answer, an_endless_answer, the_messages, what_keeps_prepared_statements)

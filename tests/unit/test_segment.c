@@ -139,14 +139,14 @@ START_TEST(baseline_values)
 
 	ck_assert_int_eq(segment_create(&p, &seg, &fd), 0);
 	memcpy(segment_baseline(&seg, 1), "a\0one\0b\0\0c\0three\0", 18);
-	ck_assert_str_eq(segment_baseline_find(&seg, 1, "a", &bit), "one");
-	ck_assert_str_eq(segment_baseline_find(&seg, 1, "b", &bit), "");
-	ck_assert_str_eq(segment_baseline_find(&seg, 1, "c", &bit), "three");
+	ck_assert_str_eq(baseline_find(segment_baseline(&seg, 1), "a", &bit), "one");
+	ck_assert_str_eq(baseline_find(segment_baseline(&seg, 1), "b", &bit), "");
+	ck_assert_str_eq(baseline_find(segment_baseline(&seg, 1), "c", &bit), "three");
 	ck_assert_uint_eq(bit, 2);
-	ck_assert_ptr_null(segment_baseline_find(&seg, 1, "d", &bit));
-	ck_assert_ptr_null(segment_baseline_find(&seg, 0, "a", &bit));
+	ck_assert_ptr_null(baseline_find(segment_baseline(&seg, 1), "d", &bit));
+	ck_assert_ptr_null(baseline_find(segment_baseline(&seg, 0), "a", &bit));
 	memset(segment_baseline(&seg, 2), 'x', LAYOUT_BASELINE); /* scribbled on: no zero anywhere */
-	ck_assert_ptr_null(segment_baseline_find(&seg, 2, "a", &bit));
+	ck_assert_ptr_null(baseline_find(segment_baseline(&seg, 2), "a", &bit));
 	close(fd);
 	segment_unmap(&seg);
 }
