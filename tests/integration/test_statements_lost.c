@@ -389,6 +389,28 @@ START_TEST(another_session)
 }
 END_TEST
 
+/* The same when it is the lessee who asks for another session, and holds the slot meanwhile. */
+START_TEST(another_session_by_pqreset)
+{
+	pglease_pool *pool = statements_start(NULL);
+	PGconn *conn = it_acquire(pool, &lease);
+	int pid = PQbackendPID(conn);
+
+	use_both(conn);
+	PQreset(conn);
+	ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
+	ck_assert_int_ne(PQbackendPID(conn), pid);
+	it_query(conn, "begin");
+	use_both(conn);
+	use_both(conn);
+	it_query(conn, "commit");
+	ck_assert_int_eq(statements_count(conn), 2);
+	ck_assert_uint_eq(statements_prepared(), 4);
+	ck_assert_uint_eq(statements_reused(), 2);
+	it_release(&lease);
+}
+END_TEST
+
 /* DISCARD ALL by the next lessee, who has to wait for it. */
 START_TEST(reset_in_full_by_a_lessee)
 {
@@ -506,4 +528,5 @@ END_TEST
 IT_MAIN("statements lost", deallocated_by_the_application, deallocated_before_a_transaction, only_one_deallocated,
     deallocated_by_another_process, deallocated_and_no_room, there_already, other_columns, other_types,
     nothing_is_done_twice, literals_read_under_other_settings, another_search_path, another_session,
-    reset_in_full_by_a_lessee, reset_in_full_by_the_broker, released_as_clean, killed_between_preparing_and_noting)
+    another_session_by_pqreset, reset_in_full_by_a_lessee, reset_in_full_by_the_broker, released_as_clean,
+    killed_between_preparing_and_noting)
