@@ -207,11 +207,9 @@ pool_state_open(struct pglease *client, const char *name, struct process *proces
 		r = error_set(PGLEASE_EPROTOCOL, "the broker gave this client an index beyond the segment's");
 		goto fail;
 	}
-	state->shell = calloc(state->seg.nslots, sizeof(*state->shell));
-	if (state->shell == NULL) {
-		r = error_set(PGLEASE_ENOMEM, "out of memory");
+	r = shell_make_all(state);
+	if (r != 0)
 		goto fail;
-	}
 	state->serial = process->serial;
 	state->process = process;
 	state->pool = answer.pool;
@@ -241,7 +239,7 @@ static void
 pool_state_close(struct pool_state *state)
 {
 	pool_state_abandon(state);
-	free(state->shell);
+	shell_free_all(state);
 	free(state);
 }
 

@@ -44,6 +44,11 @@ enum shell_state { SHELL_NONE = 0, SHELL_FREE, SHELL_IN_USE, SHELL_EVICTING };
 /*
  * This process's PGconn for one slot. `state` is the lock: only the thread that swapped it to IN_USE (it holds the
  * slot's lease) or EVICTING touches the rest; FREE is stored before the slot word is given up.
+ *
+ * A lease may be revoked while its thread is anywhere, in libpq with this very PGconn too. Whoever leases the slot next in this
+ * process finds the shell IN_USE, and leaves it to that thread: it puts another one in its place (pool_state.shell), and this
+ * one becomes an orphan, which the thread disposes of at its release (shell_lost). Shells are freed at the detach only:
+ * an evictor may still look at an orphan.
  */
 struct shell {
 	_Atomic uint32_t state;
@@ -55,6 +60,8 @@ struct shell {
 	uint64_t session;      /* the slot's reset count that its parameters agree with */
 	bool dirty_before;     /* the session held traces of this process when the lease began */
 	uint64_t compared_at;  /* when all its parameters were last compared with the baseline */
+	_Atomic uint64_t sequence; /* of the lease that it was last IN_USE for; whoever took it; relaxed: only compared */
+	struct shell *next;        /* orphan or spare; guard_lock() */
 	struct pool_state *owner; /* of what it was adopted for: the pool and the slot */
 	uint32_t slot;
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
@@ -81,7 +88,9 @@ struct pool_state {
 	struct process *process;
 	struct segment seg;
 	uint32_t pool; /* index in the instance */
-	struct shell *shell; /* seg.nslots of them */
+	struct shell *_Atomic *shell; /* nslots of them; the segment is unmapped before they are freed */
+	uint32_t nslots;
+	struct shell *orphans, *spares; /* guard_lock() */
 	_Atomic uint32_t nshells;
 	_Atomic uint32_t nleases; /* of this process; counted when there is a limit */
 	_Atomic uint64_t attempts; /* adoptions begun: each has a number of its own */

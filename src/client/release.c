@@ -134,14 +134,16 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, un
 	return false;
 }
 
-/* A revoked lease's row is free for another, unless that has been said before. */
+/* A revoked lease's row is free for another, and its shell goes, unless that has been done before. */
 static void
 end_lost(struct pool_state *state, const pglease_lease *lease)
 {
 	uint64_t token = row_token(lease->slot, lease->sequence);
 
-	if (atomic_compare_exchange_strong(&state->seg.row[lease->row].held, &token, 0))
-		lease_over(state);
+	if (!atomic_compare_exchange_strong(&state->seg.row[lease->row].held, &token, 0))
+		return;
+	lease_over(state);
+	shell_lost(state, lease->slot, lease->sequence);
 }
 
 int
@@ -166,8 +168,8 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
 		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
 	w = slot_load(&state->seg, lease->slot);
-	shell = &state->shell[lease->slot];
-	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence) {
+	shell = shell_of_lease(state, lease->slot, lease->sequence);
+	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence || shell == NULL) {
 		end_lost(state, lease);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before, or revoked",
 		    lease->slot);
@@ -196,8 +198,10 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	shell_checkin(state, shell, now);
 	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 	lease_over(state);
-	if (!give_sound(state, lease, &w, session, now))
+	if (!give_sound(state, lease, &w, session, now)) {
+		shell_lost(state, lease->slot, lease->sequence);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
+	}
 	return 0;
 }
 

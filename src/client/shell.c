@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "adopt.h"
@@ -66,7 +67,7 @@ shell_evict(struct pool_state *state)
 	uint64_t used = UINT64_MAX;
 
 	for (uint32_t slot = 0; slot < state->seg.nslots; slot++) {
-		struct shell *shell = &state->shell[slot];
+		struct shell *shell = atomic_load(&state->shell[slot]);
 		uint64_t u = atomic_load_explicit(&shell->used, memory_order_relaxed);
 
 		if (atomic_load(&shell->state) == SHELL_FREE && u < used) {
@@ -85,33 +86,126 @@ shell_evict(struct pool_state *state)
 	return false;
 }
 
+/* A new one, or an orphan that has been disposed of. NULL: out of memory. */
+static struct shell *
+shell_new(struct pool_state *state)
+{
+	struct shell *shell;
+
+	guard_lock();
+	for (struct shell **p = &state->orphans; *p != NULL;) {
+		shell = *p;
+		if (atomic_load(&shell->state) == SHELL_NONE) {
+			*p = shell->next;
+			shell->next = state->spares;
+			state->spares = shell;
+		} else {
+			p = &shell->next;
+		}
+	}
+	shell = state->spares;
+	if (shell != NULL)
+		state->spares = shell->next;
+	guard_unlock();
+	return shell != NULL ? shell : calloc(1, sizeof(*shell));
+}
+
+/* The slot's shell is a revoked lease's, whose thread has not noticed: it keeps it, and the slot gets another. 0 or ENOMEM. */
+static int
+shell_orphan(struct pool_state *state, uint32_t slot, struct shell *shell)
+{
+	struct shell *other = shell_new(state);
+
+	if (other == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	guard_lock();
+	/* Under the lock, as in shell_lost. */
+	if (atomic_load(&shell->state) == SHELL_IN_USE) {
+		atomic_store(&state->shell[slot], other);
+		shell->next = state->orphans;
+		state->orphans = shell;
+	} else {
+		other->next = state->spares;
+		state->spares = other;
+	}
+	guard_unlock();
+	return 0;
+}
+
 /*
  * Takes the slot's shell for this thread, which holds the slot's lease. Only an evictor can be in the way, for the
- * moment that a PQfinish on a dead descriptor takes.
+ * moment that a PQfinish on a dead descriptor takes, or the thread of a revoked lease. 0 or ENOMEM.
  */
-static uint32_t
-shell_take(struct shell *shell)
+static int
+shell_take(struct pool_state *state, uint32_t slot, struct shell **ret_shell, uint32_t *ret_seen)
 {
 	for (;;) {
+		struct shell *shell = atomic_load(&state->shell[slot]);
 		uint32_t seen = atomic_load(&shell->state);
+		int r;
 
-		if (seen == SHELL_EVICTING)
+		if (seen == SHELL_EVICTING) {
 			sched_yield();
-		else if (atomic_compare_exchange_strong(&shell->state, &seen, SHELL_IN_USE))
-			return seen;
+		} else if (seen == SHELL_IN_USE) {
+			if ((r = shell_orphan(state, slot, shell)) != 0)
+				return r;
+		} else if (atomic_compare_exchange_strong(&shell->state, &seen, SHELL_IN_USE)) {
+			*ret_shell = shell;
+			*ret_seen = seen;
+			return 0;
+		}
 	}
+}
+
+struct shell *
+shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence)
+{
+	struct shell *shell = atomic_load(&state->shell[slot]);
+
+	return atomic_load_explicit(&shell->sequence, memory_order_relaxed) == sequence ? shell : NULL;
+}
+
+void
+shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence)
+{
+	struct shell *shell;
+	uint32_t seen = SHELL_FREE;
+	bool mine = false;
+
+	guard_lock();
+	shell = shell_of_lease(state, slot, sequence);
+	if (shell != NULL) {
+		/* IN_USE for this lease: nobody else's. Otherwise it was given back before the revocation, and is anybody's. */
+		mine = atomic_load(&shell->state) == SHELL_IN_USE;
+	} else {
+		for (shell = state->orphans; shell != NULL; shell = shell->next)
+			if (shell->slot == slot && atomic_load_explicit(&shell->sequence, memory_order_relaxed) == sequence)
+				break;
+		mine = shell != NULL && (atomic_load(&shell->state) == SHELL_IN_USE ||
+					    atomic_compare_exchange_strong(&shell->state, &seen, SHELL_EVICTING));
+	}
+	if (mine)
+		atomic_store(&shell->state, SHELL_EVICTING);
+	guard_unlock();
+	/* Not under the lock: PQfinish calls event procedures of the application's. */
+	if (mine)
+		shell_dispose(state, shell);
 }
 
 int
 shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t deadline, struct shell **ret_shell,
     bool *ret_fresh)
 {
-	struct shell *shell = &state->shell[slot];
+	struct shell *shell;
 	/* Stable: the broker changes it only while it owns the word. */
 	uint64_t generation = atomic_load_explicit(&state->seg.slot[slot].generation, memory_order_relaxed);
-	uint32_t seen = shell_take(shell);
-	int r;
+	uint32_t seen;
+	int r = shell_take(state, slot, &shell, &seen);
 
+	if (r != 0)
+		return r;
+	shell->slot = slot;
+	atomic_store_explicit(&shell->sequence, word_seq(w), memory_order_relaxed);
 	if (seen != SHELL_NONE && shell->generation == generation && !shell->lost && shell->conn != NULL &&
 	    PQsocket(shell->conn) >= 0) {
 		*ret_shell = shell;
@@ -163,20 +257,62 @@ shell_discard(struct pool_state *state, struct shell *shell)
 	shell_dispose(state, shell);
 }
 
+static void
+discard(struct pool_state *state, struct shell *shell, bool inherited)
+{
+	uint32_t seen = atomic_load(&shell->state);
+
+	/* One in use may have been half changed by a thread that is not there in the child: only its socket is
+	 * taken away, and its memory stays. At a detach no thread is in it. */
+	if (seen == SHELL_IN_USE && inherited) {
+		if (shell->conn != NULL)
+			conn_die(shell->conn, &shell->socket_id, state->dead_fd);
+	} else if (seen != SHELL_NONE) {
+		shell_dispose(state, shell);
+	}
+}
+
 void
 shell_discard_all(struct pool_state *state, bool inherited)
 {
-	for (uint32_t slot = 0; slot < state->seg.nslots; slot++) {
-		struct shell *shell = &state->shell[slot];
-		uint32_t seen = atomic_load(&shell->state);
+	for (uint32_t slot = 0; slot < state->seg.nslots; slot++)
+		discard(state, atomic_load(&state->shell[slot]), inherited);
+	for (struct shell *shell = state->orphans; shell != NULL; shell = shell->next)
+		discard(state, shell, inherited);
+}
 
-		/* One in use may have been half changed by a thread that is not there in the child: only its socket is
-		 * taken away, and its memory stays. At a detach no thread is in it. */
-		if (seen == SHELL_IN_USE && inherited) {
-			if (shell->conn != NULL)
-				conn_die(shell->conn, &shell->socket_id, state->dead_fd);
-		} else if (seen != SHELL_NONE) {
-			shell_dispose(state, shell);
+int
+shell_make_all(struct pool_state *state)
+{
+	state->nslots = state->seg.nslots;
+	state->shell = calloc(state->nslots, sizeof(*state->shell));
+	for (uint32_t slot = 0; state->shell != NULL && slot < state->nslots; slot++) {
+		struct shell *shell = calloc(1, sizeof(*shell));
+
+		atomic_store(&state->shell[slot], shell);
+		if (shell == NULL) {
+			shell_free_all(state);
+			state->shell = NULL;
 		}
 	}
+	return state->shell != NULL ? 0 : error_set(PGLEASE_ENOMEM, "out of memory");
+}
+
+static void
+free_list(struct shell *shell)
+{
+	for (struct shell *next; shell != NULL; shell = next) {
+		next = shell->next;
+		free(shell);
+	}
+}
+
+void
+shell_free_all(struct pool_state *state)
+{
+	for (uint32_t slot = 0; state->shell != NULL && slot < state->nslots; slot++)
+		free(atomic_load(&state->shell[slot]));
+	free_list(state->orphans);
+	free_list(state->spares);
+	free(state->shell);
 }

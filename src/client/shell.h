@@ -19,6 +19,14 @@ int shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t
 void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
 /* The same, but the shell is of no further use. */
 void shell_discard(struct pool_state *state, struct shell *shell);
+/* The shell that is IN_USE for this lease of the slot; NULL when the lease was revoked and the slot has another. */
+struct shell *shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence);
+/* The caller's lease was revoked, and it has noticed: disposes of its shell, if it still has it. */
+void shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence);
+/* An empty one for each slot. 0 or ENOMEM, with the message. */
+int shell_make_all(struct pool_state *state);
+/* Frees their memory, after shell_discard_all or in vain. */
+void shell_free_all(struct pool_state *state);
 /* Disposes of all: at a detach, those of leases still held too; or of what a child `inherited`. */
 void shell_discard_all(struct pool_state *state, bool inherited);
 

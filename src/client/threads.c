@@ -42,7 +42,7 @@ row_leave(struct thread_row *tr)
 		w = slot_load(seg, slot);
 		while (word_state(w) == SLOT_LEASED && word_who(w) == tr->row) {
 			/* Its generation ends now: the shell must be FREE so that it can be disposed of. */
-			atomic_store(&tr->state->shell[slot].state, SHELL_FREE);
+			atomic_store(&atomic_load(&tr->state->shell[slot])->state, SHELL_FREE);
 			if (slot_return(seg, slot, &w, 0)) { /* S10 */
 				lease_over(tr->state);
 				client_ring(tr->state);

@@ -273,6 +273,39 @@ START_TEST(a_leak_is_named_by_address)
 }
 END_TEST
 
+/* The slot is leased again in the same process before the revoked lessee has noticed: each has a PGconn of its own. */
+START_TEST(a_revoked_lessee_keeps_its_pgconn)
+{
+	pglease_pool *pool;
+	pglease_lease lost[3], next;
+	PGconn *conn[3], *now;
+	PGresult *result;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	for (unsigned i = 0; i < 3; i++) {
+		conn[i] = it_acquire(pool, &lost[i]);
+		ck_assert_int_eq(it_ctl("revoke", "app/0", NULL), 0);
+	}
+	now = it_acquire(pool, &next);
+	ck_assert_uint_eq(next.slot, lost[0].slot);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_ptr_ne(conn[i], now);
+		result = PQexec(conn[i], "select 1");
+		ck_assert_int_ne(PQresultStatus(result), PGRES_TUPLES_OK);
+		PQclear(result);
+	}
+	ck_assert_int_eq(pglease_release(&lost[1]), PGLEASE_ESTALE);
+	ck_assert_int_eq(pglease_release(&lost[1]), PGLEASE_ESTALE);
+	ck_assert_str_eq(it_query(now, "select 'mine'"), "mine");
+	it_release(&next);
+	ck_assert_int_eq(pglease_release(&lost[0]), PGLEASE_ESTALE);
+	now = it_acquire(pool, &next);
+	ck_assert_str_eq(it_query(now, "select 'mine'"), "mine");
+	it_release(&next); /* lost[2] is never released: the detach frees it all the same */
+}
+END_TEST
+
 IT_MAIN("revoke", a_lease_beyond_its_limit_is_revoked, a_stopped_worker_is_fenced, revocations_cost_nothing_for_good,
     pgleasectl_revokes_a_slot_or_a_process, a_process_may_hold_so_many, the_reserve_is_for_those_who_wait_long,
-    a_deadlock_is_called_one, a_leak_is_named_by_address)
+    a_deadlock_is_called_one, a_leak_is_named_by_address, a_revoked_lessee_keeps_its_pgconn)
