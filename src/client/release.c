@@ -19,6 +19,13 @@
  */
 #define COMPARE_NS UINT64_C(100000000)
 
+/* Relaxed: it never changes. */
+static bool
+is_pooled(const struct pool_state *state)
+{
+	return atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) == 0;
+}
+
 /* The policy `never` puts back only what the next lessee's PGconn would be wrong about. */
 static int
 put_back_parameters(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t *off)
@@ -109,8 +116,7 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, un
 {
 	enum handoff_result r;
 
-	/* Relaxed: it never changes. */
-	if (atomic_load_explicit(&state->seg.header->pooling_off, memory_order_relaxed) != 0) {
+	if (!is_pooled(state)) {
 		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
 		return lease_give_to_broker(state, lease->slot, w, 0);
 	}
@@ -182,7 +188,8 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		lease_count(state, shell, COUNTER_ROLLBACKS, 1);
 	if (sound) {
 		reset_conn(shell);
-		sound = leave(state, lease->slot, shell, said, now, &session) == 0;
+		/* A connection that serves one lease is not reset. */
+		sound = !is_pooled(state) || leave(state, lease->slot, shell, said, now, &session) == 0;
 	}
 	/* Before the slot is given up: nothing of row or shell may be touched after it. */
 	if (!sound) {
