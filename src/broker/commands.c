@@ -346,8 +346,8 @@ commands_run(
 	if (argument[0] == '\0' && verbs[i].argument[0] != '\0' && verbs[i].argument[0] != '[')
 		return answer(c, asker, PGLEASE_EINVAL, 0, "%s needs an argument: %s", verb, verbs[i].argument);
 	r.argument = argument;
-	/* "app", or "app/3" */
-	pool_length = strcspn(argument, "/");
+	/* "app"; for revoke "app/3", too */
+	pool_length = verbs[i].run == do_revoke ? strcspn(argument, "/") : strlen(argument);
 	for (unsigned n = 0; n < c->params.npools; n++) {
 		const char *name = c->params.pools[n]->settings->name;
 

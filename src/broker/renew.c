@@ -135,7 +135,9 @@ renew_failed(struct server *s, const char *sqlstate, const char *error)
 	snprintf(why, sizeof(why), "no other connection to the server: %s", error);
 	log_flatten(why);
 	become_void(s);
-	pool_upstream_fails(s->pool, error);
+	/* While connects fail a client that asks again and again does not move the time of the next try. */
+	if (clock_ns() >= s->pool->retry_at)
+		pool_upstream_fails(s->pool, error);
 	tell(s, sqlstate, why);
 }
 

@@ -193,7 +193,9 @@ reset_start(struct server *s)
 	    .tv_sec = (time_t)(ns / UINT64_C(1000000000)),
 	    .tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000),
 	};
-	uint32_t kind = atomic_load_explicit(&s->pool->seg.slot[s->slot].owed_kind, memory_order_relaxed);
+	uint64_t owed = atomic_load_explicit(&s->pool->seg.slot[s->slot].owed, memory_order_relaxed);
+	enum reset_kind kind;
+	bool asks;
 	char byte;
 
 	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
@@ -210,12 +212,11 @@ reset_start(struct server *s)
 	}
 	if (s->session == SLOT_OWED) {
 		s->reset_step = STEP_RESET;
-		if ((kind & ~RESET_ASKED) >= RESET_NKINDS) {
+		if (!resets_is_owed(owed, s->generation, &kind, &asks)) {
 			done(s, "a client has written over its slot");
 			return;
 		}
-		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind & ~RESET_ASKED,
-		    (kind & RESET_ASKED) != 0);
+		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind, asks);
 	} else {
 		s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
 		if (!send_step(s)) {

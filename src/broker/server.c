@@ -414,8 +414,8 @@ server_end(struct server *s, enum broker_counter cause)
 void
 server_settle(struct server *s, uint64_t w)
 {
-	bool cancelled = (word_flags(w) & SLOT_CANCELLING) != 0, owed = (word_flags(w) & SLOT_OWED) != 0,
-	     pooling = s->pool->settings->pooling != 0;
+	unsigned flags = word_flags(w);
+	bool owed = (flags & SLOT_OWED) != 0, pooling = s->pool->settings->pooling != 0;
 
 	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
 		return;
@@ -429,10 +429,11 @@ server_settle(struct server *s, uint64_t w)
 		return;
 	}
 	/*
-	 * A lessee returns what is broken, in doubt or wanted back. Only when a cancel made it return the slot, or a reset
-	 * that is not answered yet, may the session be sound: then the reset tells.
+	 * A lessee returns what is broken or in doubt (RETIRE) or wanted back. Only when a cancel made it return the slot, or a
+	 * reset that is not answered yet, may the session be sound: then the reset tells.
 	 */
-	if ((cancelled || owed) && pooling && !s->hung_up && !s->retired && !s->drained)
+	if ((flags & (SLOT_CANCELLING | SLOT_OWED)) != 0 && (flags & SLOT_RETIRE) == 0 && pooling && !s->hung_up &&
+	    !s->retired && !s->drained)
 		server_reset(s, owed);
 	else if (s->hung_up)
 		server_end(s, COUNTER_CLOSED_UPSTREAM);

@@ -59,12 +59,12 @@ lease_over(struct pool_state *state)
 }
 
 bool
-lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned session)
+lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned flags)
 {
 	uint64_t seq = word_seq(*w);
 
 	while (word_state(*w) == SLOT_LEASED && word_seq(*w) == seq) {
-		if (slot_return(&state->seg, slot, w, session)) {
+		if (slot_return(&state->seg, slot, w, flags)) {
 			client_ring(state);
 			return true;
 		}
@@ -161,7 +161,7 @@ earlier(uint64_t a, uint64_t b)
  * for. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
  */
 static int
-reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t now, uint64_t limit, bool ask)
+reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t limit, bool ask)
 {
 	bool owed = claim->session == SLOT_OWED;
 	/* A clean session is only asked. */
@@ -172,9 +172,9 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
 		return error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
 	if (!owed)
-		r = reset_send(state, claim->slot, shell->conn, kind, ask);
+		r = reset_send(state, claim->slot, shell, kind, ask);
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell->conn, earlier(limit, now + PATIENCE_NS));
+		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS));
 	if (r == 0 && !owed && kind != RESET_NONE)
 		lease_count(state, shell, COUNTER_RESETS, 1);
 	if (r == PGLEASE_ETIMEOUT) {
@@ -248,7 +248,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 		r = reset_peek(shell->conn, own && !needs_reset);
 	}
 	if (r == 0 && needs_reset)
-		r = reset(state, claim, shell, now, limit, ask);
+		r = reset(state, claim, shell, limit, ask);
 	if (r == PGLEASE_ETIMEOUT) {
 		shell_checkin(state, shell, now);
 		return PGLEASE_EBROKEN;
@@ -339,7 +339,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 			give_back_unused(state, claim);
 			return NULL;
 		}
-		lease_give_to_broker(state, claim->slot, &claim->w, claim->session & SLOT_OWED);
+		lease_give_to_broker(state, claim->slot, &claim->w, claim->session == SLOT_OWED ? SLOT_OWED : SLOT_RETIRE);
 		now = clock_ns();
 		if (now >= (deadline > start ? deadline : limit)) {
 			*ret_code = claim_timeout(state, start, now);

@@ -411,7 +411,7 @@ give_up_all(struct pool_state *state)
 
 		while (word_state(w) == SLOT_LEASED && word_who(w) < state->seg.nrows &&
 		       word_who(row_load(&state->seg, word_who(w))) == state->process->client) {
-			if (slot_return(&state->seg, slot, &w, 0)) {
+			if (slot_return(&state->seg, slot, &w, SLOT_RETIRE)) {
 				client_ring(state);
 				break;
 			}

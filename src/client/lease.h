@@ -37,10 +37,10 @@ lease_is_held(const struct pool_state *state, uint32_t slot, uint64_t w)
 }
 
 /*
- * The slot is of no use as it is, or the broker wants it: S10, and the broker is told. `session` is SLOT_OWED when a reset
- * was sent and nothing of its answer was read. False if the lease had ended.
+ * The slot is of no use as it is, or the broker wants it: S10, and the broker is told. `flags`: SLOT_OWED when a reset was
+ * sent and nothing of its answer was read, SLOT_RETIRE when the session is in doubt. False if the lease had ended.
  */
-bool lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned session);
+bool lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsigned flags);
 
 /*
  * After a slot was given up with this in its session (S8; S9, for S11 may have taken the grant back): the broker looks

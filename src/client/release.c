@@ -79,7 +79,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 		kind = RESET_FULL;
 	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
 		return PGLEASE_EBROKEN;
-	r = reset_send(state, slot, shell->conn, kind, reset_is_unverified(state, slot, now));
+	r = reset_send(state, slot, shell, kind, reset_is_unverified(state, slot, now));
 	if (r == 0) {
 		lease_count(state, shell, COUNTER_RESETS_PIPELINED, 1);
 		*ret_session = SLOT_OWED;
@@ -187,7 +187,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		shell_discard(state, shell);
 		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 		lease_over(state);
-		lease_give_to_broker(state, lease->slot, &w, 0);
+		lease_give_to_broker(state, lease->slot, &w, SLOT_RETIRE);
 		return 0;
 	}
 	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */

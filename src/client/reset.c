@@ -47,7 +47,7 @@ reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now)
 }
 
 int
-reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind, bool ask)
+reset_send(struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask)
 {
 	uint8_t message[RESETS_MESSAGE];
 	char sql[LAYOUT_RESET_SQL];
@@ -57,9 +57,9 @@ reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum res
 	resets_sql(&state->seg, sql);
 	size = resets_message(kind, sql, ask ? segment_baseline(&state->seg, slot) : NULL, message);
 	atomic_store_explicit(
-	    &state->seg.slot[slot].owed_kind, kind | (ask ? RESET_ASKED : 0), memory_order_relaxed);
+	    &state->seg.slot[slot].owed, resets_owed(kind, ask, shell->generation), memory_order_relaxed);
 	do
-		n = send(PQsocket(conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(PQsocket(shell->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n != (ssize_t)size || size == 0) /* a partial write is doubt, too */
 		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
@@ -67,18 +67,19 @@ reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum res
 }
 
 int
-reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint64_t deadline)
+reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline)
 {
-	uint32_t sent = atomic_load_explicit(&state->seg.slot[slot].owed_kind, memory_order_relaxed);
-	uint32_t kind = sent & ~RESET_ASKED;
+	uint64_t owed = atomic_load_explicit(&state->seg.slot[slot].owed, memory_order_relaxed);
+	enum reset_kind kind;
+	bool asks;
 	struct resets_answer answer;
 	enum resets_verdict verdict = RESETS_MORE;
 	uint8_t buf[ANSWER_CHUNK];
-	int fd = PQsocket(conn);
+	int fd = PQsocket(shell->conn);
 
-	if (kind >= RESET_NKINDS) /* scribbled on */
+	if (!resets_is_owed(owed, shell->generation, &kind, &asks)) /* scribbled on */
 		return error_set(PGLEASE_EBROKEN, "the slot's kind of reset is not sound");
-	resets_answer_init(&answer, &state->seg, slot, segment_baseline(&state->seg, slot), kind, (sent & RESET_ASKED) != 0);
+	resets_answer_init(&answer, &state->seg, slot, segment_baseline(&state->seg, slot), kind, asks);
 	while (verdict == RESETS_MORE) {
 		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 

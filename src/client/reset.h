@@ -18,14 +18,15 @@ int reset_peek(PGconn *conn, bool own);
  * D1: the reset, and a question after the parameters of the baseline if `ask`, raw, on the shell's socket; its PGconn knows nothing of it. The session must be idle outside a transaction,
  * its stream empty but for what the server says of itself. PGLEASE_EBROKEN when it was not taken whole.
  */
-int reset_send(struct pool_state *state, uint32_t slot, const PGconn *conn, enum reset_kind kind, bool ask);
+int reset_send(
+    struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask);
 /* Whether it is time to ask the server for its parameters, too. */
 bool reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now);
 /*
  * D3 and D4: the answer to what was sent last to this session, before any PGconn sees the socket. PGLEASE_ETIMEOUT: nothing
  * of it has come by the deadline; PGLEASE_EBROKEN: anything unexpected.
  */
-int reset_read(struct pool_state *state, uint32_t slot, const PGconn *conn, uint64_t deadline);
+int reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline);
 /* Statements without results, through libpq, within the pool's reset_timeout. PGLEASE_EBROKEN when one fails. */
 int reset_run(const struct pool_state *state, PGconn *conn, const char *sql);
 /* After an adoption: what reset_off_baseline compares with. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "lease.h"
 
 /* False when the application has closed the socket: its number may be another file by now, which libpq must not touch. */
 static bool
@@ -41,9 +42,9 @@ events_size(const struct shell *shell)
 	return size;
 }
 
-/* In state IN_USE or EVICTING: to NONE. */
+/* In state IN_USE or EVICTING, which it stays in: without a PGconn. */
 static void
-shell_dispose(struct pool_state *state, struct shell *shell)
+shell_empty(struct pool_state *state, struct shell *shell)
 {
 	PGconn *conn = shell->conn;
 
@@ -55,6 +56,13 @@ shell_dispose(struct pool_state *state, struct shell *shell)
 	shell->counted = false;
 	shell->lost = false;
 	shell->site_known = false;
+}
+
+/* From IN_USE or EVICTING to NONE. */
+static void
+shell_dispose(struct pool_state *state, struct shell *shell)
+{
+	shell_empty(state, shell);
 	/* Release: the next thread that takes the shell sees it empty. */
 	atomic_store(&shell->state, SHELL_NONE);
 }
@@ -110,17 +118,26 @@ shell_new(struct pool_state *state)
 	return shell != NULL ? shell : calloc(1, sizeof(*shell));
 }
 
-/* The slot's shell is a revoked lease's, whose thread has not noticed: it keeps it, and the slot gets another. 0 or ENOMEM. */
+/*
+ * The slot's shell is a revoked lease's, whose thread has not noticed: it keeps it, and the slot gets another. 0, ENOMEM, or
+ * EBROKEN: it is the caller's own lease `w` that was revoked.
+ */
 static int
-shell_orphan(struct pool_state *state, uint32_t slot, struct shell *shell)
+shell_orphan(struct pool_state *state, uint32_t slot, uint64_t w, struct shell *shell)
 {
+	bool revoked;
+
 	struct shell *other = shell_new(state);
 
 	if (other == NULL)
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	guard_lock();
-	/* Under the lock, as in shell_lost. */
-	if (atomic_load(&shell->state) == SHELL_IN_USE) {
+	/*
+	 * Under the lock, as in shell_lost. While the caller's lease goes on, nobody else's can be the slot's present one: a shell
+	 * that is in use is of an earlier lease. Without that it may be the next lessee's.
+	 */
+	revoked = !lease_is_held(state, slot, w);
+	if (!revoked && atomic_load(&state->shell[slot]) == shell && atomic_load(&shell->state) == SHELL_IN_USE) {
 		atomic_store(&state->shell[slot], other);
 		shell->next = state->orphans;
 		state->orphans = shell;
@@ -129,15 +146,15 @@ shell_orphan(struct pool_state *state, uint32_t slot, struct shell *shell)
 		state->spares = other;
 	}
 	guard_unlock();
-	return 0;
+	return revoked ? error_set(PGLEASE_EBROKEN, "the lease was revoked") : 0;
 }
 
 /*
  * Takes the slot's shell for this thread, which holds the slot's lease. Only an evictor can be in the way, for the
- * moment that a PQfinish on a dead descriptor takes, or the thread of a revoked lease. 0 or ENOMEM.
+ * moment that a PQfinish on a dead descriptor takes, or the thread of a revoked lease. 0, ENOMEM or EBROKEN.
  */
 static int
-shell_take(struct pool_state *state, uint32_t slot, struct shell **ret_shell, uint32_t *ret_seen)
+shell_take(struct pool_state *state, uint32_t slot, uint64_t w, struct shell **ret_shell, uint32_t *ret_seen)
 {
 	for (;;) {
 		struct shell *shell = atomic_load(&state->shell[slot]);
@@ -147,7 +164,7 @@ shell_take(struct pool_state *state, uint32_t slot, struct shell **ret_shell, ui
 		if (seen == SHELL_EVICTING) {
 			sched_yield();
 		} else if (seen == SHELL_IN_USE) {
-			if ((r = shell_orphan(state, slot, shell)) != 0)
+			if ((r = shell_orphan(state, slot, w, shell)) != 0)
 				return r;
 		} else if (atomic_compare_exchange_strong(&shell->state, &seen, SHELL_IN_USE)) {
 			*ret_shell = shell;
@@ -200,7 +217,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	/* Stable: the broker changes it only while it owns the word. */
 	uint64_t generation = atomic_load_explicit(&state->seg.slot[slot].generation, memory_order_relaxed);
 	uint32_t seen;
-	int r = shell_take(state, slot, &shell, &seen);
+	int r = shell_take(state, slot, w, &shell, &seen);
 
 	if (r != 0)
 		return r;
@@ -213,8 +230,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 		return 0;
 	}
 	if (seen != SHELL_NONE) {
-		shell_dispose(state, shell);
-		atomic_store(&shell->state, SHELL_IN_USE); /* nobody else may: the slot is leased to this thread */
+		shell_empty(state, shell);
 	}
 	if (atomic_load(&state->nshells) >= state->max_shells)
 		shell_evict(state);

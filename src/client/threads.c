@@ -3,11 +3,13 @@
 #include "threads.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "lease.h"
 #include "rows.h"
+#include "shell.h"
 #include "slots.h"
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
@@ -28,30 +30,47 @@ is_registered(const struct pool_state *state, uint64_t id)
 	return false;
 }
 
-/* The thread ends: a lease that it holds is returned to the broker, then its row is free (R6). */
+/* A lease that ended with its thread. */
+struct ended {
+	uint32_t slot;
+	uint64_t seq; /* 0: none; no LEASED word has this one */
+};
+
+/* S10, for the lease of the word as long as the row has it. */
 static void
-row_leave(struct thread_row *tr)
+give_up(struct pool_state *state, uint32_t row, uint32_t slot)
 {
-	struct segment *seg = &tr->state->seg;
-	uint64_t w;
+	uint64_t w = slot_load(&state->seg, slot);
 
-	/* The slot word says whether it holds: `held` is 0 while another thread is about to give the lease up. */
-	if (tr->last_slot >= 0) {
-		uint32_t slot = (uint32_t)tr->last_slot;
-
-		w = slot_load(seg, slot);
-		while (word_state(w) == SLOT_LEASED && word_who(w) == tr->row) {
-			/* Its generation ends now: the shell must be FREE so that it can be disposed of. */
-			atomic_store(&atomic_load(&tr->state->shell[slot])->state, SHELL_FREE);
-			if (slot_return(seg, slot, &w, 0)) { /* S10 */
-				lease_over(tr->state);
-				client_ring(tr->state);
-				break;
-			}
+	while (word_state(w) == SLOT_LEASED && word_who(w) == row) {
+		if (slot_return(&state->seg, slot, &w, SLOT_RETIRE)) {
+			client_ring(state);
+			break;
 		}
 	}
-	w = row_load(seg, tr->row);
-	row_free(seg, tr->row, &w); /* R6 */
+}
+
+/* The thread ends: a lease that it holds is returned to the broker, then its row is free (R6). */
+static struct ended
+row_leave(struct thread_row *tr)
+{
+	struct pool_state *state = tr->state;
+	_Atomic uint64_t *held = &state->seg.row[tr->row].held;
+	uint64_t token = atomic_load(held), w;
+	struct ended ended = {.seq = 0};
+
+	/* Whoever takes the token away ends the lease for this process; of a revoked lease, too. */
+	if (token != 0 && atomic_compare_exchange_strong(held, &token, 0)) {
+		ended.slot = (uint32_t)(token >> WORD_SEQ_BITS) - 1;
+		ended.seq = token & WORD_SEQ_MASK;
+		lease_over(state);
+	}
+	/* Also without a token: another thread is about to give the lease up, but the row is not to be named any more. */
+	if (tr->last_slot >= 0)
+		give_up(state, tr->row, (uint32_t)tr->last_slot);
+	w = row_load(&state->seg, tr->row);
+	row_free(&state->seg, tr->row, &w); /* R6 */
+	return ended;
 }
 
 static void
@@ -60,12 +79,21 @@ thread_ends(void *rows)
 	/* First: destructors of the application that run later may acquire; they begin a new list. */
 	thread_rows = NULL;
 	for (struct thread_row *tr = rows, *next; tr != NULL; tr = next) {
+		struct ended ended = {.seq = 0};
+
 		next = tr->next;
 		/* After a fork the state is the parent's, its row too: its serial tells. */
 		guard_lock();
-		if (is_registered(tr->state, tr->id) && tr->state->serial == guard_serial())
-			row_leave(tr);
+		if (is_registered(tr->state, tr->id) && tr->state->serial == guard_serial()) {
+			ended = row_leave(tr);
+			atomic_fetch_add(&tr->state->leaving, ended.seq != 0);
+		}
 		guard_unlock();
+		/* Not under the lock: it calls event procedures of the application's. */
+		if (ended.seq != 0) {
+			shell_lost(tr->state, ended.slot, ended.seq);
+			atomic_fetch_sub(&tr->state->leaving, 1);
+		}
 		free(tr);
 	}
 }
@@ -97,6 +125,9 @@ threads_unregister(struct pool_state *state)
 		}
 	}
 	guard_unlock();
+	/* Threads that end at this moment are done with it soon. */
+	while (atomic_load(&state->leaving) != 0)
+		sched_yield();
 }
 
 /* Forgets the thread's rows in pools that are closed. */

@@ -37,7 +37,7 @@ layout_hash(void)
 	    offsetof(struct slot, block),
 	    offsetof(struct slot, expired),
 	    offsetof(struct slot, clean),
-	    offsetof(struct slot, owed_kind),
+	    offsetof(struct slot, owed),
 	    offsetof(struct slot, unverified),
 	    offsetof(struct slot, off_baseline),
 	    offsetof(struct slot, site_file),

@@ -60,7 +60,7 @@ enum reset_kind {
 	RESET_NONE,     /* nothing: only the question after the parameters */
 	RESET_NKINDS,
 };
-#define RESET_ASKED 0x100u /* in owed_kind: the question follows the reset */
+#define RESET_ASKED 0x100u /* in struct slot.owed: the question follows the reset */
 
 /*
  * One place for a server connection.
@@ -89,13 +89,17 @@ struct slot {
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
 	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
-	/* Who sent the reset that is OWED: enum reset_kind, and RESET_ASKED or not. Checked before use. */
-	_Atomic uint32_t owed_kind;
+	/*
+	 * Who sends a reset: the slot's generation, as it knows it (32 bits), RESET_ASKED or not, and enum reset_kind. Checked
+	 * before use: a revoked lessee may store late, over that of the slot's next connection.
+	 */
+	_Atomic uint64_t owed;
 	/*
 	 * Whether the server may have changed parameters and told nobody who has compared them: lessee, 1 at a release without
 	 * the whole comparison; 0 when the server was asked. And when it was asked last; CLOCK_MONOTONIC ns.
 	 */
 	_Atomic uint32_t unverified;
+	uint32_t reserved;
 	_Atomic uint64_t asked_at;
 	/*
 	 * Lessee, before it gives the slot up: which of the baseline's parameters (bit: place in the baseline) its PGconn
@@ -103,7 +107,7 @@ struct slot {
 	 * server changed them by itself and told only this lessee. Who reset the session: 0.
 	 */
 	_Atomic uint64_t off_baseline;
-	char reserved2[16];
+	uint64_t reserved2;
 };
 static_assert(sizeof(struct slot) == 192, "slot size");
 static_assert(offsetof(struct slot, leased_at) == 64, "holder starts a line");

@@ -134,6 +134,24 @@ resets_sql(const struct segment *seg, char buf[static LAYOUT_RESET_SQL])
 	buf[LAYOUT_RESET_SQL - 1] = '\0';
 }
 
+uint64_t
+resets_owed(enum reset_kind kind, bool asks, uint64_t generation)
+{
+	return generation << 32 | (asks ? RESET_ASKED : 0) | kind;
+}
+
+bool
+resets_is_owed(uint64_t owed, uint64_t generation, enum reset_kind *ret_kind, bool *ret_asks)
+{
+	uint32_t kind = (uint32_t)owed & ~RESET_ASKED;
+
+	if (owed >> 32 != (generation & UINT32_MAX) || kind >= RESET_NKINDS)
+		return false;
+	*ret_kind = (enum reset_kind)kind;
+	*ret_asks = (owed & RESET_ASKED) != 0;
+	return true;
+}
+
 void
 resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t slot, const char *baseline,
     enum reset_kind kind, bool asks)

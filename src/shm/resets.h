@@ -24,6 +24,11 @@ enum reset_kind resets_kind(const struct segment *seg);
 /* The pool's reset_sql, zero-terminated, copied. */
 void resets_sql(const struct segment *seg, char buf[static LAYOUT_RESET_SQL]);
 
+/* struct slot.owed: what was sent, on the connection of this generation. */
+uint64_t resets_owed(enum reset_kind kind, bool asks, uint64_t generation);
+/* Whether it says something sound of this generation. */
+bool resets_is_owed(uint64_t owed, uint64_t generation, enum reset_kind *ret_kind, bool *ret_asks);
+
 enum resets_verdict { RESETS_MORE, RESETS_DONE, RESETS_BAD };
 
 /* An answer that is being read. */

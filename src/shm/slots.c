@@ -94,11 +94,11 @@ slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsign
 }
 
 bool
-slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned session)
+slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned flags)
 {
 	if (word_state(*w) != SLOT_LEASED)
 		return false;
-	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, (word_flags(*w) & SLOT_CANCELLING) | session, WORD_NONE));
+	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, (word_flags(*w) & SLOT_CANCELLING) | flags, WORD_NONE));
 }
 
 bool

@@ -33,8 +33,8 @@ bool slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, u
 /* S6, from IDLE without RETIRE; S7, from GRANTED to this row. `client` is the row's client: DIRTY is dropped if the
  * word names it as the last one. */
 bool slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client);
-/* S10; `session` is SLOT_OWED or 0. */
-bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned session);
+/* S10; `flags`: SLOT_OWED, SLOT_RETIRE for a session in doubt, or 0. */
+bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned flags);
 /* F1, F2 */
 bool slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned set, unsigned clear);
 /* F3 */
