@@ -1,41 +1,61 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The broker of lease.pml, which includes this file: opening, settling, maintenance, cancel, and what it does about a
- * death. Does not own the words, the wake path and the grant (lease.pml).
+ * The broker of lease.pml: opening, settling, maintenance, cancel, drain, and what it does about a death and about a
+ * process that is detached. Does not own the words, the wake path and the granter's steps (words.pml).
  */
 
-/* S3 or S4: slot n, which is the broker's, to the oldest waiter or to whoever comes. */
-inline give(dirty)
+/* S3 or S4: slot n, which is the broker's and clean, to the oldest waiter or to whoever comes; S2 in a drain. */
+inline give()
 {
-	atomic { OLDEST }
+	atomic {
+		assert(last[n] == 0 && ans[n] == 0);
+		if
+		:: drain -> skip
+		:: else -> OLDEST
+		fi }
 	if
-	:: atomic { r2 != NONE ->
+#if DRAIN
+	:: atomic { drain -> drop_oldest; sw[n] = NEXT(sw[n], EMPTY, 0, NONE) }
+#endif
+	:: atomic { !drain && r2 != NONE ->
 		gwait[n] = w2;
-		lw = NEXT(sw[n], GRANTED, dirty, GRANTEE(r2)); sw[n] = lw }
-		complete(n)
-	:: atomic { drop_oldest; sw[n] = NEXT(sw[n], IDLE, dirty, NONE) }
+#if DETACH
+		} atomic {
+		if
+		:: gwait[n] != w2 -> taken[r2] = 1
+		:: else
+		fi;
+#endif
+		lw = NEXT(sw[n], GRANTED, 0, GRANTEE(r2)); sw[n] = lw }
+		complete(n, lw)
+	:: atomic { !drain && r2 == NONE -> drop_oldest; sw[n] = NEXT(sw[n], IDLE, 0, NONE) }
 #ifndef BUG_C
 		wake()
 #endif
 	fi
 }
 
-/* S2 and S1: the connection ends, another takes its place. */
+/* S2 and S1: the connection ends for all who have its descriptor, another takes its place. */
 #define replace(i) \
-	sw[i] = WORD(BROKER, 0, NONE, SEQ(sw[i]) + 2); last[i] = 0; cancel[i] = 0
+	sw[i] = WORD(BROKER, 0, NONE, SEQ(sw[i]) + 2); last[i] = 0; ans[i] = 0; cancel[i] = 0; holder[i] = 0; gwait[i] = 0
 
-#if CRASH
+/* What the word w said is in the session, the broker reads or resets: D3; or D1 and D3. */
+#define refresh(i, w) \
+	assert(truth(i, w)); \
+	last[i] = 0; ans[i] = 0
+
+#if MAY_REVOKE
+#define leased_by(i, x) (ST(sw[i]) == LEASED && RST(rw[WHO(sw[i])]) != FREE && RCL(rw[WHO(sw[i])]) == x)
+
 /* S13 for what process p leased. */
 inline revoke()
 {
 	n = 0;
 	do
-	:: atomic { n < NS && ST(sw[n]) == LEASED && RST(rw[WHO(sw[n])]) != FREE && RCL(rw[WHO(sw[n])]) == p ->
-		sw[n] = NEXT(sw[n], BROKER, 0, NONE); holder[n] = 0;
-		replace(n) }
-		give(0);
+	:: atomic { n < NS && leased_by(n, p) -> sw[n] = NEXT(sw[n], BROKER, 0, NONE); replace(n) }
+		give();
 		n++
-	:: atomic { n < NS && !(ST(sw[n]) == LEASED && RST(rw[WHO(sw[n])]) != FREE && RCL(rw[WHO(sw[n])]) == p) -> n++ }
+	:: atomic { n < NS && !leased_by(n, p) -> n++ }
 	:: atomic { n == NS -> n = 0; break }
 	od
 }
@@ -59,48 +79,35 @@ inline free_rows()
 	od
 }
 
-/* The order of the first draft took grants to the dead back before R7, not by R7. */
-#ifdef OLD_DEATH_ORDER
-#define may_stand(w) (RCL(rw[WHO(w)]) != p)
-#else
-#define may_stand(w) true
-#endif
+#define stands_for(row, state, wt) (RST(rw[row]) == state && RSEQ(rw[row]) == wt)
+#define is_stale(i) (ST(sw[i]) == GRANTED && !stands_for(WHO(sw[i]), WAITING, gwait[i]) && !stands_for(WHO(sw[i]), RGRANTED, gwait[i]))
 
-/* Every GRANTED word: completed (R4 and post), posted again, or taken back (S12) when stale. */
+/* Every GRANTED word: completed (R4, unless somebody was faster, and post), or taken back (S11) when stale. */
 inline repair()
 {
 	n = 0;
 	do
-	:: atomic { n < NS ->
-		lw = sw[n];
+	:: atomic { n < NS && ST(sw[n]) == GRANTED -> lw = sw[n]; w2 = gwait[n]; r2 = WHO(lw) }
+		atomic {
+			if
+#ifdef OLD_DEATH_ORDER	/* the first draft took grants to the dead back before R7, not by R7 */
+			:: RCL(rw[r2]) == p -> act = 1
+#endif
+			:: stands_for(r2, WAITING, w2) -> rw[r2] = ROW(RGRANTED, RCL(rw[r2]), w2)
+			:: else
+			fi }
 		if
-		:: ST(lw) != GRANTED -> act = 0
-		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(WAITING, RCL(rw[WHO(lw)]), gwait[n]) && may_stand(lw) -> act = 1
-		:: ST(lw) == GRANTED && rw[WHO(lw)] == ROW(RGRANTED, RCL(rw[WHO(lw)]), gwait[n]) && may_stand(lw) -> act = 2
-		:: else -> act = 3
-		fi;
-		w2 = gwait[n]; r2 = WHO(lw); c2 = RCL(rw[r2 % NR]) }
-		if
-		:: atomic { act == 1 && rw[r2] == ROW(WAITING, c2, w2) -> rw[r2] = ROW(RGRANTED, c2, w2) }
-			atomic { posted[r2] = 1; sem[r2]++ }
-		:: atomic { act == 1 && rw[r2] != ROW(WAITING, c2, w2) -> act = 3 }
-		:: atomic { act == 2 ->
+		:: atomic { act == 0 && stands_for(r2, RGRANTED, w2) ->
 #ifndef OLD_REPOST
-			posted[r2] = 1; sem[r2]++
+			posted[r2] = 1; sem[r2]++;
 #endif
-			}
-		:: atomic { act == 0 || act == 3 -> skip }
+			w2 = 0; lw = 0; r2 = NONE }
+		:: atomic { (act == 1 || !stands_for(r2, RGRANTED, w2)) && sw[n] == lw -> S11(n, lw); act = 0; w2 = 0; lw = 0; r2 = NONE }
+			wake()
+		:: atomic { (act == 1 || !stands_for(r2, RGRANTED, w2)) && sw[n] != lw -> act = 0; w2 = 0; lw = 0; r2 = NONE }
 		fi;
-		if
-		:: atomic { act == 3 && sw[n] == lw -> sw[n] = NEXT(lw, BROKER, 0, NONE); gwait[n] = 0; taken[r2] = 1; act = FL(lw) & D; w2 = 0; c2 = 0; lw = 0; r2 = NONE }
-#ifdef OLD_DIRTY
-			give(act)
-#else
-			give(D)
-#endif
-		:: atomic { !(act == 3 && sw[n] == lw) -> w2 = 0; c2 = 0; lw = 0; r2 = NONE }
-		fi;
-		atomic { act = 0; n++ }
+		n++
+	:: atomic { n < NS && ST(sw[n]) != GRANTED -> n++ }
 	:: atomic { n == NS -> n = 0; break }
 	od
 }
@@ -112,7 +119,7 @@ inline forget()
 	do
 	:: atomic { n < NS ->
 		if
-		:: ST(sw[n]) == IDLE && WHO(sw[n]) == p -> sw[n] = WORD(IDLE, FL(sw[n]) | D, NONE, SEQ(sw[n]))
+		:: ST(sw[n]) == IDLE && WHO(sw[n]) == p -> sw[n] = WORD(IDLE, FL(sw[n]), NONE, SEQ(sw[n]))
 		:: else
 		fi;
 		n++ }
@@ -128,7 +135,11 @@ inline rewake()
 	do
 	:: atomic { n < NR ->
 		if
+#ifdef OLD_REPOST_GRANTED
 		:: RST(rw[n]) >= WAITING && posted[n] -> sem[n]++
+#else
+		:: RST(rw[n]) == RGRANTED || (RST(rw[n]) == WAITING && posted[n]) -> posted[n] = 1; sem[n]++
+#endif
 		:: else
 		fi;
 		n++ }
@@ -144,39 +155,67 @@ inline rewake()
 }
 #endif
 
-proctype Broker()
+#if DRAIN
+#define drains(i) (ST(sw[i]) == IDLE || ST(sw[i]) == GRANTED || (ST(sw[i]) == LEASED && !(FL(sw[i]) & R)))
+
+/* S5 or S12, then S2; F2. */
+inline take_all()
 {
-	byte n, k, t, w2, c2, r2 = NONE, act, maint = MAINT, opens = OPENING & 1;
-#if CANCELS > 0
-	byte c, cancels = CANCELS;
-#endif
-	short lw, e;
-#if CRASH
-	byte p;
+	n = 0;
+	do
+	:: atomic { n < NS ->
+		if
+		:: ST(sw[n]) == IDLE || ST(sw[n]) == GRANTED ->
+			if
+			:: ST(sw[n]) == GRANTED -> taken[WHO(sw[n])] = 1
+			:: else
+			fi;
+			replace(n); sw[n] = NEXT(sw[n], EMPTY, 0, NONE)
+		:: ST(sw[n]) == LEASED -> sw[n] = WORD(LEASED, FL(sw[n]) | R, WHO(sw[n]), SEQ(sw[n]))
+		:: else
+		fi;
+		n++ }
+	:: atomic { n == NS -> n = 0; break }
+	od
+}
 #endif
 
+#ifdef BUG_FENCE	/* once */
+#define to_fence(x) (detached[x] && !dead[x] && !fenced[x])
+#else
+#define to_fence(x) (detached[x] && !dead[x] && (!fenced[x] || leased_by(0, x) || leased_by(1, x)))
+#endif
+
+inline broker_life()
+{
 	do
 	:: atomic { ST(sw[0]) == RETURNED && cancel[0] == 0 -> brk = 0; n = 0; goto settle }
 	:: atomic { ST(sw[1]) == RETURNED && cancel[1] == 0 -> brk = 0; n = 1; goto settle }
 	:: false ->
 settle:
-		/* S14, then a reset, or S2 and S1. */
+		/* S14; then D3 or a reset, if the session may be sound; or S2 and S1. No answer is forgotten. */
 		atomic {
-			sw[n] = NEXT(sw[n], BROKER, 0, NONE);
+			assert(UNPOOLED || (FL(sw[n]) & O) || ans[n] != 1);
 			if
-			:: last[n] = 0
-			:: replace(n)
+			:: !UNPOOLED && (FL(sw[n]) & O) ->
+				assert(ans[n] == 1 && last[n] == 0); ans[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
+			:: !UNPOOLED && (FL(sw[n]) & OWN) == 0 && (FL(sw[n]) & C) && ans[n] == 0 ->
+				last[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
+			:: true -> sw[n] = NEXT(sw[n], BROKER, 0, NONE); replace(n)
 			fi }
-		give(0);
+		give();
 		atomic { n = 0; brk = 1 }
 #if OPENING & 1
 	:: atomic { opens > 0 -> opens = 0 }
 	:: atomic { opens > 0 -> opens = 0; brk = 0; n = 1; sw[n] = NEXT(sw[n], BROKER, 0, NONE) }	/* S1 */
-		give(0);
+		give();
 		atomic { n = 0; brk = 1 }
 #endif
 #if CANCELS > 0
-	/* A request of client c's shell for slot n: F1 if it is c's lease now; then it is on its way. */
+	/*
+	 * A request of client c's shell for slot n, made whenever: the word is seen to be c's lease; F1; looked at again; then
+	 * it is on its way.
+	 */
 	:: atomic { cancels > 0 -> cancels = 0 }
 	:: atomic { cancels > 0 ->
 		if
@@ -187,25 +226,34 @@ settle:
 		:: c = 0
 		:: c = 1
 		fi;
-#ifdef BUG_F
+		lw = sw[n];
 		if
-		:: ST(sw[n]) == LEASED && RCL(rw[WHO(sw[n])]) == c && cancel[n] == 0 -> cancels--; brk = 0
+		:: ST(lw) == LEASED && RCL(rw[WHO(lw)]) == c && cancel[n] == 0 -> cancels--; brk = 0
 		:: else -> goto no_cancel
 		fi }
 		atomic {
-#endif
-		if
+			if
 #ifdef BUG_F
-		:: ST(sw[n]) == LEASED && cancel[n] == 0 -> assert(RCL(rw[WHO(sw[n])]) == c);
+			:: ST(sw[n]) == LEASED -> lw = sw[n]
 #else
-		:: ST(sw[n]) == LEASED && cancel[n] == 0 && RCL(rw[WHO(sw[n])]) == c -> cancels--;
+			:: sw[n] == lw
 #endif
-			sw[n] = WORD(LEASED, FL(sw[n]) | C, WHO(sw[n]), SEQ(sw[n]));
-			cancel[n] = c + 1
-		:: else
-		fi;
+			:: else -> goto no_cancel
+			fi;
+			lw = WORD(LEASED, FL(lw) | C, WHO(lw), SEQ(lw)); sw[n] = lw }
+		atomic {
+			if
+#ifdef BUG_F
+			:: ST(sw[n]) == LEASED
+#else
+			:: ST(sw[n]) == LEASED && RCL(rw[WHO(sw[n])]) == c
+#endif
+				-> assert(RCL(rw[WHO(sw[n])]) == c && holder[n] == WHO(sw[n]) + 1); cancel[n] = c + 1
+			:: ST(sw[n]) == LEASED && RCL(rw[WHO(sw[n])]) != c -> sw[n] = WORD(LEASED, FL(sw[n]) & ~C, WHO(sw[n]), SEQ(sw[n]))
+			:: else
+			fi;
 no_cancel:
-		n = 0; c = 0; brk = 1 }
+			n = 0; c = 0; lw = 0; brk = 1 }
 	/* The server has closed the cancel's connection; then the flag goes, if it is the same lease. */
 	:: atomic { cancel[0] != 0 -> cancel[0] = 0; n = 0; goto cancelled }
 	:: atomic { cancel[1] != 0 -> cancel[1] = 0; n = 1; goto cancelled }
@@ -213,8 +261,7 @@ no_cancel:
 cancelled:
 		atomic {
 			if
-			:: ST(sw[n]) == LEASED && (FL(sw[n]) & C) ->
-				sw[n] = WORD(LEASED, FL(sw[n]) & (D | R), WHO(sw[n]), SEQ(sw[n]))
+			:: ST(sw[n]) == LEASED && (FL(sw[n]) & C) -> sw[n] = WORD(LEASED, FL(sw[n]) & ~C, WHO(sw[n]), SEQ(sw[n]))
 			:: else
 			fi;
 			n = 0 }
@@ -227,24 +274,58 @@ cancelled:
 		:: n = 1
 		fi;
 		if
-		:: ST(sw[n]) == IDLE ->	/* S5 */
-			act = 1 + (FL(sw[n]) & D); sw[n] = NEXT(sw[n], BROKER, 0, NONE)
+		:: ST(sw[n]) == IDLE ->	/* S5: a reset, an answer, a keepalive; or the connection's end */
+			refresh(n, sw[n]); act = 1;
+			if
+			:: sw[n] = NEXT(sw[n], BROKER, 0, NONE)
+			:: replace(n)
+			fi
 		:: ST(sw[n]) == GRANTED ->	/* S12: wanted back */
-			taken[WHO(sw[n])] = 1;
-			sw[n] = NEXT(sw[n], BROKER, 0, NONE); gwait[n] = 0; replace(n); act = 1
+			taken[WHO(sw[n])] = 1; replace(n); act = 1
 		:: ST(sw[n]) == LEASED ->	/* F2 */
-			sw[n] = WORD(LEASED, FL(sw[n]) | R, WHO(sw[n]), SEQ(sw[n])); act = 0
-		:: else -> act = 0
+			sw[n] = WORD(LEASED, FL(sw[n]) | R, WHO(sw[n]), SEQ(sw[n]))
+		:: else
 		fi }
 		if
-		:: atomic { act == 1 -> act = 0 } give(0)
-		:: atomic { act == 2 -> act = 0 } give(D)
-		:: atomic { act == 2 -> act = 0; last[n] = 0 } give(0)
+		:: atomic { act == 1 -> act = 0 } give()
 		:: atomic { act == 0 -> skip }
 		fi;
 		atomic { n = 0; brk = 1 }
 #endif
-#if CRASH
+#if DRAIN
+	:: atomic { drainings > 0 -> drainings = 0 }
+	:: atomic { drainings > 0 -> drainings = 0; drain = 1; brk = 0 }
+		take_all();
+		do	/* posts every waiter */
+		:: atomic { n < NR ->
+			if
+#ifndef BUG_DRAIN
+			:: RST(rw[n]) == WAITING -> posted[n] = 1; sem[n]++
+#endif
+			:: else
+			fi;
+			n++ }
+		:: atomic { n == NR -> n = 0; brk = 1; break }
+		od
+	:: atomic { drain && (drains(0) || drains(1)) -> brk = 0 }	/* the tick */
+		take_all();
+		atomic { brk = 1 }
+#endif
+#if DETACH
+	:: atomic { to_fence(0) -> p = 0; brk = 0; goto fence }
+	:: atomic { to_fence(1) -> p = 1; brk = 0; goto fence }
+#ifndef BUG_TICK
+	:: atomic { is_stale(0) || is_stale(1) -> brk = 0; goto fenced_before }
+#endif
+	:: false ->
+fence:
+		revoke();	/* at the end of the connection and at each tick */
+fenced_before:
+		repair();
+		rewake();
+		atomic { fenced[p] = 1; p = 0; brk = 1 }
+#endif
+#if MAY_REVOKE && (CRASH || GOODBYE)
 	:: atomic { dead[0] && !handled[0] -> p = 0; brk = 0; goto death }
 	:: atomic { dead[1] && !handled[1] -> p = 1; brk = 0; goto death }
 	:: false ->
@@ -273,3 +354,29 @@ death:
 	od
 }
 
+proctype Broker()
+{
+	byte n, k, t, w2, c2, r2 = NONE, act, maint = MAINT, opens = OPENING & 1;
+#if CANCELS > 0
+	byte c, cancels = CANCELS;
+#endif
+#if DRAIN
+	byte drainings = 1;
+#endif
+	short lw, e;
+#if MAY_REVOKE
+	byte p;
+#endif
+#if DETACH
+	bit fenced[2];
+#endif
+
+#if BCRASH
+	{
+		broker_life()
+	} unless { bdead };
+	d_step { n = 0; k = 0; t = 0; w2 = 0; c2 = 0; r2 = NONE; act = 0; lw = 0; e = 0 }
+#else
+	broker_life()
+#endif
+}

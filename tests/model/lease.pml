@@ -1,220 +1,91 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The lease protocol (doc/protocol.md): two slots, three lessee rows in two processes, the broker, and one crash.
+ * The lease protocol (doc/protocol.md): two slots, three lessee rows in two processes, and the broker; a crash of a
+ * process and one of the broker, at any step.
  *
- * Owns: slot words, row words, grants, the wake path, death, cancel, and the queue as far as these need it. Does not
- * own: the queue's behaviour when the ring wraps under stalled helpers (queue.pml), time, and the bytes of a session
- * (a ghost says whose traces it bears).
+ * Owns: a lessee's life. words.pml has what it shares with the broker (broker.pml); world.pml the crashes and what must
+ * hold in the end. Do not own: the queue's behaviour when the ring wraps under stalled helpers (queue.pml), the broker's
+ * sleep (watch.pml), time, and the bytes of a session.
  *
- * One atomic step is one shared access; README.md says where two are joined and why nothing is lost by it, which
- * switches exist and what each configuration of run.sh explores.
+ * One atomic step is one shared access; README.md says where two are joined and why nothing is lost by it.
  */
 
-#define NS 2
-#define NR 3
-#ifndef SOLO
-#define SOLO 0		/* 1: row 1 stays out: one thread a process */
-#endif
-#ifndef AGAIN
-#define AGAIN 0		/* second acquires: of row 0 (1), of row 2 (2), of both (3) */
-#endif
-#ifndef HELD
-#define HELD 0		/* row + 1: it starts with slot 0 leased by that row */
-#endif
-#ifndef OPENING
-#define OPENING 0	/* 1: slot 1 starts EMPTY and is opened at any time, or never; 2: it stays EMPTY */
-#endif
-#ifndef RING
-#define RING 4
-#endif
-#ifndef TIMEOUTS
-#define TIMEOUTS 0	/* waits, in total, that may end at a deadline */
-#endif
-#ifndef HOLDERS
-#define HOLDERS 0	/* leases that may never end */
-#endif
-#ifndef MAINT
-#define MAINT 0		/* S5, F2 and S12-for-RETIRE, in total */
-#endif
-#ifndef BROKEN
-#define BROKEN 0	/* leases that end in doubt: S10 */
-#endif
-#ifndef CRASH
-#define CRASH 0		/* one process may die at any step: 1 process 0, 2 process 1, 3 either */
-#endif
-#ifndef CANCELS
-#define CANCELS 0
-#endif
-
-#define NONE 7
-/* The slot word: state 3 bits, flags 3, who 3, sequence 6 (exact: asserted not to wrap). */
-#define WORD(st, fl, wh, sq) ((st) | (fl) << 3 | (wh) << 6 | (sq) << 9)
-#define ST(w) ((w) & 7)
-#define FL(w) ((w) >> 3 & 7)
-#define WHO(w) ((w) >> 6 & 7)
-#define SEQ(w) ((w) >> 9)
-#define NEXT(w, st, fl, wh) WORD(st, fl, wh, SEQ(w) + 1)
-#define EMPTY 0
-#define BROKER 1
-#define IDLE 2
-#define GRANTED 3
-#define LEASED 4
-#define RETURNED 5
-#define D 1	/* DIRTY */
-#define C 2	/* CANCELLING */
-#define R 4	/* RETIRE */
-
-/* The row word: state 2 bits, client 2, sequence 6. */
-#define ROW(st, cl, sq) ((st) | (cl) << 2 | (sq) << 4)
-#define RST(w) ((w) & 3)
-#define RCL(w) ((w) >> 2 & 3)
-#define RSEQ(w) ((w) >> 4)
-#define FREE 0
-#define OWNED 1
-#define WAITING 2
-#define RGRANTED 3
-
-/* A queue entry: kind 2 bits, ticket 5, row 2, wait 6. */
-#define ENTRY(kd, tk, rw_, wt) ((kd) | (tk) << 2 | (rw_) << 7 | (wt) << 9)
-#define EK(e) ((e) & 3)
-#define ET(e) ((e) >> 2 & 31)
-#define ER(e) ((e) >> 7 & 3)
-#define EW(e) ((e) >> 9)
-#define HOLE 0
-#define LIVE 1
-#define DEAD 2
-#define PASSED 3
-
-/* Rows 0 and 1 start in process 0, row 2 in process 1. */
-#define PROC(r) ((r) / 2)
-
-/* The segment. */
-short sw[NS];		/* slot words */
-byte gwait[NS];		/* grant_wait */
-short rw[NR];		/* row words */
-bit posted[NR];
-byte sem[NR];
-short q[RING];
-byte head = RING, tail = RING;	/* a fresh ring's entries bear ticket 0: older than any asked for */
-
-/* The world. */
-bit dead[2];		/* process p has crashed */
-bit handled[2];		/* the broker is through with its death */
-byte timeouts = TIMEOUTS, holders = HOLDERS, broken = BROKEN;
-
-/* Ghosts: what the properties are about; no transition depends on them. */
-byte st[NR];		/* what a row's thread is at */
-#define RUNS 0
-#define ASLEEP 1
-#define HOLDS 2
-#define DONE 3
-#define GONE 4
-byte brk;		/* 1: the broker has nothing in hand */
-byte holder[NS];	/* row + 1 that believes it has the lease */
-byte last[NS];		/* incarnation whose traces the session bears; 0: clean */
-bit taken[NR];		/* a grant to this row was taken back since its last wait began */
-byte cancel[NS];	/* row + 1 whose cancel is on its way to this slot's server session */
-
-#define is_idle(w) (ST(w) == IDLE && !(FL(w) & R))
-
-#ifdef BUG_A	/* the grant names the process */
-#define granted_to_me(w, i) (ST(w) == GRANTED && WHO(w) == me)
-#define GRANTEE(row) RCL(rw[row])
-#else
-#define granted_to_me(w, i) (ST(w) == GRANTED && WHO(w) == r && gwait[i] == mywait)
-#define GRANTEE(row) (row)
-#endif
-
-/* S6 and S7 as they are checked: exclusive, never another's session without DIRTY, no cancel on its way. */
-#define lease_checks(i, fl) \
-	assert(holder[i] == 0); \
-	assert(last[i] == 0 || last[i] == inc || (fl & D)); \
-	assert(cancel[i] == 0); \
-	holder[i] = r + 1; last[i] = inc
-
-/* The lessee's lease is what its word says. */
-#define use_checks(i) \
-	assert(ST(sw[i]) == LEASED && WHO(sw[i]) == r && SEQ(sw[i]) == tok); \
-	assert(holder[i] == r + 1 && last[i] == inc)
-
-#define TOP q[head % RING]
-#define live(e, tk) (ET(e) == tk && EK(e) == LIVE && rw[ER(e)] == ROW(WAITING, RCL(rw[ER(e)]), EW(e)))
-#define drop_oldest	k = 0; e = 0; r2 = NONE; w2 = 0; c2 = 0
-
-/*
- * Q5 and Q6 for what does not wait at head, and the oldest waiter: k its ticket, e its entry, r2 the row (NONE: there
- * is none), w2 the wait, c2 its client. Within an atomic.
- */
-#define OLDEST \
-	do \
-	:: head < tail && !live(TOP, head) -> TOP = ENTRY(PASSED, head, 0, 0); head++ \
-	:: else -> break \
-	od; \
-	if \
-	:: head < tail -> k = head; e = TOP; r2 = ER(e); w2 = EW(e); c2 = RCL(rw[r2]) \
-	:: else \
-	fi
-
-/* The next waiter from ticket k on, below t: r2. Within an atomic, within a do of the wake path. */
-#define NEXT_WAITER \
-	do \
-	:: k < t && !live(q[k % RING], k) -> k++ \
-	:: else -> break \
-	od; \
-	if \
-	:: k < t -> r2 = ER(q[k % RING]) \
-	:: else -> k = 0; t = 0; r2 = NONE; break \
-	fi
-
-/* The wake path: posts the oldest waiter that has no post pending. */
-inline wake()
-{
-	do
-	:: atomic { t == 0 -> k = head; t = tail; NEXT_WAITER }
-	:: atomic { t > 0 && posted[r2] == 0 -> posted[r2] = 1;
-#if CRASH
-		} atomic {
-#endif
-		sem[r2]++; k = 0; t = 0; r2 = NONE; break }
-	:: atomic { t > 0 && posted[r2] == 1 -> k++; NEXT_WAITER }
-	od
-}
-
-/* After S4/S9: R4; then passes the entry and posts, or takes the stale grant back (S11) and wakes. lw: the grant. */
-inline complete(slot)
-{
-	if
-	:: atomic { rw[r2] == ROW(WAITING, c2, w2) -> rw[r2] = ROW(RGRANTED, c2, w2) }
-		atomic {
-			if
-			:: q[k % RING] == e -> q[k % RING] = ENTRY(PASSED, k, 0, 0)
-			:: else
-			fi;
-			if
-			:: head == k && ET(TOP) == k && EK(TOP) == PASSED -> head++
-			:: else
-			fi;
-			posted[r2] = 1;
-#if CRASH
-			} atomic {
-#endif
-			sem[r2]++; lw = 0; drop_oldest }
-	:: atomic { rw[r2] != ROW(WAITING, c2, w2) -> k = 0; e = 0; w2 = 0; c2 = 0 }
-		if
-		:: atomic { sw[slot] == lw ->
-			sw[slot] = NEXT(lw, IDLE, D, NONE); gwait[slot] = 0; taken[r2] = 1; r2 = NONE; lw = 0 }
-			wake()
-		:: atomic { sw[slot] != lw -> r2 = NONE; lw = 0 }
-		fi
-	fi
-}
+#include "words.pml"
 
 #define SW sw[(i + r) % NS]
 #define candidate(claims) ((claims && is_idle(SW)) || granted_to_me(SW, (i + r) % NS))
 
+/* Nobody answers any more: neither the broker nor, for one that is detached, the control connection. */
+#ifdef BUG_CUTOFF
+#define cut_off false
+#else
+#define cut_off (bdead || detached[PROC(r)])
+#endif
+
+/* Whose the traces are, as the word tells: this client's own. */
+#define mine(w) ((ST(w) == IDLE && WHO(w) == me) || SES(w) == OWN)
+
+/* At S6 and S7, w the word before: exclusive, the session as the word says, no cancel on its way. */
+#define take_checks(i, w) \
+	assert(holder[i] == 0 && cancel[i] == 0 && SEQ(w) < 62); \
+	assert(truth(i, w)); \
+	assert(!mine(w) || last[i] == 0 || last[i] == inc); \
+	holder[i] = r + 1
+
+/* At S8, S9, S10: the lessee's lease is what its word says. */
+#define own_checks(i) assert(holder[i] == r + 1 && ST(sw[i]) == LEASED && WHO(sw[i]) == r && SEQ(sw[i]) == tok)
+
+/* The lease has not been revoked: what is sent arrives, what is read was sent. */
+#define stands (holder[s] == r + 1 && SEQ(sw[s]) == tok)
+/* The session is used. */
+#define USE \
+	assert(!stands || ((last[s] == 0 || last[s] == inc) && ans[s] == 0)); \
+	if \
+	:: stands -> last[s] = inc \
+	:: else \
+	fi
+/* D1, D3. What was sent before D1's answer has been read would be answered by it. */
+#define D1 \
+	if \
+	:: stands -> assert(ans[s] == 0); ans[s] = 1; last[s] = 0 \
+	:: else \
+	fi
+#define D3 \
+	if \
+	:: stands -> assert(ans[s] == 1 && last[s] == 0); ans[s] = 0 \
+	:: else \
+	fi
+
+/* The word moved: only flags came, so it looks again; or the lease was revoked. */
+#define moved(again) \
+	if \
+	:: stands -> lw = sw[s]; goto again \
+	:: else -> assert(detached[PROC(r)]); lw = 0; goto released \
+	fi
+
+#if ORDER
+#define overtakes(w) \
+	d_step { \
+		x = 0; \
+		do \
+		:: x < NR -> \
+			if \
+			:: x != r && place[x] != 0 && RST(rw[x]) == WAITING && (ST(w) == IDLE || place[x] < place[r]) -> \
+				over[x]++; assert(over[x] <= ORDER) \
+			:: else \
+			fi; \
+			x++ \
+		:: x == NR -> break \
+		od; \
+		x = 0 }
+#else
+#define overtakes(w) skip
+#endif
+
 /*
  * Looks at all slot words, from the row's own first one on, and takes what it finds: S6 (if `claims`) or S7. Then
- * s is the slot, tok the lease sequence, lw the word, and it goes on at `got`; else at `none`.
+ * s is the slot, tok the lease sequence, lw the word, had and own what is in the session, and it goes on at `got`; else
+ * at `none`. Without STEPWISE the session is made usable (D1, D3) in the same step: nobody else sees the socket.
  */
 #define rescan(claims, got, none) \
 	do \
@@ -223,23 +94,40 @@ inline complete(slot)
 	:: atomic { candidate(claims) -> lw = SW } \
 		if \
 		:: atomic { SW == lw -> \
-			s = (i + r) % NS; \
+			s = (i + r) % NS; i = 0; \
+			take_checks(s, lw); \
+			overtakes(lw); \
+			had = session_of(lw); own = mine(lw); \
 			if \
-			:: ST(lw) == IDLE && WHO(lw) == me -> lw = NEXT(lw, LEASED, 0, r) \
+			:: ST(lw) == IDLE && WHO(lw) == me -> lw = NEXT(lw, LEASED, FL(lw) & ~D, r) \
 			:: else -> lw = NEXT(lw, LEASED, FL(lw), r) \
 			fi; \
-			sw[s] = lw; gwait[s] = 0; tok = SEQ(lw); i = 0; \
-			lease_checks(s, FL(lw)); \
+			sw[s] = lw; gwait[s] = 0; tok = SEQ(lw); \
+			if \
+			:: !STEPWISE && had != 0 && !own -> last[s] = 0; ans[s] = 0 \
+			:: else \
+			fi; \
+			if \
+			:: !STEPWISE -> had = 0; own = 0 \
+			:: else \
+			fi; \
 			goto got } \
 		:: atomic { SW != lw && i < NS - 1 -> lw = 0; i++ } \
 		:: atomic { SW != lw && i == NS - 1 -> lw = 0; i = 0; goto none } \
 		fi \
 	od
 
+/* Whether the oldest waiter is due a grant is a free choice; under ORDER it always is. */
+#ifdef BUG_ORDER
+#define may_idle true
+#else
+#define may_idle (r2 == NONE || !ORDER)
+#endif
+
 /* R2, then Q4 or Q1; the R2 is not to be seen before the entry is LIVE. */
 #define enlist \
 	assert(RST(rw[r]) == OWNED); \
-	mywait = RSEQ(rw[r]) + 1; assert(mywait < 64); \
+	mywait = RSEQ(rw[r]) + 1; assert(mywait < 62); \
 	rw[r] = ROW(WAITING, me, mywait); taken[r] = 0; \
 	if \
 	:: timeouts > 0 && !hasty -> timeouts--; hasty = 1 \
@@ -249,14 +137,31 @@ inline complete(slot)
 /* Q1 and Q2 */
 #define ENTER \
 	assert(tail - head < RING); assert(tail < 31); \
-	myt = tail; q[myt % RING] = ENTRY(LIVE, myt, r, mywait); tail++
+	myt = tail; q[myt % RING] = ENTRY(LIVE, myt, r, mywait); tail++; \
+	PLACE
+#if ORDER
+#define PLACE place[r] = myt; over[r] = 0
+#else
+#define PLACE skip
+#endif
+
+/* S9 of slot n, gw its LEASED word, to the oldest waiter, to hold what ses says. */
+/* D1 in its wrong place, after S9. */
+#define SENT_LATER if :: ses == O -> ans[s] = 1; last[s] = 0 :: else fi
+#define hand_over(n, gw) \
+	gw = NEXT(gw, GRANTED, (ses == D && c2 == me && !anon -> OWN : ses), GRANTEE(r2)); \
+	sw[n] = gw; holder[n] = 0; \
+	if \
+	:: gwait[n] != w2 -> taken[r2] = 1 \
+	:: else \
+	fi
 
 /* A thread; its row is r, its client index me, its incarnation inc. */
 inline lessee_life()
 {
 #if HELD
 	if
-	:: r == HELD - 1 && inc == PROC(r) + 1 -> left--; s = 0; lw = sw[0]; tok = SEQ(lw); goto hold
+	:: r == HELD - 1 && inc == PROC(r) + 1 -> left--; s = 0; lw = WORD(LEASED, 0, HELD - 1, 1); tok = 1; goto usable
 	:: else
 	fi;
 #else
@@ -264,15 +169,15 @@ inline lessee_life()
 #endif
 next:
 	if
-	:: atomic { left > 0 -> left-- }
-	:: atomic { left = 0; st[r] = DONE; goto done }
+	:: atomic { left > 0 && !drain -> left-- }
+	:: atomic { left = 0; goto leaves }
 	fi;
-	rescan(1, hold, again);
+	rescan(1, usable, again);
 again:
 #ifdef BUG_E
 	atomic { enlist; posted[r] = 0 }
-	rescan(1, claimed, late);
-late:
+	rescan(1, claimed, tardy);
+tardy:
 	atomic { ENTER; st[r] = ASLEEP; goto sleep }
 claimed:
 	atomic { ENTER; goto leave }
@@ -297,17 +202,25 @@ look_grant:
 lost:
 	atomic { assert(taken[r]); goto leave }	/* R5, and waits anew */
 doze:
-	atomic { st[r] = ASLEEP }
+	if
+	:: atomic { drain || gone -> goto expire }
+	:: atomic { !drain && !gone -> st[r] = ASLEEP }
+	fi;
 sleep:
 	if
 	:: atomic { sem[r] > 0 -> sem[r]--; st[r] = RUNS; goto look }
-	:: atomic { hasty ->	/* the deadline: R3; if that fails there is a grant: S7, then R5 */
-		st[r] = RUNS;
+	:: atomic { hasty -> st[r] = RUNS; goto expire }
+#if BCRASH || DETACH
+	:: atomic { cut_off && !gone -> st[r] = RUNS; gone = 1; goto look }	/* seen at the end of a slice */
+#endif
+	fi;
+expire:
+	/* R3; if that fails there is a grant: S7, then R5. */
+	atomic {
 		if
 		:: RST(rw[r]) == WAITING -> rw[r] = ROW(OWNED, me, RSEQ(rw[r]) + 1)
 		:: else
 		fi }
-	fi;
 	rescan(0, leave, late_none);
 late_none:
 	atomic { assert(RST(rw[r]) == OWNED || taken[r]); expired = 1 }
@@ -325,7 +238,7 @@ leave:
 		:: else -> myt = 0
 		fi }
 #ifndef OLD_SECOND_GRANT
-	/* A second grant to the same wait is taken too (S7) and given on, unused: S8 to nobody's, or S10. */
+	/* A second grant to the same wait is taken too (S7) and given on, unused: S9, S8 to nobody's, or S10. */
 	if
 	:: atomic { g -> g = 0 }
 		do
@@ -334,20 +247,30 @@ leave:
 		:: atomic { candidate(0) -> l2 = SW }
 			if
 			:: atomic { SW == l2 ->
-				assert(holder[(i + r) % NS] == 0);
-				l2 = NEXT(l2, LEASED, FL(l2), r); SW = l2;
-				gwait[(i + r) % NS] = 0; holder[(i + r) % NS] = r + 1 }
-				do
-				:: atomic { SW == l2 && !(FL(l2) & (C | R)) ->
-					SW = NEXT(l2, IDLE, D, NONE); holder[(i + r) % NS] = 0; l2 = 0; i = 0 }
-					wake();
-					break
-				:: atomic { SW == l2 && (FL(l2) & (C | R)) ->
-					SW = NEXT(l2, RETURNED, FL(l2) & C, NONE); holder[(i + r) % NS] = 0; l2 = 0; i = 0;
-					break }
-				:: atomic { SW != l2 -> l2 = SW }
-				od;
-				break
+				i = (i + r) % NS;
+				take_checks(i, l2);
+				l2 = NEXT(l2, LEASED, FL(l2), r); sw[i] = l2; gwait[i] = 0;
+				ses = session_of(l2); anon = 1 }
+give_on:
+				if
+				:: atomic { FL(l2) & (C | R) -> skip }
+					if
+					:: atomic { sw[i] == l2 -> sw[i] = NEXT(l2, RETURNED, (FL(l2) & C) | (ses & O), NONE); holder[i] = 0; l2 = 0 }
+					:: atomic { sw[i] != l2 && holder[i] == r + 1 -> l2 = sw[i]; goto give_on }
+					:: atomic { sw[i] != l2 && holder[i] != r + 1 -> l2 = 0 }
+					fi
+				:: atomic { !(FL(l2) & (C | R)) -> OLDEST }
+					if
+					:: atomic { r2 != NONE && sw[i] == l2 -> gwait[i] = w2; hand_over(i, l2) }
+						complete(i, l2)
+					:: atomic { may_idle && sw[i] == l2 ->
+						sw[i] = NEXT(l2, IDLE, ses, NONE); holder[i] = 0; l2 = 0; drop_oldest }
+						wake()
+					:: atomic { sw[i] != l2 && holder[i] == r + 1 -> drop_oldest; l2 = sw[i]; goto give_on }
+					:: atomic { sw[i] != l2 && holder[i] != r + 1 -> drop_oldest; l2 = 0 }
+					fi
+				fi;
+				atomic { i = 0; ses = 0; anon = 0; break }
 			:: atomic { SW != l2 -> l2 = 0; i = 0; break }
 			fi
 		od
@@ -368,40 +291,97 @@ leave:
 #endif
 	if
 	:: atomic { s == NONE && !expired -> mywait = 0; g = 0; goto again }
-	:: atomic { s == NONE && expired -> mywait = 0; g = 0; expired = 0; hasty = 0; goto next }
-	:: atomic { s != NONE -> mywait = 0; g = 0; hasty = 0 }
+	:: atomic { s == NONE && expired -> mywait = 0; g = 0; expired = 0; hasty = 0; gone = 0; goto next }
+	:: atomic { s != NONE -> mywait = 0; g = 0; hasty = 0; gone = 0; expired = 0 }
 	fi;
+usable:
+#if STEPWISE
+	if
+	:: atomic { unused > 0 -> unused--; ses = had; anon = 1; had = 0; own = 0; goto give }
+	:: atomic { had == 0 || own -> had = 0; own = 0; goto hold }
+	:: atomic { had == D && !own -> D1 }
+	:: atomic { had == O && !own -> skip }
+	fi;
+	if
+	:: atomic { D3; had = 0; goto hold }
+	:: atomic { late > 0 && stands -> late--; left++; ses = O; had = 0; goto give_back }	/* nothing came */
+	:: atomic { late > 0 && stands -> late--; left++; had = 0;	/* half of it: in doubt */
+		assert(ans[s] == 1); ans[s] = 2;
+#ifdef BUG_PART
+		ses = O;
+#endif
+		goto give_back }
+	fi;
+#endif
 hold:
+	/* What is left in the session: the lease's traces, nothing, or a reset that was sent ahead; or it is in doubt. */
 	atomic {
 		if
-		:: FL(lw) & (C | R) -> goto give_back
-		:: !(FL(lw) & (C | R)) && broken > 0 -> broken--; goto give_back
+		:: broken > 0 -> broken--; USE; goto give_back
 #if HOLDERS > 0
-		:: holders > 0 -> holders--; st[r] = HOLDS; goto done
+		:: holders > 0 -> holders--; USE; st[r] = HOLDS; goto done
 #endif
-		:: !(FL(lw) & (C | R)) -> OLDEST
-		fi }
-	if
-	:: atomic { r2 != NONE && sw[s] == lw ->	/* it is due: S9 */
-		use_checks(s);
-		gwait[s] = w2;
-		if
-		:: c2 == me -> lw = NEXT(lw, GRANTED, 0, GRANTEE(r2))
-		:: else -> lw = NEXT(lw, GRANTED, D, GRANTEE(r2))
+		:: clean > 0 && last[s] == 0 -> clean--
+		:: ahead > 0 -> ahead--; USE; ses = O;
+#ifndef BUG_AHEAD
+			D1
+#endif
+		:: true -> USE; ses = D
 		fi;
-		sw[s] = lw; holder[s] = 0 }
-		complete(s)
-	:: atomic { sw[s] == lw ->	/* nobody is, or nobody waits: S8 */
-		use_checks(s);
-		sw[s] = NEXT(lw, IDLE, D, me); lw = 0; holder[s] = 0; drop_oldest }
+		if
+		:: UNPOOLED -> goto give_back
+		:: !UNPOOLED && !(FL(lw) & (C | R)) -> OLDEST; goto swap
+		:: else
+		fi }
+give:
+	if
+	:: atomic { (FL(lw) & (C | R)) -> goto give_back }
+	:: atomic { !(FL(lw) & (C | R)) -> OLDEST }
+	fi;
+swap:
+	if
+#if DETACH
+	:: atomic { r2 != NONE ->	/* it may be late, and misname another's grant */
+		if
+		:: !stands && ST(sw[s]) == GRANTED && gwait[s] != w2 -> taken[WHO(sw[s])] = 1
+		:: else
+		fi;
+		gwait[s] = w2 }
+		if
+		:: atomic { sw[s] == lw -> own_checks(s); hand_over(s, lw); ses = 0; anon = 0 }
+			complete(s, lw)
+		:: atomic { sw[s] != lw -> drop_oldest; moved(give) }
+		fi
+#else
+	:: atomic { r2 != NONE && sw[s] == lw ->	/* it is due: S9 */
+		own_checks(s);
+		gwait[s] = w2;
+		hand_over(s, lw);
+#ifdef BUG_AHEAD
+		} atomic { SENT_LATER;
+#endif
+		ses = 0; anon = 0 }
+		complete(s, lw)
+#endif
+	:: atomic { may_idle && sw[s] == lw ->	/* nobody is, or nobody waits: S8 */
+		own_checks(s);
+#ifdef BUG_AHEAD
+		SENT_LATER;
+#endif
+		sw[s] = NEXT(lw, IDLE, ses, (ses == D && !anon -> me : NONE)); gwait[s] = 0;
+		lw = 0; ses = 0; anon = 0; holder[s] = 0; drop_oldest }
 		wake()
-	:: atomic { sw[s] != lw -> use_checks(s); drop_oldest; lw = sw[s]; goto hold }
+	:: atomic { sw[s] != lw -> drop_oldest; moved(give) }
 	fi;
 	goto released;
 give_back:
 	if
-	:: atomic { sw[s] == lw -> use_checks(s); sw[s] = NEXT(lw, RETURNED, FL(lw) & C, NONE); lw = 0; holder[s] = 0 }
-	:: atomic { sw[s] != lw -> use_checks(s); lw = sw[s]; goto give_back }
+	:: atomic { sw[s] == lw -> own_checks(s);
+#ifdef BUG_S10
+		ses = 0;
+#endif
+		sw[s] = NEXT(lw, RETURNED, (FL(lw) & C) | (ses & O), NONE); lw = 0; ses = 0; anon = 0; holder[s] = 0; gwait[s] = 0 }
+	:: atomic { sw[s] != lw -> moved(give_back) }
 	fi;
 released:
 #ifdef DOUBLE
@@ -410,24 +390,38 @@ released:
 #ifdef BUG_B
 	:: atomic { ST(sw[s]) == LEASED -> sw[s] = NEXT(sw[s], IDLE, D, me) }
 #else
-	:: atomic { ST(sw[s]) == LEASED && WHO(sw[s]) == r && SEQ(sw[s]) == tok -> sw[s] = NEXT(sw[s], IDLE, D, me) }
+	:: atomic { ST(sw[s]) == LEASED && WHO(sw[s]) == r && SEQ(sw[s]) == tok -> assert(false) }
 #endif
 		wake()
 	:: atomic { skip }
 	fi;
 #endif
-	atomic { s = NONE; tok = 0; goto next }
+	atomic { s = NONE; tok = 0; ses = 0; anon = 0; goto next }
+leaves:
+	atomic {
+		st[r] = DONE;
+#if GOODBYE
+		/* R6 of a process that detaches: its row is free, its index soon. */
+		if
+		:: r == 2 && inc == 2 -> rw[r] = ROW(FREE, 0, RSEQ(rw[r]) + 1); dead[1] = 1
+		:: else
+		fi
+#endif
+		}
 done:
 	skip
 }
 
 proctype Lessee(byte r)
 {
-	byte me = PROC(r), inc = PROC(r) + 1, left = 1 + ((r == 0 && (AGAIN & 1)) || (r == 2 && (AGAIN & 2)));
-	byte mywait, myt, i, k, t, w2, c2, s = NONE, tok, r2 = NONE;
+	byte me = PROC(r), inc = PROC(r) + 1, left = (r == 0 -> LAPS0 : (r == 2 -> LAPS2 : 1));
+	byte mywait, myt, i, k, t, w2, c2, s = NONE, tok, r2 = NONE, had, ses;
+#if ORDER
+	byte x;
+#endif
 	short lw, l2, e;
-	bit g, hasty, expired;
-#if CRASH
+	bit g, hasty, expired, gone, own, anon;
+#if CRASH || GOODBYE
 	bit heir;
 
 born:
@@ -436,8 +430,8 @@ born:
 		false
 	} unless { dead[PROC(r)] && !heir };
 	d_step {
-		st[r] = GONE; left = 0; mywait = 0; i = 0; k = 0; t = 0; w2 = 0; c2 = 0; s = NONE;
-		tok = 0; r2 = NONE; lw = 0; l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; myt = 0; heir = 1
+		st[r] = GONE; left = 0; mywait = 0; i = 0; k = 0; t = 0; w2 = 0; c2 = 0; s = NONE; tok = 0; r2 = NONE; lw = 0;
+		l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; gone = 0; myt = 0; had = 0; ses = 0; own = 0; anon = 0; heir = 1
 	}
 #ifdef REBIRTH
 	/* The row's next owner: a thread of the living process, or of a new one with the dead one's client index. */
@@ -458,74 +452,4 @@ born:
 }
 
 #include "broker.pml"
-
-#if CRASH
-proctype Crash()
-{
-	if
-#if CRASH & 1
-	:: dead[0] = 1
-#endif
-#if CRASH & 2
-	:: dead[1] = 1
-#endif
-	:: true
-	fi
-}
-#endif
-
-/* What must hold when nothing can move any more. */
-proctype Quiet()
-{
-	byte i, x;
-
-	atomic {
-		timeout ->
-		assert(brk);
-		do
-		:: i < NS ->
-			x = WHO(sw[i]);
-			assert(is_idle(sw[i]) || ST(sw[i]) == EMPTY || (ST(sw[i]) == LEASED && st[x % NR] == HOLDS && !(FL(sw[i]) & C) && holder[i] == x + 1));
-			i++
-		:: i == NS -> break
-		od;
-		i = 0;
-		do
-		:: i < NR ->
-			assert(st[i] != RUNS);
-			assert(st[i] != ASLEEP || (RST(rw[i]) == WAITING && !is_idle(sw[0]) && !is_idle(sw[1])));
-			assert(st[i] != DONE || RST(rw[i]) == OWNED);
-			assert(st[i] != GONE || RST(rw[i]) == FREE);
-			i++
-		:: i == NR -> break
-		od
-	}
-}
-
-init {
-	atomic {
-		#if HELD
-		sw[0] = WORD(LEASED, 0, HELD - 1, 1); holder[0] = HELD; last[0] = PROC(HELD - 1) + 1;
-#else
-		sw[0] = WORD(IDLE, 0, NONE, 1);
-#endif
-#if OPENING
-		sw[1] = WORD(EMPTY, 0, NONE, 0);
-#else
-		sw[1] = WORD(IDLE, 0, NONE, 1);
-#endif
-		rw[0] = ROW(OWNED, 0, 1); rw[1] = ROW(OWNED, 0, 1); rw[2] = ROW(OWNED, 1, 1);
-		brk = 1;
-		run Lessee(0); run Lessee(2);
-#if SOLO
-		rw[1] = ROW(FREE, 0, 1); st[1] = GONE;
-#else
-		run Lessee(1);
-#endif
-		run Broker();
-#if CRASH
-		run Crash();
-#endif
-		run Quiet()
-	}
-}
+#include "world.pml"
