@@ -72,12 +72,23 @@ lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsig
 	return false;
 }
 
+void
+lease_tell_dirty(struct pool_state *state, unsigned session)
+{
+	_Atomic uint32_t *watch = &state->seg.header->reset_watch;
+
+	if (session == SLOT_DIRTY && atomic_load(watch) != 0 && atomic_exchange(watch, 0) != 0)
+		client_ring(state);
+}
+
 /* The slot is given up unused, because the broker cannot be reached or the time is over: nobody touched its session. */
 static void
 give_back_unused(struct pool_state *state, struct claim *claim)
 {
 	if (handoff_give(&state->seg, claim->slot, &claim->w, WORD_NONE, claim->session, clock_ns()) == HANDOFF_BLOCKED)
 		lease_give_to_broker(state, claim->slot, &claim->w, claim->session & SLOT_OWED);
+	else
+		lease_tell_dirty(state, claim->session);
 }
 
 /* The last part of a path. */
@@ -177,6 +188,8 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 static int
 agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, struct shell **shell)
 {
+	/* Not the slot's present one: if the lease is revoked meanwhile, that is the next lessee's. */
+	uint32_t block = (*shell)->block;
 	bool fresh;
 	int r;
 
@@ -188,8 +201,7 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, st
 		*shell = NULL;
 		return r == PGLEASE_ENOMEM ? PGLEASE_EBROKEN : r;
 	}
-	(*shell)->block =
-	    atomic_load_explicit(&state->seg.slot[claim->slot].block, memory_order_relaxed) % state->seg.nblocks;
+	(*shell)->block = block;
 	lease_count(state, *shell, COUNTER_ADOPTIONS, 1);
 	return 0;
 }
@@ -216,7 +228,8 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 
 	if (r != 0)
 		return r;
-	shell->block = atomic_load_explicit(&s->block, memory_order_relaxed);
+	/* Acquire: before the look at the word that follows. */
+	shell->block = atomic_load_explicit(&s->block, memory_order_acquire);
 	if (shell->block >= state->seg.nblocks) { /* scribbled on */
 		shell_discard(state, shell);
 		return error_set(PGLEASE_EBROKEN, "the slot's statistics block is not sound");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "handoff.h"
+#include "lease.h"
 #include "queue.h"
 #include "rows.h"
 #include "slots.h"
@@ -29,7 +30,8 @@ gone(const struct pool_state *state)
 int
 claim_open(const struct pool_state *state)
 {
-	switch (atomic_load_explicit(&state->seg.header->state, memory_order_relaxed)) {
+	/* Not relaxed: a waiter looks at it after its R2, and the broker posts who waits after its store. */
+	switch (atomic_load(&state->seg.header->state)) {
 	case SEGMENT_OPEN:
 		return 0;
 	case SEGMENT_DRAINING:
@@ -78,9 +80,12 @@ pass_on(struct segment *seg)
 static void
 give_on(struct pool_state *state, uint32_t slot, uint64_t w)
 {
-	if (handoff_give(&state->seg, slot, &w, WORD_NONE, word_session(w), clock_ns()) == HANDOFF_BLOCKED &&
-	    slot_return(&state->seg, slot, &w, word_session(w) & SLOT_OWED)) /* S10: the broker wants it */
-		client_ring(state);
+	unsigned session = word_session(w);
+
+	if (handoff_give(&state->seg, slot, &w, WORD_NONE, session, clock_ns()) == HANDOFF_BLOCKED)
+		lease_give_to_broker(state, slot, &w, session & SLOT_OWED); /* S10: the broker wants it */
+	else
+		lease_tell_dirty(state, session);
 }
 
 /* `slot` was granted to the row's wait and is its own now (S7): the wait is over. */

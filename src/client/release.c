@@ -87,16 +87,6 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	return r;
 }
 
-/* After S8 with DIRTY: the broker looks for such sessions, unless it has said that it sleeps. Pairs with dirty.c. */
-static void
-tell_dirty(struct pool_state *state)
-{
-	_Atomic uint32_t *watch = &state->seg.header->reset_watch;
-
-	if (atomic_load(watch) != 0 && atomic_exchange(watch, 0) != 0)
-		client_ring(state);
-}
-
 static void
 count_release(const struct pool_state *state, const struct shell *shell, uint64_t now)
 {
@@ -127,10 +117,10 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, un
 		if (lease_is_counted(state))
 			atomic_fetch_add_explicit(
 			    &state->seg.header->client_counter[COUNTER_HANDOVERS], 1, memory_order_relaxed);
+		lease_tell_dirty(state, session);
 		return true;
 	case HANDOFF_IDLE:
-		if (session == SLOT_DIRTY)
-			tell_dirty(state);
+		lease_tell_dirty(state, session);
 		return true;
 	case HANDOFF_BLOCKED:
 		return lease_give_to_broker(state, lease->slot, w, session & SLOT_OWED);

@@ -101,11 +101,14 @@ handoff_repair(struct segment *seg, uint32_t slot, uint64_t now)
 	/* grant_wait belongs to w if w is still there: its writer owns the word. */
 	if (word_state(w) != SLOT_GRANTED || slot_load(seg, slot) != w)
 		return false;
-	if (row < seg->nrows && !row_grant_is_stale(seg, row, wait)) {
+	if (row < seg->nrows) {
 		bool granted = row_grant(seg, row, wait); /* R4 for a granter that died before it */
 
-		row_post(seg, row, true);
-		return granted;
+		/* Asked after R4: a grant that is stale stays so, one that is not has its R4 by now. */
+		if (!row_grant_is_stale(seg, row, wait)) {
+			row_post(seg, row, true);
+			return granted;
+		}
 	}
 	return handoff_give(seg, slot, &w, WORD_NONE, word_session(w), now) == HANDOFF_IDLE; /* S11 */
 }

@@ -216,7 +216,8 @@ queue_repost(struct segment *seg)
 	for (uint32_t row = 0; row < seg->nrows; row++) {
 		unsigned state = word_state(row_load(seg, row));
 
-		if ((state == ROW_WAITING || state == ROW_GRANTED) && atomic_load(&seg->row[row].posted) != 0)
+		/* GRANTED without `posted`: the granter died after R4, and S12 may have taken the grant back. */
+		if (state == ROW_GRANTED || (state == ROW_WAITING && atomic_load(&seg->row[row].posted) != 0))
 			row_post(seg, row, true);
 	}
 }

@@ -30,7 +30,7 @@ bool queue_oldest(struct segment *seg, uint32_t *ret_row, uint64_t *ret_wait);
 bool queue_wake(struct segment *seg);
 /* Posts the `n` oldest waiters, whether posts are pending or not: repairs. */
 void queue_wake_again(struct segment *seg, uint32_t n);
-/* Posts every row that waits or is granted and has `posted` set: whoever set it may have died before its post. */
+/* Posts every row that is granted, and those that wait with `posted` set: who was to post them may have died. */
 void queue_repost(struct segment *seg);
 /* Number of waiting rows, by a scan of the rows: for messages and statistics. *ret_since: the oldest's, or 0. */
 uint32_t queue_count(const struct segment *seg, uint64_t *ret_since);

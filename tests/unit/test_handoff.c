@@ -160,6 +160,22 @@ START_TEST(granter_died_between_r4_and_its_post)
 }
 END_TEST
 
+START_TEST(granter_died_before_its_post_and_the_broker_has_taken_the_grant_back)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, 0);
+	ck_assert(slot_grant(&seg, 1, &w, 3, wait, SLOT_DIRTY));
+	ck_assert(row_grant(&seg, 3, wait));
+	/* died here, `posted` not set; no word names the row any more */
+	ck_assert(slot_take(&seg, 1, &w)); /* S12 */
+	handoff_recover(&seg, NOW);
+	ck_assert_int_eq(posts(3), 1);
+}
+END_TEST
+
 START_TEST(grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on)
 {
 	uint64_t w, wait, row_w;
@@ -208,5 +224,6 @@ END_TEST
 
 UNIT_MAIN("handoff", without_waiters_it_is_idle_and_the_clients_own, a_fresh_waiter_is_woken_an_old_one_is_granted,
     a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, granter_died_between_s9_and_r4,
-    granter_died_between_r4_and_its_post, grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on,
-    releaser_died_before_the_wake_path, a_grant_to_a_row_that_is_not_there_is_taken_back)
+    granter_died_between_r4_and_its_post, granter_died_before_its_post_and_the_broker_has_taken_the_grant_back,
+    grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on, releaser_died_before_the_wake_path,
+    a_grant_to_a_row_that_is_not_there_is_taken_back)
