@@ -276,7 +276,7 @@ cancelled:
 		assert(ST(sw[n]) == LEASED);
 		sw[n] = WORD(LEASED, (FL(sw[n]) & ~C) | R, WHO(sw[n]), SEQ(sw[n]));
 		last[n] = 0; ans[n] = 0; cancel[n] = 0; ren[n] = 2; n = 0 }
-	/* N3 to N5, F4; or the slot is void. */
+	/* N3, N4, N5: F4; or the slot is void. (N6 and N7 are the lessee's next step.) */
 	:: atomic { ren[0] == 2 || ren[1] == 2 ->
 		if
 		:: ren[0] == 2 -> n = 0

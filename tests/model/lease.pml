@@ -44,7 +44,7 @@
 	:: stands -> last[s] = inc \
 	:: else \
 	fi
-/* D1, D3. What was sent before D1's answer has been read would be answered by it. */
+/* D1, D3 (with D4). D2 is S8 to S10 with what `ses` says. What was sent before D1's answer has been read would be answered by it. */
 #define D1 \
 	if \
 	:: stands -> assert(ans[s] == 0); ans[s] = 1; last[s] = 0 \
