@@ -263,7 +263,7 @@ welcome(struct handshake *h, const struct startup *startup)
 	return play_server(h, startup, server, client);
 }
 
-/* The descriptor, to who holds the lease in this very step; then the connection has served. */
+/* The descriptor, to who holds the lease in this very step (of a renewal: N6); then the connection has served. */
 static void
 hand_out(struct handshake *h)
 {

@@ -121,7 +121,7 @@ renew_connected(struct server *s)
 		renew_failed(s, SQLSTATE_NONE, strerror(-r));
 		return;
 	}
-	/* N5. If the lease has ended since, the tick settles the slot, as any that was returned. */
+	/* N5: F4. If the lease has ended since, the tick settles the slot, as any that was returned. */
 	change_flags(s, w, 0, SLOT_SESSION | (s->drained ? 0 : SLOT_RETIRE));
 	server_set_state(s, SERVER_LENT);
 	tell(s, NULL, NULL);

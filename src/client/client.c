@@ -411,7 +411,7 @@ give_up_all(struct pool_state *state)
 
 		while (word_state(w) == SLOT_LEASED && word_who(w) < state->seg.nrows &&
 		       word_who(row_load(&state->seg, word_who(w))) == state->process->client) {
-			if (slot_return(&state->seg, slot, &w, SLOT_RETIRE)) {
+			if (slot_return(&state->seg, slot, &w, SLOT_RETIRE)) { /* S10 */
 				client_ring(state);
 				break;
 			}
@@ -421,7 +421,7 @@ give_up_all(struct pool_state *state)
 		uint64_t w = row_load(&state->seg, row);
 
 		if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client)
-			row_free(&state->seg, row, &w);
+			row_free(&state->seg, row, &w); /* R6 */
 	}
 }
 

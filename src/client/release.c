@@ -100,7 +100,7 @@ count_release(const struct pool_state *state, const struct shell *shell, uint64_
 	histogram_record(&block->hold, held);
 }
 
-/* The slot goes back sound: S8 or S9; or S10 when the broker wants it. False if the lease had ended. */
+/* The slot goes back sound (after D1: D2): S8 or S9, or S10 when the broker wants it. False if the lease had ended. */
 static bool
 give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now)
 {

@@ -102,7 +102,7 @@ reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, u
 	}
 	if (verdict == RESETS_BAD)
 		return error_set(PGLEASE_EBROKEN, "the server's answer to a reset was not the expected one");
-	resets_done(&answer);
+	resets_done(&answer); /* D4 */
 	return 0;
 }
 

@@ -37,7 +37,7 @@ inline give()
 
 /* S2 and S1: the connection ends for all who have its descriptor, another takes its place. */
 #define replace(i) \
-	sw[i] = WORD(BROKER, 0, NONE, SEQ(sw[i]) + 2); last[i] = 0; ans[i] = 0; cancel[i] = 0; holder[i] = 0; gwait[i] = 0
+	sw[i] = WORD(BROKER, 0, NONE, SEQ(sw[i]) + 2); last[i] = 0; ans[i] = 0; cancel[i] = 0; holder[i] = 0; gwait[i] = 0 gone_over(i)
 
 /* What the word w said is in the session, the broker reads or resets: D3; or D1 and D3. */
 #define refresh(i, w) \
@@ -199,7 +199,7 @@ settle:
 			if
 			:: !UNPOOLED && (FL(sw[n]) & O) ->
 				assert(ans[n] == 1 && last[n] == 0); ans[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
-			:: !UNPOOLED && (FL(sw[n]) & OWN) == 0 && (FL(sw[n]) & C) && ans[n] == 0 ->
+			:: !UNPOOLED && !is_void(n) && (FL(sw[n]) & OWN) == 0 && (FL(sw[n]) & C) && ans[n] == 0 ->
 				last[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
 			:: true -> sw[n] = NEXT(sw[n], BROKER, 0, NONE); replace(n)
 			fi }
@@ -228,7 +228,7 @@ settle:
 		fi;
 		lw = sw[n];
 		if
-		:: ST(lw) == LEASED && RCL(rw[WHO(lw)]) == c && cancel[n] == 0 -> cancels--; brk = 0
+		:: ST(lw) == LEASED && RCL(rw[WHO(lw)]) == c && cancel[n] == 0 && !renewing(n) -> cancels--; brk = 0
 		:: else -> goto no_cancel
 		fi }
 		atomic {
@@ -265,6 +265,29 @@ cancelled:
 			:: else
 			fi;
 			n = 0 }
+#endif
+#if RENEW
+	/* N1, N2: the lessee can only keep the slot or return it; the old connection goes, its cancels name nobody. */
+	:: atomic { ren[0] == 1 || ren[1] == 1 ->
+		if
+		:: ren[0] == 1 -> n = 0
+		:: ren[1] == 1 -> n = 1
+		fi;
+		assert(ST(sw[n]) == LEASED);
+		sw[n] = WORD(LEASED, (FL(sw[n]) & ~C) | R, WHO(sw[n]), SEQ(sw[n]));
+		last[n] = 0; ans[n] = 0; cancel[n] = 0; ren[n] = 2; n = 0 }
+	/* N3, N4, N5: F4; or the slot is void. (N6 and N7 are the lessee's next step.) */
+	:: atomic { ren[0] == 2 || ren[1] == 2 ->
+		if
+		:: ren[0] == 2 -> n = 0
+		:: ren[1] == 2 -> n = 1
+		fi;
+		assert(ST(sw[n]) == LEASED);
+		if
+		:: sw[n] = WORD(LEASED, (drain -> R : 0), WHO(sw[n]), SEQ(sw[n]))
+		:: hollow[n] = 1
+		fi;
+		ren[n] = 0; n = 0 }
 #endif
 #if MAINT > 0
 	:: atomic { maint > 0 -> maint = 0 }

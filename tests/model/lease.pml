@@ -44,7 +44,7 @@
 	:: stands -> last[s] = inc \
 	:: else \
 	fi
-/* D1, D3. What was sent before D1's answer has been read would be answered by it. */
+/* D1, D3 (with D4). D2 is S8 to S10 with what `ses` says. What was sent before D1's answer has been read would be answered by it. */
 #define D1 \
 	if \
 	:: stands -> assert(ans[s] == 0); ans[s] = 1; last[s] = 0 \
@@ -321,6 +321,9 @@ hold:
 #if HOLDERS > 0
 		:: holders > 0 -> holders--; USE; st[r] = HOLDS; goto done
 #endif
+#if RENEW
+		:: renew > 0 && stands -> renew--; USE; ren[s] = 1; goto renews
+#endif
 		:: clean > 0 && last[s] == 0 -> clean--
 		:: ahead > 0 -> ahead--; USE; ses = O;
 #ifndef BUG_AHEAD
@@ -333,6 +336,18 @@ hold:
 		:: !UNPOOLED && !(FL(lw) & (C | R)) -> OLDEST; goto swap
 		:: else
 		fi }
+#if RENEW
+	if
+	:: false ->
+renews:
+		if
+		:: atomic { stands && ren[s] == 0 && !hollow[s] -> lw = sw[s]; goto hold }	/* N7 */
+		:: atomic { stands && ren[s] == 0 && hollow[s] -> lw = sw[s]; goto give_back }
+		:: atomic { !stands -> lw = 0; assert(detached[PROC(r)]); goto released }
+		fi
+	:: else
+	fi;
+#endif
 give:
 	if
 	:: atomic { (FL(lw) & (C | R)) -> goto give_back }

@@ -44,7 +44,10 @@ again:
 #endif
 	if
 	:: atomic { slot[i] = CLEAN; goto again }
-	:: atomic { slot[i] = DIRTY }	/* S8 */
+	:: atomic { slot[i] = DIRTY }	/* S8, S11 */
+#ifdef OLD_UNTOLD	/* one that is given on, or taken back */
+	:: atomic { slot[i] = DIRTY; goto again }
+#endif
 	fi;
 	if
 	:: atomic { deaths > 0 -> deaths--; death = 1; goto end }

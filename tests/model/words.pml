@@ -63,6 +63,9 @@
 #ifndef UNPOOLED
 #define UNPOOLED 0	/* 1: the header says pooling_off */
 #endif
+#ifndef RENEW
+#define RENEW 0		/* leases that ask for another connection: N1-N5 */
+#endif
 #ifndef CANCELS
 #define CANCELS 0
 #endif
@@ -152,6 +155,18 @@ byte st[NR];		/* what a row's thread is at */
 byte brk;		/* 1: the broker has nothing in hand */
 byte holder[NS];	/* row + 1 that believes it has the lease, and is right */
 bit taken[NR];		/* a grant to this row was taken back, or misnamed, since its last wait began */
+#if RENEW
+byte renew = RENEW;
+byte ren[NS];		/* of a lease that is renewed: 1 it has asked, 2 the old connection is gone; 0: no such lease */
+bit hollow[NS];		/* a lease without a connection */
+#define gone_over(i) ; ren[i] = 0; hollow[i] = 0
+#define renewing(i) (ren[i] == 2)
+#define is_void(i) (hollow[i])
+#else
+#define gone_over(i)
+#define renewing(i) false
+#define is_void(i) false
+#endif
 byte cancel[NS];	/* row + 1 whose cancel is on its way to this slot's server session */
 #if ORDER
 byte over[NR];		/* leases that began since the row's place was taken, of rows without an older place */
