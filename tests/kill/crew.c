@@ -27,6 +27,7 @@ struct order {
 
 struct answer {
 	bool good;
+	int code; /* of an acquire that failed */
 	uint32_t backend;
 	char text[256];
 };
@@ -81,7 +82,8 @@ obey(enum crew who, const struct order *order, pglease_pool *pool, pglease_lease
 		check_session(conn, order->number, crew_name[who], ret);
 		return;
 	}
-	if (pglease_acquire(pool, ACQUIRE_MS, lease, &conn) != 0) {
+	ret->code = pglease_acquire(pool, ACQUIRE_MS, lease, &conn);
+	if (ret->code != 0) {
 		snprintf(ret->text, sizeof(ret->text), "is forgotten: %s", pglease_error_message());
 		return;
 	}
@@ -117,12 +119,18 @@ serve(enum crew who, int socket, const char *const pools[], unsigned npools)
 }
 
 static void
-hear(enum crew who, struct answer *ret)
+listen_to(enum crew who, struct answer *ret)
 {
 	struct pollfd p = {.fd = crew[who].socket, .events = POLLIN};
 
 	if (poll(&p, 1, HEAR_MS) != 1 || recv(p.fd, ret, sizeof(*ret), 0) != sizeof(*ret))
 		report_fail("%s says nothing any more", crew_name[who]);
+}
+
+static void
+hear(enum crew who, struct answer *ret)
+{
+	listen_to(who, ret);
 	if (!ret->good)
 		report_fail("%s: %s", crew_name[who], ret->text);
 }
@@ -194,6 +202,25 @@ crew_expect(enum crew who, const struct view_held *not_of)
 	for (unsigned i = 0; not_of != NULL && i < not_of->n; i++)
 		if (answer.backend == not_of->pid[i])
 			report_fail("%s has the dead one's session, backend %u", crew_name[who], answer.backend);
+}
+
+bool
+crew_expect_or_gone(enum crew who)
+{
+	struct answer answer;
+
+	listen_to(who, &answer);
+	if (!answer.good && answer.code != PGLEASE_EGONE)
+		report_fail("%s: %s (code %d)", crew_name[who], answer.text, answer.code);
+	return answer.good;
+}
+
+bool
+crew_has_answered(enum crew who)
+{
+	struct pollfd p = {.fd = crew[who].socket, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
 }
 
 void

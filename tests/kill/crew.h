@@ -26,6 +26,10 @@ void crew_stop(void);
 void crew_acquire(enum crew who, unsigned pool);
 /* It has the lease (waits for that, long), and its session is its own, and the server's backend none of these. */
 void crew_expect(enum crew who, const struct view_held *not_of);
+/* The broker may be dead: then it is told so (PGLEASE_EGONE), and false is returned. */
+bool crew_expect_or_gone(enum crew who);
+/* Whether it has answered what it was told last. */
+bool crew_has_answered(enum crew who);
 /* Begins a release; crew_done waits for its end. */
 void crew_release(enum crew who);
 void crew_done(enum crew who);

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker.h"
 #include "pairs.h"
 #include "report.h"
 #include "scenarios.h"
+#include "stand.h"
 #include "sweep.h"
 
 int
@@ -22,6 +24,8 @@ main(int argc, char **argv)
 	}
 	sweep_run(argc > 2 ? argv[2] : "", points);
 	pairs_run(argc > 2 ? argv[2] : "", points);
+	stand_run(argc > 2 ? argv[2] : "", points);
+	broker_run(argc > 2 ? argv[2] : "", points);
 	if (!stage_stop())
 		return EXIT_FAILURE;
 	return report_finish();

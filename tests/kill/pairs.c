@@ -68,8 +68,8 @@ begin(const struct pair *pair)
 	}
 }
 
-static void
-hear_cancel(int socket)
+void
+pair_hear_cancel(int socket)
 {
 	struct timeval patience = {.tv_sec = 20};
 	char byte;
@@ -83,7 +83,7 @@ void
 pair_cancel(const struct pair_place *place)
 {
 	send(place->socket, "c", 1, MSG_NOSIGNAL);
-	hear_cancel(place->socket);
+	pair_hear_cancel(place->socket);
 }
 
 void
@@ -100,6 +100,7 @@ void
 pair_revoke(const struct pair_place *place)
 {
 	view_cut_off(place->pid);
+	view_await_none_else();
 	if (!now.next_begun)
 		crew_acquire(NEXT, place->pool);
 	now.next_begun = true;
@@ -158,7 +159,7 @@ end(enum trace_end a, enum trace_end b, bool b_first)
 		go_on(&m->a, "one of the two");
 	let_server_go();
 	if (m->cancel_sent)
-		hear_cancel(scenario_socket[0]);
+		pair_hear_cancel(scenario_socket[0]);
 	if (m->next_has)
 		crew_verify(NEXT);
 	if (both)

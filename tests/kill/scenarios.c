@@ -12,6 +12,7 @@
 #include "crew.h"
 #include "pairs.h"
 #include "pglease.h"
+#include "stand.h"
 #include "trace.h"
 
 #define LONG_MS 20000
@@ -264,6 +265,99 @@ const struct pair pairs[] = {
         .action = pair_cancel_and_wait},
 };
 const unsigned npairs = sizeof(pairs) / sizeof(pairs[0]);
+
+/* The broker stands still, and the first goes its way. */
+const struct pair stands[] = {
+    {.name = "the broker's revocation || release", .a = ON(POOL_WAKE, .operate = release_or_not),
+        .action = stand_revoke},
+    {.name = "the broker's revocation || hand-over", .a = ON(POOL_GRANT, .operate = release_or_not),
+        .action = stand_revoke, .next_waits = true},
+    {.name = "the broker's cancel || release",
+        .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release}, .action = stand_cancel},
+    {.name = "the broker's cancel || hand-over",
+        .a = {.pool = POOL_GRANT, .prepare = holding_with_canceller, .operate = release}, .action = stand_cancel,
+        .next_waits = true},
+};
+const unsigned nstands = sizeof(stands) / sizeof(stands[0]);
+
+static struct scenario asking; /* the client of a service, as far as it is like a victim */
+
+static int
+ask_attach(void)
+{
+	int r = pglease_attach(NULL, NULL, &client);
+
+	return r != 0 ? r : pglease_pool_open(client, pool_name[mine->pool], &pool);
+}
+
+static int
+ask_acquire(void)
+{
+	return pglease_acquire(pool, LONG_MS, &lease, &conn);
+}
+
+static int
+ask_release(void)
+{
+	return pglease_release(&lease);
+}
+
+static int
+ask_replace(void)
+{
+	return pglease_release_as(&lease, PGLEASE_SESSION_BROKEN);
+}
+
+static int
+ask_detach(void)
+{
+	pglease_detach(client);
+	return 0;
+}
+
+static int
+ask_cancel(void)
+{
+	PGcancel *cancel = PQgetCancel(conn);
+	char error[256];
+
+	PQcancel(cancel, error, sizeof(error)); /* an answer to it is its connection's end, whoever ends it */
+	PQfreeCancel(cancel);
+	return 0;
+}
+
+const struct service services[] = {
+    {.name = "an attach", .pool = POOL_WAKE, .operate = ask_attach},
+    {.name = "an adoption", .pool = POOL_WAKE, .prepare = attached, .operate = ask_acquire},
+    {.name = "a session to reset", .pool = POOL_WATCH, .prepare = holding, .operate = ask_release},
+    {.name = "a connection to replace and to grant", .pool = POOL_GRANT, .prepare = holding, .operate = ask_replace,
+        .next_waits = true},
+    {.name = "a cancel", .pool = POOL_WAKE, .prepare = holding, .operate = ask_cancel},
+    {.name = "a detach", .pool = POOL_WAKE, .prepare = holding, .operate = ask_detach},
+    {.name = "the death of a lessee", .pool = POOL_GRANT, .prepare = holding, .next_waits = true},
+    {.name = "the death of a client", .pool = POOL_WAKE, .prepare = used_before},
+};
+const unsigned nservices = sizeof(services) / sizeof(services[0]);
+
+void
+service_live(const void *arg)
+{
+	const struct service *s = arg;
+	int r;
+
+	asking = (struct scenario){.name = s->name, .pool = s->pool};
+	mine = &asking;
+	if (s->prepare != NULL)
+		s->prepare();
+	trace_mark();
+	if (s->operate == NULL)
+		for (;;)
+			pause();
+	r = s->operate();
+	if (r == PGLEASE_EGONE || r == PGLEASE_ENOBROKER)
+		_exit(SERVICE_REFUSED);
+	need(r == 0, "what it asked the broker for");
+}
 
 void
 scenario_live(const void *arg)

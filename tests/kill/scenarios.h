@@ -39,6 +39,23 @@ struct pair {
 };
 extern const struct pair pairs[];
 extern const unsigned npairs;
+extern const struct pair stands[];
+extern const unsigned nstands;
+
+/* What a broker is asked for. */
+struct service {
+	const char *name;
+	enum pool pool;
+	void (*prepare)(void); /* the client */
+	int (*operate)(void); /* the client; an error of the library's. NULL: it is killed instead */
+	bool next_waits; /* NEXT waits all the time */
+};
+extern const struct service services[];
+extern const unsigned nservices;
+
+/* A client's whole life: `arg` is a struct service. Ends with 0, or SERVICE_REFUSED if it was told that the broker is not there. */
+#define SERVICE_REFUSED 4
+void service_live(const void *arg);
 
 /* The victim's whole life: for trace_fork. `arg` is a struct scenario. */
 void scenario_live(const void *arg);
@@ -52,6 +69,8 @@ void stage_start(void);
 bool stage_stop(void);
 /* Ends all without a look: after a failure. */
 void stage_abandon(void);
+/* After the broker's death: the crew ends, and with the last of the old broker's clients its server sessions; a new broker. */
+void stage_renew(void);
 struct fixture *stage_fixture(void);
 
 #endif

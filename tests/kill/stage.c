@@ -3,6 +3,7 @@
 #include "scenarios.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "crew.h"
 #include "fixture.h"
@@ -26,6 +27,14 @@ stage_fixture(void)
 	return fixture;
 }
 
+static void
+see(void)
+{
+	view_open(pool_name, NPOOLS);
+	crew_start(pool_name, NPOOLS);
+	view_know_clients();
+}
+
 void
 stage_start(void)
 {
@@ -36,9 +45,44 @@ stage_start(void)
 		return;
 	if (fixture_start(&options, &fixture) != 0)
 		report_fail("%s", fixture_error());
-	view_open(pool_name, NPOOLS);
-	crew_start(pool_name, NPOOLS);
-	view_know_clients();
+	see();
+}
+
+/* The bound of the promise: no session of a dead broker outlives its last holder by more. */
+#define OUTLIVE UINT64_C(5000000000)
+
+static void
+await_no_session(void)
+{
+	PGconn *conn = fixture_connect(fixture);
+	uint64_t start = clock_ns();
+	int sessions = 1;
+
+	if (conn == NULL)
+		report_fail("%s", fixture_error());
+	while (sessions != 0 && clock_ns() - start < OUTLIVE) {
+		PGresult *result = PQexec(conn, "select pg_stat_clear_snapshot(), count(*) from pg_stat_activity where backend_type = "
+						"'client backend' and pid <> pg_backend_pid()");
+
+		sessions = PQresultStatus(result) == PGRES_TUPLES_OK ? atoi(PQgetvalue(result, 0, 1)) : -1;
+		PQclear(result);
+	}
+	PQfinish(conn);
+	if (sessions != 0)
+		report_fail("%d sessions of the dead broker are left on the server", sessions);
+}
+
+void
+stage_renew(void)
+{
+	crew_stop();
+	view_close();
+	if (fixture_broker_kill(fixture) != 0)
+		report_fail("%s", fixture_error());
+	await_no_session();
+	if (fixture_broker_start(fixture) != 0)
+		report_fail("no new broker of the same name: %s", fixture_error());
+	see();
 }
 
 bool

@@ -72,6 +72,12 @@ enum trace_end trace_to(struct tracee *t, const struct moment *moment);
 int trace_join(struct tracee *t);
 /* Single-steps it to its next mark, or until `done`, asked whenever it is outside, says so. */
 enum trace_end trace_record(struct tracee *t, bool (*done)(void *context), void *context, struct recording *ret);
+/*
+ * For a process without marks: lets it run until it comes to one of these addresses (*ret_seen says which), or `done`, asked all
+ * the time, says so (TRACE_MARK). With `all`, it goes on from each.
+ */
+enum trace_end trace_until(struct tracee *t, const uintptr_t *address, size_t n, bool *ret_seen, bool all,
+    bool (*done)(void *context), void *context);
 void recording_free(struct recording *r);
 
 #endif

@@ -226,6 +226,20 @@ view_cut_off(pid_t pid)
 	close(process);
 	if (cut != 1)
 		report_fail("the victim has %u control connections", cut);
+}
+
+bool
+view_none_else(void)
+{
+	for (unsigned pool = 0; pool < view.npools; pool++)
+		if (!none_attached(&view.seg[pool], NULL))
+			return false;
+	return true;
+}
+
+void
+view_await_none_else(void)
+{
 	for (unsigned pool = 0; pool < view.npools; pool++)
 		view_await(pool, none_attached, NULL, "the end of an attachment");
 }
@@ -280,6 +294,14 @@ unsettled(const struct segment *seg)
 		return text;
 	}
 	return NULL;
+}
+
+bool
+view_is_settled(unsigned pool, bool clean)
+{
+	const struct segment *seg = &view.seg[pool];
+
+	return unsettled(seg) == NULL && (!clean || word_flags(slot_load(seg, 0)) == 0);
 }
 
 static uint64_t

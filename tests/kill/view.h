@@ -34,8 +34,11 @@ void view_held(unsigned pool, struct view_held *ret);
 /* Looks until it holds, for 20 s; then the scenario fails. */
 typedef bool (*view_condition)(const struct segment *seg, const void *arg);
 void view_await(unsigned pool, view_condition condition, const void *arg, const char *what);
-/* Ends the control connections of process `pid`, as if they were cut, and waits until the broker has fenced it. */
+/* Ends the control connection of process `pid`, as if it were cut. */
 void view_cut_off(pid_t pid);
+/* Whether the broker has fenced all but the known: none is attached, none of them holds anything. */
+bool view_none_else(void);
+void view_await_none_else(void);
 /* The only slot's word has this flag, or is no lease of another's any more. */
 void view_await_flag(unsigned pool, unsigned flag);
 /* A row of a known client (or of another one: `known` false) waits, and is in the queue. */
@@ -47,6 +50,8 @@ void view_await_waiting(unsigned pool, bool known);
  * to come to it.
  */
 void view_settle(unsigned pool);
+/* Whether it is so now; `clean`: and the only slot is idle and nothing is in its session. */
+bool view_is_settled(unsigned pool, bool clean);
 /* The same for what is published; at most once in a while, unless `now`. */
 void view_published(bool now);
 uint64_t view_broker_counter(unsigned pool, enum broker_counter counter);
