@@ -195,7 +195,8 @@ play(const void *arg)
 		else
 			missed++;
 	}
-	report_counts("killed at %zu of %zu steps, and %zu times after it, having come by another way", played, steps.n, missed);
+	report_counts("killed at %zu of %zu steps, and %zu times after it, having come by another way",
+	    played, steps.n, missed);
 	free(steps.address);
 }
 

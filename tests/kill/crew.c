@@ -46,14 +46,15 @@ check_session(PGconn *conn, uint32_t number, const char *own, struct answer *ret
 	char sql[160], expect[16];
 	PGresult *result;
 
-	snprintf(sql, sizeof(sql), "select %u, coalesce(current_setting('" CREW_SETTING "', true), ''), pg_backend_pid()",
-	    number);
+	snprintf(sql, sizeof(sql),
+	    "select %u, coalesce(current_setting('" CREW_SETTING "', true), ''), pg_backend_pid()", number);
 	snprintf(expect, sizeof(expect), "%u", number);
 	result = PQexec(conn, sql);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 || PQnfields(result) != 3)
 		snprintf(ret->text, sizeof(ret->text), "no row of its own: %s", PQerrorMessage(conn));
 	else if (strcmp(PQgetvalue(result, 0, 0), expect) != 0)
-		snprintf(ret->text, sizeof(ret->text), "another's row: %s, not %s", PQgetvalue(result, 0, 0), expect);
+		snprintf(ret->text, sizeof(ret->text), "another's row: %s, not %s", PQgetvalue(result, 0, 0),
+		    expect);
 	else if (strcmp(PQgetvalue(result, 0, 1), "") != 0 && strcmp(PQgetvalue(result, 0, 1), own) != 0)
 		snprintf(ret->text, sizeof(ret->text), "another's session: it has the traces of %s",
 		    PQgetvalue(result, 0, 1));
@@ -201,7 +202,8 @@ crew_expect(enum crew who, const struct view_held *not_of)
 	hear(who, &answer);
 	for (unsigned i = 0; not_of != NULL && i < not_of->n; i++)
 		if (answer.backend == not_of->pid[i])
-			report_fail("%s has the dead one's session, backend %u", crew_name[who], answer.backend);
+			report_fail(
+			    "%s has the dead one's session, backend %u", crew_name[who], answer.backend);
 }
 
 bool

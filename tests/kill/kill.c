@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Starts what is asked for. */
+/*
+ * killer PART POINTS [PART POINTS ...] [NAME]: parts of the harness, one after the other, at most POINTS points of each kind in
+ * a scenario (0: all), of the scenarios whose names begin with NAME.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +15,58 @@
 #include "stand.h"
 #include "sweep.h"
 
+static const struct {
+	const char *name;
+	void (*run)(const char *only, unsigned points);
+} parts[] = {
+    {"sweep", sweep_run},
+    {"pairs", pairs_run},
+    {"stand", stand_run},
+    {"broker", broker_run},
+};
+#define NPARTS (sizeof(parts) / sizeof(parts[0]))
+
+static bool
+is_number(const char *text)
+{
+	return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* The part of that name, or NPARTS. */
+static size_t
+find(const char *name)
+{
+	size_t i = 0;
+
+	while (i < NPARTS && strcmp(name, parts[i].name) != 0)
+		i++;
+	return i;
+}
+
 int
 main(int argc, char **argv)
 {
-	unsigned points = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
+	const char *name = argc % 2 == 0 ? argv[argc - 1] : "";
+	bool stopped;
 
-	/* Symbols are resolved at the start: a call is one to its function, never to the linker. */
+	for (int i = 1; i + 1 < argc; i += 2)
+		if (find(argv[i]) == NPARTS || !is_number(argv[i + 1]))
+			argc = 0;
+	if (argc < 3) {
+		fprintf(stderr, "usage: killer sweep|pairs|stand|broker POINTS [PART POINTS ...] [NAME]\n");
+		return 2;
+	}
+	/* Symbols are resolved at the start: a call leads to its function, never to the linker. */
 	if (getenv("LD_BIND_NOW") == NULL) {
 		setenv("LD_BIND_NOW", "1", 1);
 		execv("/proc/self/exe", argv);
+		perror("killer: exec");
+		return 2;
 	}
-	sweep_run(argc > 2 ? argv[2] : "", points);
-	pairs_run(argc > 2 ? argv[2] : "", points);
-	stand_run(argc > 2 ? argv[2] : "", points);
-	broker_run(argc > 2 ? argv[2] : "", points);
-	if (!stage_stop())
-		return EXIT_FAILURE;
-	return report_finish();
+	/* For this program only: a library with a planted bug (run.sh). */
+	unsetenv("LD_PRELOAD");
+	for (int i = 1; i + 1 < argc; i += 2)
+		parts[find(argv[i])].run(name, (unsigned)atoi(argv[i + 1]));
+	stopped = stage_stop();
+	return report_finish() == EXIT_SUCCESS && stopped ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -25,7 +25,7 @@ struct meeting {
 	const struct pair *pair;
 	struct tracee a, b;
 	bool next_begun, next_has;
-	bool server_stopped, cancel_sent;
+	bool server_stopped, cancel_sent, cancelling;
 };
 
 static unsigned limit;
@@ -93,7 +93,7 @@ pair_cancel_and_wait(const struct pair_place *place)
 	now.server_stopped = true;
 	send(place->socket, "c", 1, MSG_NOSIGNAL);
 	now.cancel_sent = true;
-	view_await_flag(place->pool, SLOT_CANCELLING);
+	now.cancelling = view_await_cancelling(place->pool);
 }
 
 void
@@ -157,6 +157,10 @@ end(enum trace_end a, enum trace_end b, bool b_first)
 		go_on(&m->b, "one of the two");
 	if (a != TRACE_MARK)
 		go_on(&m->a, "one of the two");
+	/* The lease was released; its cancel is still on its way, and must not meet the next one's query. */
+	if (m->cancelling && view_state(pool) != SLOT_RETURNED && view_state(pool) != SLOT_BROKER)
+		report_fail("the slot is passed on while a cancel is in flight: it is %s",
+		    slot_state_name(view_state(pool)));
 	let_server_go();
 	if (m->cancel_sent)
 		pair_hear_cancel(scenario_socket[0]);
@@ -233,7 +237,8 @@ meet_whole(const struct pair *pair, bool of_b, const struct moment *moment)
 	if (pair->action == NULL) {
 		other = trace_to_mark(of_b ? &now.a : &now.b);
 	} else if (one == TRACE_THERE) {
-		struct pair_place place = {.pid = now.a.pid, .socket = scenario_socket[0], .pool = pair->a.pool};
+		struct pair_place place = {
+		    .pid = now.a.pid, .socket = scenario_socket[0], .pool = pair->a.pool};
 
 		pair->action(&place);
 	}
@@ -266,14 +271,15 @@ whole(const struct pair *pair, bool of_b, const struct recording *r, size_t *met
 	size_t step = stride(r->n);
 
 	for (size_t i = (size_t)clock_ns() % step; i < r->n; i += step) {
-		report_at("the %s stands at instruction %zu of %zu, libpglease.so+0x%zx", of_b ? "second" : "first", i + 1,
-		    r->n, r->moment[i].address);
+		report_at("the %s stands at instruction %zu of %zu, libpglease.so+0x%zx",
+		    of_b ? "second" : "first", i + 1, r->n, r->moment[i].address - now.a.watched.base);
 		*met += meet_whole(pair, of_b, &r->moment[i]);
 	}
 }
 
 static void
-halfway(const struct pair *pair, const struct recording *a, const struct recording *b, size_t *met, size_t *all)
+halfway(
+    const struct pair *pair, const struct recording *a, const struct recording *b, size_t *met, size_t *all)
 {
 	size_t number = 0, step = 1;
 
@@ -286,7 +292,8 @@ halfway(const struct pair *pair, const struct recording *a, const struct recordi
 				*all += 2;
 				if (pass == 0 || number++ % step != 0)
 					continue;
-				report_at("the first stands at its instruction %zu, the second at its %zu", i + 1, j + 1);
+				report_at("the first stands at its instruction %zu, the second at its %zu",
+				    i + 1, j + 1);
 				*met += meet_halfway(pair, &a->moment[i], &b->moment[j], false);
 				*met += meet_halfway(pair, &a->moment[i], &b->moment[j], true);
 			}
@@ -315,8 +322,9 @@ play(const void *arg)
 	} else {
 		whole(pair, true, &b, &met_b);
 		halfway(pair, &a, &b, &met, &all);
-		report_counts("met at %zu of %zu instructions of the first, %zu of %zu of the second, %zu of %zu pairs of "
-			      "atomic accesses in both orders",
+		report_counts("met at %zu of %zu instructions of the first, %zu of %zu of the second, %zu of "
+		              "%zu pairs of "
+		              "atomic accesses in both orders",
 		    met_a, a.n, met_b, b.n, met, all);
 	}
 	view_published(true);

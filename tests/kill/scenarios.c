@@ -39,7 +39,8 @@ need(bool good, const char *what)
 static bool
 attach(void)
 {
-	return pglease_attach(NULL, NULL, &client) == 0 && pglease_pool_open(client, pool_name[mine->pool], &pool) == 0;
+	return pglease_attach(NULL, NULL, &client) == 0 &&
+	       pglease_pool_open(client, pool_name[mine->pool], &pool) == 0;
 }
 
 static void
@@ -137,27 +138,84 @@ detach(void)
 	return true;
 }
 
+/* A query runs under its lease. */
+static void
+querying(void)
+{
+	holding();
+	need(PQsendQuery(conn, "select pg_sleep(1000)") == 1, "a query");
+}
+
+static bool
+cancel(void)
+{
+	PGcancel *request = PQgetCancel(conn);
+	char error[256];
+	bool good = request != NULL && PQcancel(request, error, sizeof(error));
+
+	PQfreeCancel(request);
+	return good;
+}
+
 const struct scenario scenarios[] = {
     {.name = "attach", .pool = POOL_WAKE, .operate = attach},
     {.name = "acquire, its own session", .pool = POOL_WAKE, .prepare = used_before, .operate = acquire},
     {.name = "acquire, adoption and reset", .pool = POOL_WAKE, .prepare = attached, .operate = acquire},
     {.name = "acquire, a reset owed", .pool = POOL_ALWAYS, .prepare = attached, .operate = acquire},
-    {.name = "wait, granted", .pool = POOL_GRANT, .prepare = used_before, .operate = acquire, .holder_holds = true,
+    {.name = "wait, granted",
+        .pool = POOL_GRANT,
+        .prepare = used_before,
+        .operate = acquire,
+        .holder_holds = true,
         .sleeps = true},
-    {.name = "wait, woken", .pool = POOL_WAKE, .prepare = used_before, .operate = acquire, .holder_holds = true,
+    {.name = "wait, woken",
+        .pool = POOL_WAKE,
+        .prepare = used_before,
+        .operate = acquire,
+        .holder_holds = true,
         .sleeps = true},
-    {.name = "time-out", .pool = POOL_GRANT, .prepare = used_before, .operate = time_out, .holder_holds = true},
-    {.name = "time-out at once", .pool = POOL_WAKE, .prepare = attached, .operate = try, .holder_holds = true},
+    {.name = "time-out",
+        .pool = POOL_GRANT,
+        .prepare = used_before,
+        .operate = time_out,
+        .holder_holds = true},
+    {.name = "time-out at once",
+        .pool = POOL_WAKE,
+        .prepare = attached,
+        .operate = try,
+        .holder_holds = true},
     {.name = "release, left dirty", .pool = POOL_WAKE, .prepare = holding, .operate = release},
     {.name = "release, left dirty and watched", .pool = POOL_WATCH, .prepare = holding, .operate = release},
     {.name = "release, clean", .pool = POOL_WAKE, .prepare = holding_clean, .operate = release_clean},
     {.name = "release, reset sent ahead", .pool = POOL_WAKE, .prepare = holding, .operate = release_dirty},
-    {.name = "release, hand-over", .pool = POOL_GRANT, .prepare = holding, .operate = release, .next_waits = true},
-    {.name = "release, a waiter woken", .pool = POOL_WAKE, .prepare = holding, .operate = release, .next_waits = true},
+    {.name = "release, hand-over",
+        .pool = POOL_GRANT,
+        .prepare = holding,
+        .operate = release,
+        .next_waits = true},
+    {.name = "release, a waiter woken",
+        .pool = POOL_WAKE,
+        .prepare = holding,
+        .operate = release,
+        .next_waits = true},
     {.name = "release, rolled back", .pool = POOL_WAKE, .prepare = in_transaction, .operate = release},
-    {.name = "release, broken", .pool = POOL_WAKE, .prepare = holding, .operate = release_broken, .next_waits = true},
+    {.name = "release, broken",
+        .pool = POOL_WAKE,
+        .prepare = holding,
+        .operate = release_broken,
+        .next_waits = true},
+    {.name = "cancel",
+        .pool = POOL_WAKE,
+        .prepare = querying,
+        .operate = cancel,
+        .next_waits = true,
+        .system_calls = true},
     {.name = "detach", .pool = POOL_WAKE, .prepare = used_before, .operate = detach},
-    {.name = "detach, holding a lease", .pool = POOL_WAKE, .prepare = holding, .operate = detach, .next_waits = true},
+    {.name = "detach, holding a lease",
+        .pool = POOL_WAKE,
+        .prepare = holding,
+        .operate = detach,
+        .next_waits = true},
 };
 const unsigned nscenarios = sizeof(scenarios) / sizeof(scenarios[0]);
 
@@ -238,9 +296,18 @@ holding_with_canceller(void)
 	_exit(0);
 }
 
-#define WARM {.prepare = warm, .operate = acquire, .finish = leased_clean, .sleeps = true}
-#define WARM_SHORT {.prepare = warm, .operate = acquire_or_not, .finish = leased_clean}
-#define ON(p, ...) {.pool = p, .prepare = holding, __VA_ARGS__}
+#define WARM                                                                                \
+	{                                                                                   \
+		.prepare = warm, .operate = acquire, .finish = leased_clean, .sleeps = true \
+	}
+#define WARM_SHORT                                                                 \
+	{                                                                          \
+		.prepare = warm, .operate = acquire_or_not, .finish = leased_clean \
+	}
+#define ON(p, ...)                                         \
+	{                                                  \
+		.pool = p, .prepare = holding, __VA_ARGS__ \
+	}
 
 const struct pair pairs[] = {
     {.name = "release || acquire, granted", .a = ON(POOL_GRANT, .operate = release), .b = WARM},
@@ -248,17 +315,24 @@ const struct pair pairs[] = {
     {.name = "release with a reset || acquire", .a = ON(POOL_WAKE, .operate = release_dirty), .b = WARM},
     {.name = "release || time-out, granted", .a = ON(POOL_GRANT, .operate = release), .b = WARM_SHORT},
     {.name = "release || time-out, woken", .a = ON(POOL_WAKE, .operate = release), .b = WARM_SHORT},
-    {.name = "release || time-out, another waits", .a = ON(POOL_GRANT, .operate = release), .b = WARM_SHORT,
+    {.name = "release || time-out, another waits",
+        .a = ON(POOL_GRANT, .operate = release),
+        .b = WARM_SHORT,
         .next_waits = true},
     {.name = "release || revoke", .a = ON(POOL_WAKE, .operate = release_or_not), .action = pair_revoke},
-    {.name = "release with a reset || revoke", .a = ON(POOL_WAKE, .operate = release_dirty_or_not),
+    {.name = "release with a reset || revoke",
+        .a = ON(POOL_WAKE, .operate = release_dirty_or_not),
         .action = pair_revoke},
-    {.name = "hand-over || revoke", .a = ON(POOL_GRANT, .operate = release_or_not), .action = pair_revoke,
+    {.name = "hand-over || revoke",
+        .a = ON(POOL_GRANT, .operate = release_or_not),
+        .action = pair_revoke,
         .next_waits = true},
     {.name = "release || cancel",
-        .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release}, .action = pair_cancel},
+        .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release},
+        .action = pair_cancel},
     {.name = "hand-over || cancel",
-        .a = {.pool = POOL_GRANT, .prepare = holding_with_canceller, .operate = release}, .action = pair_cancel,
+        .a = {.pool = POOL_GRANT, .prepare = holding_with_canceller, .operate = release},
+        .action = pair_cancel,
         .next_waits = true},
     {.name = "release || cancel that does not return",
         .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release},
@@ -268,14 +342,19 @@ const unsigned npairs = sizeof(pairs) / sizeof(pairs[0]);
 
 /* The broker stands still, and the first goes its way. */
 const struct pair stands[] = {
-    {.name = "the broker's revocation || release", .a = ON(POOL_WAKE, .operate = release_or_not),
+    {.name = "the broker's revocation || release",
+        .a = ON(POOL_WAKE, .operate = release_or_not),
         .action = stand_revoke},
-    {.name = "the broker's revocation || hand-over", .a = ON(POOL_GRANT, .operate = release_or_not),
-        .action = stand_revoke, .next_waits = true},
+    {.name = "the broker's revocation || hand-over",
+        .a = ON(POOL_GRANT, .operate = release_or_not),
+        .action = stand_revoke,
+        .next_waits = true},
     {.name = "the broker's cancel || release",
-        .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release}, .action = stand_cancel},
+        .a = {.pool = POOL_WAKE, .prepare = holding_with_canceller, .operate = release},
+        .action = stand_cancel},
     {.name = "the broker's cancel || hand-over",
-        .a = {.pool = POOL_GRANT, .prepare = holding_with_canceller, .operate = release}, .action = stand_cancel,
+        .a = {.pool = POOL_GRANT, .prepare = holding_with_canceller, .operate = release},
+        .action = stand_cancel,
         .next_waits = true},
 };
 const unsigned nstands = sizeof(stands) / sizeof(stands[0]);
@@ -330,7 +409,10 @@ const struct service services[] = {
     {.name = "an attach", .pool = POOL_WAKE, .operate = ask_attach},
     {.name = "an adoption", .pool = POOL_WAKE, .prepare = attached, .operate = ask_acquire},
     {.name = "a session to reset", .pool = POOL_WATCH, .prepare = holding, .operate = ask_release},
-    {.name = "a connection to replace and to grant", .pool = POOL_GRANT, .prepare = holding, .operate = ask_replace,
+    {.name = "a connection to replace and to grant",
+        .pool = POOL_GRANT,
+        .prepare = holding,
+        .operate = ask_replace,
         .next_waits = true},
     {.name = "a cancel", .pool = POOL_WAKE, .prepare = holding, .operate = ask_cancel},
     {.name = "a detach", .pool = POOL_WAKE, .prepare = holding, .operate = ask_detach},

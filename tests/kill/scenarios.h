@@ -26,6 +26,7 @@ struct scenario {
 	bool holder_holds; /* the holder has the slot when the operation begins */
 	bool sleeps; /* the victim sleeps in between; then NEXT waits behind it, and the holder releases */
 	bool next_waits; /* NEXT waits when the victim's operation begins */
+	bool system_calls; /* its operation is libpq's: it is killed at its system calls */
 };
 extern const struct scenario scenarios[];
 extern const unsigned nscenarios;

@@ -11,7 +11,11 @@
 #include "view.h"
 
 /* One slot, so that one that is lost is missed at once; no maintenance by the clock. */
-#define SLOT(n, e) {.name = n, .min = 1, .max = 1, .extra = "keepalive = 0\nidle_timeout = 0\nmax_lifetime = 0\n" e}
+#define SLOT(n, e)                                                               \
+	{                                                                        \
+		.name = n, .min = 1, .max = 1,                                   \
+		.extra = "keepalive = 0\nidle_timeout = 0\nmax_lifetime = 0\n" e \
+	}
 static const struct fixture_pool pools[NPOOLS] = {
     SLOT("grant", "grant_after = 0\nreset_after = 0\n"),
     SLOT("wake", "grant_after = 1h\nreset_after = 0\n"),
@@ -39,7 +43,8 @@ void
 stage_start(void)
 {
 	/* Few clients, so that the dead ones' places are used again soon. */
-	static const struct fixture_options options = {.pools = pools, .npools = NPOOLS, .extra = "max_clients = 6\n"};
+	static const struct fixture_options options = {
+	    .pools = pools, .npools = NPOOLS, .extra = "max_clients = 6\n"};
 
 	if (fixture != NULL)
 		return;
@@ -61,8 +66,9 @@ await_no_session(void)
 	if (conn == NULL)
 		report_fail("%s", fixture_error());
 	while (sessions != 0 && clock_ns() - start < OUTLIVE) {
-		PGresult *result = PQexec(conn, "select pg_stat_clear_snapshot(), count(*) from pg_stat_activity where backend_type = "
-						"'client backend' and pid <> pg_backend_pid()");
+		PGresult *result = PQexec(conn,
+		    "select pg_stat_clear_snapshot(), count(*) from pg_stat_activity where backend_type = "
+		    "'client backend' and pid <> pg_backend_pid()");
 
 		sessions = PQresultStatus(result) == PGRES_TUPLES_OK ? atoi(PQgetvalue(result, 0, 1)) : -1;
 		PQclear(result);
@@ -90,6 +96,8 @@ stage_stop(void)
 {
 	bool good;
 
+	if (fixture == NULL)
+		return true;
 	crew_stop();
 	view_close();
 	good = fixture_stop(fixture) == 0;

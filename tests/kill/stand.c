@@ -120,7 +120,8 @@ play(const void *arg)
 			missed++;
 		end();
 	}
-	report_counts("met at %zu of %zu steps, and %zu times after it, having come by another way", stood, steps.n, missed);
+	report_counts("met at %zu of %zu steps, and %zu times after it, having come by another way", stood,
+	    steps.n, missed);
 	free(steps.address);
 }
 
@@ -129,7 +130,8 @@ stand_run(const char *only, unsigned points)
 {
 	limit = points;
 	for (unsigned i = 0; i < nstands; i++) {
-		if (strncmp(stands[i].name, only, strlen(only)) != 0 || report_run(stands[i].name, play, &stands[i]))
+		if (strncmp(stands[i].name, only, strlen(only)) != 0 ||
+		    report_run(stands[i].name, play, &stands[i]))
 			continue;
 		trace_release(&steps_broker);
 		trace_kill(&now.lessee, true);

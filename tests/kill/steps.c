@@ -57,7 +57,8 @@ read_instructions(void)
 
 	if (all.n != 0)
 		return;
-	snprintf(command, sizeof(command), "objdump -d -j .text --no-show-raw-insn '%s/pgleased'", dir != NULL ? dir : ".");
+	snprintf(command, sizeof(command), "objdump -d -j .text --no-show-raw-insn '%s/pgleased'",
+	    dir != NULL ? dir : ".");
 	f = popen(command, "r");
 	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
 		char *end;
@@ -83,7 +84,8 @@ load_address(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%ld/maps", (long)pid);
 	f = fopen(path, "re");
 	while (f != NULL && offset != 0 && fgets(line, sizeof(line), f) != NULL)
-		if (strstr(line, "/pgleased") == NULL || sscanf(line, "%lx-%*x %*s %lx", &start, &offset) != 2)
+		if (strstr(line, "/pgleased") == NULL ||
+		    sscanf(line, "%lx-%*x %*s %lx", &start, &offset) != 2)
 			offset = 1;
 	if (f != NULL)
 		fclose(f);

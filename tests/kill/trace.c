@@ -59,6 +59,7 @@ look_at_object(struct dl_phdr_info *info, size_t size, void *data)
 		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) != 0) {
 			s->ret->begin = info->dlpi_addr + p->p_vaddr;
 			s->ret->end = s->ret->begin + p->p_memsz;
+			s->ret->base = info->dlpi_addr;
 			s->found = true;
 			return 1;
 		}
@@ -149,10 +150,10 @@ resume(const struct tracee *t, enum __ptrace_request how)
 		if (ptrace(how, t->pid, NULL, sig) != 0)
 			return TRACE_ENDED;
 		/* Single steps are over at once. */
-		if (how == PTRACE_CONT)
+		if (how != PTRACE_SINGLESTEP)
 			patience(PATIENCE_S);
 		got = waitpid(t->pid, &status, __WALL);
-		if (how == PTRACE_CONT)
+		if (how != PTRACE_SINGLESTEP)
 			alarm(0);
 		if (got < 0 && errno == EINTR)
 			return TRACE_STUCK;
@@ -161,6 +162,8 @@ resume(const struct tracee *t, enum __ptrace_request how)
 		sig = WSTOPSIG(status);
 		if (sig == SIGTRAP && status >> 16 == 0)
 			return TRACE_THERE;
+		if (sig == (SIGTRAP | 0x80))
+			return TRACE_CALLS;
 		if (status >> 16 == PTRACE_EVENT_STOP)
 			sig = 0;
 	}
@@ -196,7 +199,7 @@ trace_fork(struct tracee *t, void (*body)(const void *arg), const void *arg)
 		_exit(0);
 	}
 	if (waitpid(t->pid, &status, __WALL) != t->pid || !WIFSTOPPED(status) ||
-	    ptrace(PTRACE_SETOPTIONS, t->pid, NULL, PTRACE_O_EXITKILL) != 0)
+	    ptrace(PTRACE_SETOPTIONS, t->pid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) != 0)
 		broken("a child that is to be traced");
 	open_memory(t);
 }
@@ -241,7 +244,8 @@ trace_kill(struct tracee *t, bool child)
 		return;
 	kill(t->pid, SIGKILL);
 	/* The tracer learns of the end first; the parent, if it is another process, after it. */
-	while (child && waitpid(t->pid, &status, __WALL) == t->pid && !WIFEXITED(status) && !WIFSIGNALED(status))
+	while (
+	    child && waitpid(t->pid, &status, __WALL) == t->pid && !WIFEXITED(status) && !WIFSIGNALED(status))
 		;
 	forget(t);
 }
@@ -315,6 +319,19 @@ enum trace_end
 trace_to(struct tracee *t, const struct moment *moment)
 {
 	return run(t, moment);
+}
+
+enum trace_end
+trace_to_system_call(struct tracee *t, size_t n, size_t *ret_stops)
+{
+	enum trace_end end = TRACE_CALLS;
+
+	for (*ret_stops = 0; *ret_stops < n; ++*ret_stops) {
+		end = resume(t, PTRACE_SYSCALL);
+		if (end != TRACE_CALLS)
+			break;
+	}
+	return end == TRACE_CALLS ? TRACE_THERE : end == TRACE_THERE ? TRACE_MARK : end;
 }
 
 int
@@ -417,7 +434,8 @@ number(struct recording *r)
 		sorted[i] = &r->moment[i];
 	qsort(sorted, r->n, sizeof(*sorted), by_address);
 	for (size_t i = 0; i < r->n; i++)
-		sorted[i]->visit = i > 0 && sorted[i]->address == sorted[i - 1]->address ? sorted[i - 1]->visit + 1 : 1;
+		sorted[i]->visit =
+		    i > 0 && sorted[i]->address == sorted[i - 1]->address ? sorted[i - 1]->visit + 1 : 1;
 	free(sorted);
 }
 

@@ -17,6 +17,7 @@
 
 struct range {
 	uintptr_t begin, end;
+	uintptr_t base; /* of the object: what is to be taken off for an address in its file */
 };
 
 struct tracee {
@@ -46,6 +47,7 @@ enum trace_end {
 	TRACE_MARK, /* the tracee came to a mark */
 	TRACE_ENDED, /* it has ended */
 	TRACE_STUCK, /* nothing for a minute */
+	TRACE_CALLS, /* at the entry or the return of a system call (trace.c only) */
 	TRACE_SLEEPS, /* at the entry of `sleeper` */
 };
 
@@ -68,10 +70,13 @@ void trace_kill(struct tracee *t, bool child);
 enum trace_end trace_to_mark(struct tracee *t);
 /* The same, or to this moment if that comes sooner; visits count from here on. */
 enum trace_end trace_to(struct tracee *t, const struct moment *moment);
+/* Runs it to its n-th stop at the entry or the return of a system call, counted from here, or to its next mark; *ret_stops: how many. */
+enum trace_end trace_to_system_call(struct tracee *t, size_t n, size_t *ret_stops);
 /* Lets it run to its end; its exit status, or -1. It is reaped and forgotten. */
 int trace_join(struct tracee *t);
 /* Single-steps it to its next mark, or until `done`, asked whenever it is outside, says so. */
-enum trace_end trace_record(struct tracee *t, bool (*done)(void *context), void *context, struct recording *ret);
+enum trace_end trace_record(
+    struct tracee *t, bool (*done)(void *context), void *context, struct recording *ret);
 /*
  * For a process without marks: lets it run until it comes to one of these addresses (*ret_seen says which), or `done`, asked all
  * the time, says so (TRACE_MARK). With `all`, it goes on from each.

@@ -44,7 +44,8 @@ static struct {
 } view = {.control = -1};
 
 static void
-exchange(const void *question, size_t size, void *answer, size_t answer_size, enum wire_type type, int *ret_fd)
+exchange(
+    const void *question, size_t size, void *answer, size_t answer_size, enum wire_type type, int *ret_fd)
 {
 	struct pollfd p = {.fd = view.control, .events = POLLIN};
 	int fd = -1;
@@ -60,7 +61,8 @@ exchange(const void *question, size_t size, void *answer, size_t answer_size, en
 void
 view_open(const char *const pools[], unsigned npools)
 {
-	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash(), .program = "view"};
+	struct wire_hello hello = {
+	    .layout_version = LAYOUT_VERSION, .layout_hash = layout_hash(), .program = "view"};
 	char dir[PATHS_MAX], tried[DIAL_TRIED];
 	struct wire_welcome welcome;
 
@@ -245,18 +247,32 @@ view_await_none_else(void)
 }
 
 static bool
-has_flag(const struct segment *seg, const void *arg)
+is_cancelling(const struct segment *seg)
 {
 	uint64_t w = slot_load(seg, 0);
 
-	return word_state(w) != SLOT_LEASED || row_is_known(seg, word_who(w)) ||
-	       (word_flags(w) & *(const unsigned *)arg) != 0;
+	return word_state(w) == SLOT_LEASED && (word_flags(w) & SLOT_CANCELLING) != 0;
 }
 
-void
-view_await_flag(unsigned pool, unsigned flag)
+static bool
+is_cancelling_or_lost(const struct segment *seg, const void *arg)
 {
-	view_await(pool, has_flag, &flag, "a flag of the slot's word");
+	uint64_t w = slot_load(seg, 0);
+
+	return word_state(w) != SLOT_LEASED || row_is_known(seg, word_who(w)) || is_cancelling(seg);
+}
+
+bool
+view_await_cancelling(unsigned pool)
+{
+	view_await(pool, is_cancelling_or_lost, NULL, "the flag of a cancel");
+	return is_cancelling(&view.seg[pool]);
+}
+
+unsigned
+view_state(unsigned pool)
+{
+	return word_state(slot_load(&view.seg[pool], 0));
 }
 
 /* NULL, or what is not as it must be. */
@@ -279,7 +295,8 @@ unsettled(const struct segment *seg)
 
 		if (word_state(w) == ROW_FREE || (word_state(w) == ROW_OWNED && is_known(seg, word_who(w))))
 			continue;
-		snprintf(text, sizeof(text), "row %u is %s by client %u", row, row_state_name(word_state(w)), word_who(w));
+		snprintf(text, sizeof(text), "row %u is %s by client %u", row, row_state_name(word_state(w)),
+		    word_who(w));
 		return text;
 	}
 	for (uint32_t slot = 0; slot < seg->nslots; slot++) {
@@ -289,7 +306,8 @@ unsettled(const struct segment *seg)
 		if (state == SLOT_EMPTY || state == SLOT_BROKER ||
 		    (state == SLOT_IDLE && (word_who(w) == WORD_NONE || is_known(seg, word_who(w)))))
 			continue;
-		snprintf(text, sizeof(text), "slot %u is %s, its word names %u, which is dead or holds nothing", slot,
+		snprintf(text, sizeof(text),
+		    "slot %u is %s, its word names %u, which is dead or holds nothing", slot,
 		    slot_state_name(state), word_who(w));
 		return text;
 	}
@@ -338,8 +356,8 @@ static void
 check(unsigned pool, const char *name, uint64_t before, uint64_t after)
 {
 	if (after < before)
-		report_fail("pool %s: %s went back from %llu to %llu", view.name[pool], name, (unsigned long long)before,
-		    (unsigned long long)after);
+		report_fail("pool %s: %s went back from %llu to %llu", view.name[pool], name,
+		    (unsigned long long)before, (unsigned long long)after);
 }
 
 static void
@@ -382,11 +400,11 @@ compare_published(const struct stats_snapshot *before, const struct stats_snapsh
 {
 	const struct stats_view *old = stats_view_find(before, "pools"), *new = stats_view_find(now, "pools");
 
-	for (uint32_t row = 0; row < new->nrows && row < old->nrows; row++) {
+	for (uint32_t row = 0; row < new->nrows &&row < old->nrows; row++) {
 		for (uint32_t c = 0; c < new->ncolumns; c++) {
 			uint64_t a = 0, b = 0;
 
-			if ((new->column[c].flags & STATS_MONOTONIC) == 0)
+			if ((new->column[c].flags &STATS_MONOTONIC) == 0)
 				continue;
 			stats_value_u64(old, row, &old->column[c], &a);
 			stats_value_u64(new, row, &new->column[c], &b);

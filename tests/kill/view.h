@@ -39,8 +39,12 @@ void view_cut_off(pid_t pid);
 /* Whether the broker has fenced all but the known: none is attached, none of them holds anything. */
 bool view_none_else(void);
 void view_await_none_else(void);
-/* The only slot's word has this flag, or is no lease of another's any more. */
-void view_await_flag(unsigned pool, unsigned flag);
+/*
+ * Waits until the only slot's word has the flag CANCELLING (true), or is no lease of another's any more (false).
+ */
+bool view_await_cancelling(unsigned pool);
+/* The only slot's state, enum slot_state. */
+unsigned view_state(unsigned pool);
 /* A row of a known client (or of another one: `known` false) waits, and is in the queue. */
 void view_await_waiting(unsigned pool, bool known);
 
