@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The broker killed at its steps (steps.h). Its clients go on with what they have or are told so, its server sessions end
- * with their last holder, and a new broker of the same name starts.
+ * The broker killed at its steps (steps.h). Its clients go on with what they have or are told so, its server
+ * sessions end with their last holder, and a new broker of the same name starts.
  */
 #include "broker.h"
 
@@ -95,7 +95,10 @@ check_client(bool may_be_refused)
 {
 	int status;
 
-	/* It is its own library that ends its waits, after seconds; the harness ends at the limit of all tests. */
+	/*
+	 * It is its own library that ends its waits, after seconds; the harness ends at the limit of all
+	 * tests.
+	 */
 	if (now.pid != 0 && waitpid(now.pid, &now.status, 0) == now.pid)
 		now.pid = 0;
 	status = WIFEXITED(now.status) ? WEXITSTATUS(now.status) : -1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Two workers that live through a whole scenario: HOLDER has what the victim waits for, NEXT is the one who must not be
- * forgotten. Each lease of theirs checks that the session is its own: the answer is its query's, and nothing of another's
- * is in it. Each leaves traces.
+ * Two workers that live through a whole scenario: HOLDER has what the victim waits for, NEXT is the one who
+ * must not be forgotten. Each lease of theirs checks that the session is its own: the answer is its query's,
+ * and nothing of another's is in it. Each leaves traces.
  */
 #ifndef PGLEASE_TESTS_KILL_CREW_H
 #define PGLEASE_TESTS_KILL_CREW_H
@@ -24,7 +24,10 @@ void crew_stop(void);
 
 /* Begins to acquire; returns at once. */
 void crew_acquire(enum crew who, unsigned pool);
-/* It has the lease (waits for that, long), and its session is its own, and the server's backend none of these. */
+/*
+ * It has the lease (waits for that, long), and its session is its own, and the server's backend none of
+ * these.
+ */
 void crew_expect(enum crew who, const struct view_held *not_of);
 /* The broker may be dead: then it is told so (PGLEASE_EGONE), and false is returned. */
 bool crew_expect_or_gone(enum crew who);

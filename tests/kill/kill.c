@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * killer PART POINTS [PART POINTS ...] [NAME]: parts of the harness, one after the other, at most POINTS points of each kind in
- * a scenario (0: all), of the scenarios whose names begin with NAME.
+ * killer PART POINTS [PART POINTS ...] [NAME]: parts of the harness, one after the other, at most POINTS
+ * points of each kind in a scenario (0: all), of the scenarios whose names begin with NAME.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Pairs: one process stands still before one of its instructions while the other does its whole operation, for every
- * instruction of either; then both stand still, each before one of its atomic accesses, for every two of them, and go on
- * one after the other. Whatever happens, the slot is had by one, and by the next in the end.
+ * Pairs: one process stands still before one of its instructions while the other does its whole operation,
+ * for every instruction of either; then both stand still, each before one of its atomic accesses, for every
+ * two of them, and go on one after the other. Whatever happens, the slot is had by one, and by the next in
+ * the end.
  */
 #include "pairs.h"
 
@@ -226,7 +227,9 @@ record(const struct pair *pair, bool of_b, struct recording *ret)
 		ret->n = wait.before;
 }
 
-/* One stands before `moment` (of the one that `of_b` says); the other does all of its operation, or sleeps. */
+/*
+ * One stands before `moment` (of the one that `of_b` says); the other does all of its operation, or sleeps.
+ */
 static bool
 meet_whole(const struct pair *pair, bool of_b, const struct moment *moment)
 {

@@ -11,7 +11,10 @@ struct pair_place {
 	int pid, socket; /* the victim's; to its canceller */
 	unsigned pool;
 };
-/* Its control connection is cut: the broker fences it and takes its lease back. NEXT has the slot before it goes on. */
+/*
+ * Its control connection is cut: the broker fences it and takes its lease back. NEXT has the slot before it
+ * goes on.
+ */
 void pair_revoke(const struct pair_place *place);
 /* The canceller says that its cancel has returned. */
 void pair_hear_cancel(int socket);

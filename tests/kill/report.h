@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* TAP: one line a scenario, with its counts; what failed, before it. A failed check does not return: the scenario is over. */
+/*
+ * TAP: one line a scenario, with its counts, or what failed. A failed check does not return: the scenario is
+ * over.
+ */
 #ifndef PGLEASE_TESTS_KILL_REPORT_H
 #define PGLEASE_TESTS_KILL_REPORT_H
 

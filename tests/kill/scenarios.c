@@ -275,7 +275,10 @@ warm(void)
 
 int scenario_socket[2];
 
-/* A process that shares the victim's shell, sends a cancel for each byte that it hears, and answers when it has returned. */
+/*
+ * A process that shares the victim's shell, sends a cancel for each byte that it hears, and answers when it
+ * has returned.
+ */
 static void
 holding_with_canceller(void)
 {

@@ -54,7 +54,10 @@ struct service {
 extern const struct service services[];
 extern const unsigned nservices;
 
-/* A client's whole life: `arg` is a struct service. Ends with 0, or SERVICE_REFUSED if it was told that the broker is not there. */
+/*
+ * A client's whole life: `arg` is a struct service. Ends with 0, or SERVICE_REFUSED if it was told that the
+ * broker is not there.
+ */
 #define SERVICE_REFUSED 4
 void service_live(const void *arg);
 
@@ -64,13 +67,19 @@ void scenario_live(const void *arg);
 /* Before a victim is forked: a socket of its own, to its canceller if it makes one. */
 extern int scenario_socket[2];
 
-/* Starts PostgreSQL, the broker, the view and the crew, unless they are there; after a failure: starts them anew. */
+/*
+ * Starts PostgreSQL, the broker, the view and the crew, unless they are there; after a failure: starts them
+ * anew.
+ */
 void stage_start(void);
 /* Ends all. False if something was left behind. */
 bool stage_stop(void);
 /* Ends all without a look: after a failure. */
 void stage_abandon(void);
-/* After the broker's death: the crew ends, and with the last of the old broker's clients its server sessions; a new broker. */
+/*
+ * After the broker's death: the crew ends, and with the last of the old broker's clients its server sessions;
+ * a new broker.
+ */
 void stage_renew(void);
 struct fixture *stage_fixture(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Pairs with the broker: it stands before each of its steps of a revocation or a cancel while the lessee releases; then
- * it goes on. The other order, the lessee standing still, is in pairs.c.
+ * Pairs with the broker: it stands before each of its steps of a revocation or a cancel while the lessee
+ * releases; then it goes on. The other order, the lessee standing still, is in pairs.c.
  */
 #include "stand.h"
 

@@ -32,7 +32,10 @@ steps_add(struct steps *s, uintptr_t address)
 	s->address[s->n++] = address;
 }
 
-/* "<address> <name>:" begins a function. These run in threads of the broker's, which are not traced (cancels.c, resolver.c). */
+/*
+ * "<address> <name>:" begins a function. These run in threads of the broker's, which are not traced
+ * (cancels.c, resolver.c).
+ */
 static bool
 begins_untraced(const char *line)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The broker's steps. What it does is not the same twice (its tick comes at any time), so its steps are the addresses that
- * it comes to while it serves something, seen once with a breakpoint on every instruction of its text (src/broker and
- * src/shm are all that is in it). It is at one of them when it comes there for the first time after it has been asked.
+ * The broker's steps. What it does is not the same twice (its tick comes at any time), so its steps are the
+ * addresses that it comes to while it serves something, seen once with a breakpoint on every instruction of
+ * its text (src/broker and src/shm are all that is in it). It is at one of them when it comes there for the
+ * first time after it has been asked.
  */
 #ifndef PGLEASE_TESTS_KILL_STEPS_H
 #define PGLEASE_TESTS_KILL_STEPS_H

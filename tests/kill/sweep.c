@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The sweep: the scenario's operation is recorded once, then played again for each instruction of the recording, with the
- * victim killed there. Then the broker recovers, and NEXT and the holder lease: what must hold is in view.c and crew.c.
+ * The sweep: the scenario's operation is recorded once, then played again for each instruction of the
+ * recording, with the victim killed there. Then the broker recovers, and NEXT and the holder lease: what must
+ * hold is in view.c and crew.c.
  */
 #include "sweep.h"
 
@@ -24,6 +25,9 @@ struct play {
 	bool patient; /* NEXT comes when the broker has put all right, and not at once */
 	uint64_t late; /* leases of the pool revoked before, of lessees that live */
 };
+
+/* At most; the last one is kept whatever it is. */
+#define RECORDINGS 8
 
 static unsigned limit;
 /* The one that is played: a failed check leaves it as it is. */
@@ -113,7 +117,7 @@ kill_victim(void)
 }
 
 static void
-record(const struct scenario *s, struct recording *ret)
+record_once(const struct scenario *s, struct recording *ret)
 {
 	report_at("the recording");
 	begin(s);
@@ -159,6 +163,21 @@ kill_at(const struct scenario *s, const struct moment *moment)
 		report_fail("the victim %s by itself", end == TRACE_ENDED ? "ends" : "stays");
 	kill_victim();
 	return end == TRACE_THERE;
+}
+
+/*
+ * Single steps are slow: a limit of time may have passed that passes at no other time. Then the end is
+ * another one.
+ */
+static void
+record(const struct scenario *s, struct recording *ret)
+{
+	for (unsigned i = 0; i < RECORDINGS; i++) {
+		recording_free(ret);
+		record_once(s, ret);
+		if (kill_at(s, &ret->moment[ret->n - 1]))
+			return;
+	}
 }
 
 /* Each of the few system calls, at its entry and at its return. */

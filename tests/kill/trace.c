@@ -264,7 +264,9 @@ step_over(const struct tracee *t, uintptr_t address, uint8_t original)
 	return end;
 }
 
-/* To `moment`, if that is not NULL, to a mark, to its sleep if nobody wants to be called then, or to its end. */
+/*
+ * To `moment`, if that is not NULL, to a mark, to its sleep if nobody wants to be called then, or to its end.
+ */
 static enum trace_end
 run(struct tracee *t, const struct moment *moment)
 {
@@ -456,7 +458,10 @@ outside(struct tracee *t, uintptr_t rip, uintptr_t from)
 
 	if (t->sleeper != 0 && rip == t->sleeper && t->on_sleep != NULL)
 		t->on_sleep(t->context);
-	/* Whoever called it gets it back, as from a call-back; or it has called: the return address is on top of the stack. */
+	/*
+	 * Whoever called it gets it back, as from a call-back; or it has called: the return address is on top
+	 * of the stack.
+	 */
 	if (from == 0 || is_return(t, from))
 		return resume(t, PTRACE_SINGLESTEP);
 	peek(t, sp, &back, sizeof(back));
@@ -533,7 +538,10 @@ wait_or_done(const struct tracee *t, bool (*done)(void *context), void *context)
 	}
 }
 
-/* It stopped at a breakpoint: takes it away and puts the process before its instruction. NULL: not one of these. */
+/*
+ * It stopped at a breakpoint: takes it away and puts the process before its instruction. NULL: not one of
+ * these.
+ */
 static struct planted *
 arrive(const struct tracee *t, struct planted *planted, size_t n)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * A process whose instructions are counted (ptrace). Counted are those of one piece of text, the watched range:
- * libpglease.so in a worker (src/client and src/shm, nothing else is in it), pgleased in a broker. What it calls outside
- * (libc, libpq, libevent) runs at full speed and is not counted.
+ * A process whose instructions are counted (ptrace). Counted are those of one piece of text, the watched
+ * range: libpglease.so in a worker (src/client and src/shm, nothing else is in it), pgleased in a broker.
+ * What it calls outside (libc, libpq, libevent) runs at full speed and is not counted.
  *
- * A single step costs several times what a breakpoint costs, so each operation is single-stepped once, which records it,
- * and is brought to its n-th instruction afterwards by breakpoints: "the k-th time at this address".
+ * A single step costs several times what a breakpoint costs, so each operation is single-stepped once, which
+ * records it, and is brought to its n-th instruction afterwards by breakpoints: "the k-th time at this
+ * address".
  */
 #ifndef PGLEASE_TESTS_KILL_TRACE_H
 #define PGLEASE_TESTS_KILL_TRACE_H
@@ -54,7 +55,10 @@ enum trace_end {
 /* In a tracee: stops it for its tracer. Kills a process that is not traced. */
 void trace_mark(void);
 
-/* The text of an object of this very process ("" is the program itself): a forked tracee has it at the same place. */
+/*
+ * The text of an object of this very process ("" is the program itself): a forked tracee has it at the same
+ * place.
+ */
 bool trace_find_text(const char *object, struct range *ret);
 
 /* Forks a child that is traced, dies with this process, and runs body(arg). It runs from now on. */
@@ -70,7 +74,10 @@ void trace_kill(struct tracee *t, bool child);
 enum trace_end trace_to_mark(struct tracee *t);
 /* The same, or to this moment if that comes sooner; visits count from here on. */
 enum trace_end trace_to(struct tracee *t, const struct moment *moment);
-/* Runs it to its n-th stop at the entry or the return of a system call, counted from here, or to its next mark; *ret_stops: how many. */
+/*
+ * Runs it to its n-th stop at the entry or the return of a system call, counted from here, or to its next
+ * mark; *ret_stops: how many.
+ */
 enum trace_end trace_to_system_call(struct tracee *t, size_t n, size_t *ret_stops);
 /* Lets it run to its end; its exit status, or -1. It is reaped and forgotten. */
 int trace_join(struct tracee *t);
@@ -78,8 +85,8 @@ int trace_join(struct tracee *t);
 enum trace_end trace_record(
     struct tracee *t, bool (*done)(void *context), void *context, struct recording *ret);
 /*
- * For a process without marks: lets it run until it comes to one of these addresses (*ret_seen says which), or `done`, asked all
- * the time, says so (TRACE_MARK). With `all`, it goes on from each.
+ * For a process without marks: lets it run until it comes to one of these addresses (*ret_seen says which),
+ * or `done`, asked all the time, says so (TRACE_MARK). With `all`, it goes on from each.
  */
 enum trace_end trace_until(struct tracee *t, const uintptr_t *address, size_t n, bool *ret_seen, bool all,
     bool (*done)(void *context), void *context);

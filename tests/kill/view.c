@@ -145,7 +145,10 @@ view_held(unsigned pool, struct view_held *ret)
 	}
 }
 
-/* The segment is memory: there is nothing to wait on, so it is looked at, and the deadline only ends a failure. */
+/*
+ * The segment is memory: there is nothing to wait on, so it is looked at, and the deadline only ends a
+ * failure.
+ */
 void
 view_await(unsigned pool, view_condition condition, const void *arg, const char *what)
 {
@@ -166,7 +169,10 @@ one_waits(const struct segment *seg, const void *arg)
 		uint64_t w = row_load(seg, row);
 		bool queued = atomic_load(&seg->row[row].ticket) != 0;
 
-		/* Its place is in the queue when its ticket's entry is LIVE, which follows the ticket at once (Q2). */
+		/*
+		 * Its place is in the queue when its ticket's entry is LIVE, which follows the ticket at once
+		 * (Q2).
+		 */
 		if (word_state(w) == ROW_WAITING && is_known(seg, word_who(w)) == known && queued)
 			return true;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The pools from outside: a client that attaches by the wire, holds nothing, and looks at the lease segments. What must
- * hold whoever died is said here, and nowhere else.
+ * The pools from outside: a client that attaches by the wire, holds nothing, and looks at the lease segments.
+ * What must hold whoever died is said here, and nowhere else.
  */
 #ifndef PGLEASE_TESTS_KILL_VIEW_H
 #define PGLEASE_TESTS_KILL_VIEW_H
@@ -40,7 +40,8 @@ void view_cut_off(pid_t pid);
 bool view_none_else(void);
 void view_await_none_else(void);
 /*
- * Waits until the only slot's word has the flag CANCELLING (true), or is no lease of another's any more (false).
+ * Waits until the only slot's word has the flag CANCELLING (true), or is no lease of another's any more
+ * (false).
  */
 bool view_await_cancelling(unsigned pool);
 /* The only slot's state, enum slot_state. */
@@ -49,9 +50,9 @@ unsigned view_state(unsigned pool);
 void view_await_waiting(unsigned pool, bool known);
 
 /*
- * Nobody known holds or waits for anything: so every slot must be idle or in the broker's hands, no word name anybody but
- * the known, and all rows but theirs be free; and no counter be less than when it was looked at last. Waits for the broker
- * to come to it.
+ * Nobody known holds or waits for anything: so every slot must be idle or in the broker's hands, no word name
+ * anybody but the known, and all rows but theirs be free; and no counter be less than when it was looked at
+ * last. Waits for the broker to come to it.
  */
 void view_settle(unsigned pool);
 /* Whether it is so now; `clean`: and the only slot is idle and nothing is in its session. */
