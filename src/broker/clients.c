@@ -232,6 +232,8 @@ is_exiting(const struct client *client)
 		return true;
 	n = fread(text, 1, sizeof(text) - 1, f);
 	fclose(f);
+	if (n == 0) /* its parent has seen its end between opening and reading */
+		return true;
 	text[n] = '\0';
 	/* pid (comm) state ppid pgrp session tty tpgid flags: comm may hold anything but ends at the last ')'. */
 	at = strrchr(text, ')');

@@ -110,6 +110,8 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 		conninfo_add(c, "require_auth", "");
 }
 
+/* How much later than its other connections a dying broker's control connection may end. */
+#define DYING_NS UINT64_C(500000000)
 #define FILES_NEEDED 3 /* by an adoption: libpq's socket, what looks up a user's name, the server's socket */
 
 /* Whether an adoption may have failed for want of descriptors. */
@@ -130,20 +132,21 @@ files_are_short(const struct pool_state *state)
 /*
  * Why an adoption failed: the broker has gone, this process or the broker has no descriptors left, or the broker refuses
  * this one. libpq's error has no SQLSTATE here, but the control connection tells whether the broker lives, and FATAL that
- * it has said something. Only what it said of the slot is a reason to give the slot up as broken.
+ * it has said something. Only what it said of the slot is a reason to give the slot up as broken. One that ends without a
+ * word may be dying: its descriptors are closed one after the other.
  */
 static int
 refused(const struct pool_state *state, const char *reason)
 {
-	struct pollfd p = {.fd = state->process->control, .events = POLLIN};
+	bool said = strstr(reason, "FATAL") != NULL, no_files = files_are_short(state);
 
-	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL | POLLIN)) != 0)
+	if (wait_fd(state->process->control, POLLIN, said || no_files ? 0 : clock_ns() + DYING_NS) > 0)
 		return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process (adoption: %s)",
 		    state->seg.header->instance_name, reason);
-	if (files_are_short(state))
+	if (no_files)
 		return error_set(PGLEASE_ESYSTEM,
 		    "this process is at its limit of open files, and an adoption needs %d more: %s", FILES_NEEDED, reason);
-	if (strstr(reason, "FATAL") == NULL)
+	if (!said)
 		return error_set(PGLEASE_ESYSTEM,
 		    "the broker of %s ended an adoption without a word: is it at its limit of open files? (%s)",
 		    state->seg.header->instance_name, reason);

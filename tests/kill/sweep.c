@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The sweep: the scenario's operation is recorded once, then played again for each instruction of the
+ * recording, with the victim killed there. Then the broker recovers, and NEXT and the holder lease: what must
+ * hold is in view.c and crew.c.
+ */
+#include "sweep.h"
+
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crew.h"
+#include "report.h"
+#include "scenarios.h"
+#include "trace.h"
+#include "view.h"
+
+struct play {
+	const struct scenario *scenario;
+	struct tracee victim;
+	bool holder_holds, next_begun;
+	bool patient; /* NEXT comes when the broker has put all right, and not at once */
+	uint64_t late; /* leases of the pool revoked before, of lessees that live */
+};
+
+/* At most; the last one is kept whatever it is. */
+#define RECORDINGS 8
+
+static unsigned limit;
+/* The one that is played: a failed check leaves it as it is. */
+static struct play now;
+
+/* The victim is about to sleep: NEXT comes behind it, then the holder lets go. */
+static void
+on_sleep(void *context)
+{
+	struct play *p = context;
+
+	if (!p->holder_holds)
+		return;
+	crew_acquire(NEXT, p->scenario->pool);
+	p->next_begun = true;
+	view_await_waiting(p->scenario->pool, true);
+	crew_release(HOLDER);
+	crew_done(HOLDER);
+	p->holder_holds = false;
+}
+
+/* Up to where the victim's operation begins. */
+static void
+begin(const struct scenario *s)
+{
+	struct play *p = &now;
+
+	*p = (struct play){
+	    .scenario = s,
+	    .patient = !now.patient,
+	    .late = view_broker_counter(s->pool, COUNTER_REVOKED_DETACH),
+	};
+	if (s->sleeps) {
+		p->victim.sleeper = (uintptr_t)dlsym(RTLD_DEFAULT, "sem_clockwait");
+		p->victim.on_sleep = on_sleep;
+		p->victim.context = p;
+	}
+	if (!trace_find_text("libpglease.so", &p->victim.watched) || !trace_find_text("", &p->victim.caller))
+		report_fail("libpglease.so is not among this program's objects");
+	trace_fork(&p->victim, scenario_live, s);
+	if (trace_to_mark(&p->victim) != TRACE_MARK)
+		report_fail("the victim does not come to its operation");
+	if (s->holder_holds) {
+		crew_acquire(HOLDER, s->pool);
+		crew_expect(HOLDER, NULL);
+		p->holder_holds = true;
+	}
+	if (s->next_waits) {
+		crew_acquire(NEXT, s->pool);
+		p->next_begun = true;
+		view_await_waiting(s->pool, true);
+	}
+}
+
+/* The victim is dead. */
+static void
+check(const struct view_held *held)
+{
+	unsigned pool = now.scenario->pool;
+
+	/* The next lease would hide what an idle slot's word says. */
+	if (now.patient && !now.next_begun && !now.holder_holds)
+		view_settle(pool);
+	if (!now.next_begun)
+		crew_acquire(NEXT, pool);
+	if (now.holder_holds) {
+		crew_release(HOLDER);
+		crew_done(HOLDER);
+	}
+	crew_expect(NEXT, held);
+	crew_release(NEXT);
+	crew_done(NEXT);
+	crew_lease(HOLDER, pool, held);
+	view_settle(pool);
+	if (view_broker_counter(pool, COUNTER_REVOKED_DETACH) != now.late)
+		report_fail("a dead lessee's lease was revoked as that of one that lives");
+}
+
+static void
+kill_victim(void)
+{
+	struct view_held held;
+
+	view_held(now.scenario->pool, &held);
+	trace_kill(&now.victim, true);
+	check(&held);
+}
+
+static void
+record_once(const struct scenario *s, struct recording *ret)
+{
+	report_at("the recording");
+	begin(s);
+	if (trace_record(&now.victim, NULL, NULL, ret) != TRACE_MARK)
+		report_fail("the operation does not come to its end");
+	kill_victim();
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static unsigned
+distinct(const struct recording *r)
+{
+	uintptr_t *address = calloc(r->n + 1, sizeof(*address));
+	unsigned n = 0;
+
+	if (address == NULL)
+		report_fail("out of memory");
+	for (size_t i = 0; i < r->n; i++)
+		address[i] = r->moment[i].address;
+	qsort(address, r->n, sizeof(*address), by_value);
+	for (size_t i = 0; i < r->n; i++)
+		n += i == 0 || address[i] != address[i - 1];
+	free(address);
+	return n;
+}
+
+/* Killed before this instruction. False if this time the victim did not come to it. */
+static bool
+kill_at(const struct scenario *s, const struct moment *moment)
+{
+	enum trace_end end;
+
+	begin(s);
+	end = trace_to(&now.victim, moment);
+	if (end == TRACE_ENDED || end == TRACE_STUCK)
+		report_fail("the victim %s by itself", end == TRACE_ENDED ? "ends" : "stays");
+	kill_victim();
+	return end == TRACE_THERE;
+}
+
+/*
+ * Single steps are slow: a limit of time may have passed that passes at no other time. Then the end is
+ * another one.
+ */
+static void
+record(const struct scenario *s, struct recording *ret)
+{
+	for (unsigned i = 0; i < RECORDINGS; i++) {
+		recording_free(ret);
+		record_once(s, ret);
+		if (kill_at(s, &ret->moment[ret->n - 1]))
+			return;
+	}
+}
+
+/* Each of the few system calls, at its entry and at its return. */
+static void
+sweep_system_calls(const struct scenario *s)
+{
+	enum trace_end end = TRACE_THERE;
+	size_t n = 0, stops;
+
+	while (end == TRACE_THERE) {
+		report_at("killed at stop %zu of its system calls", ++n);
+		begin(s);
+		end = trace_to_system_call(&now.victim, n, &stops);
+		if (end == TRACE_ENDED || end == TRACE_STUCK)
+			report_fail("the victim %s by itself", end == TRACE_ENDED ? "ends" : "stays");
+		kill_victim();
+	}
+	if (n <= 2)
+		report_fail("it makes no system calls");
+	report_counts("killed at %zu of %zu entries and returns of system calls, and after it", n - 1, n - 1);
+}
+
+static void
+sweep(const void *arg)
+{
+	const struct scenario *s = arg;
+	struct recording r = {.n = 0};
+	size_t stride, first, played = 0, missed = 0;
+
+	stage_start();
+	if (s->system_calls) {
+		sweep_system_calls(s);
+		return;
+	}
+	record(s, &r);
+	stride = limit == 0 || r.n <= limit ? 1 : (r.n + limit - 1) / limit;
+	first = (size_t)clock_ns() % stride;
+	for (size_t i = first; i < r.n; i += stride) {
+		report_at("killed at instruction %zu of %zu, libpglease.so+0x%zx, visit %u", i + 1, r.n,
+		    r.moment[i].address - now.victim.watched.base, r.moment[i].visit);
+		if (kill_at(s, &r.moment[i]))
+			played++;
+		else
+			missed++;
+	}
+	report_at("after the last one");
+	view_published(true);
+	report_counts("killed at %zu of %zu instructions (%u addresses)", played, r.n, distinct(&r));
+	if (missed != 0)
+		report_counts("killed at %zu of %zu instructions (%u addresses); %zu more were not come to "
+		              "again, and it was "
+		              "killed after its operation",
+		    played, r.n, distinct(&r), missed);
+	recording_free(&r);
+}
+
+void
+sweep_run(const char *only, unsigned points)
+{
+	limit = points;
+	for (unsigned i = 0; i < nscenarios; i++) {
+		if (strncmp(scenarios[i].name, only, strlen(only)) != 0 ||
+		    report_run(scenarios[i].name, sweep, &scenarios[i]))
+			continue;
+		trace_kill(&now.victim, true);
+		stage_abandon();
+	}
+}
