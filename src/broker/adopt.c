@@ -322,8 +322,13 @@ step_start(struct handshake *h)
 	case STARTUP_CANCEL:
 		/* The requester waits for the connection's end, which comes when the real cancel has returned. */
 		cancel_request(h->adopt->params.context->cancels, h->adopt->params.pools,
-		    h->adopt->params.npools, h->adopt->params.clients, startup.cancel_pid, startup.cancel_key,
-		    h->fd);
+		    h->adopt->params.npools, h->adopt->params.clients,
+		    &(struct cancel_request){
+			.pid = startup.cancel_pid,
+			.key = startup.cancel_key,
+			.requester = h->fd,
+			.accepted_at = h->since,
+		    });
 		h->fd = -1;
 		handshake_free(h);
 		return false;
@@ -378,6 +383,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 static void
 accepted(void *context, int fd)
 {
+	uint64_t now = clock_ns(); /* first: what a cancel's time is worth depends on it */
 	struct adopt *a = context;
 	struct handshake *h;
 
@@ -393,7 +399,7 @@ accepted(void *context, int fd)
 	h->fd = fd;
 	TAILQ_INSERT_TAIL(&a->all, h, all);
 	a->count++;
-	h->since = clock_ns();
+	h->since = now;
 	if (event_assign(&h->readable, a->params.context->base, fd, EV_READ | EV_PERSIST, on_readable, h) !=
 	        0 ||
 	    event_add(&h->readable, NULL) != 0)

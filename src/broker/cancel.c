@@ -2,6 +2,7 @@
 /* Cancel requests of clients. */
 #include "cancel.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "keys.h"
@@ -35,13 +36,39 @@ is_leased_by(const struct server *s, uint64_t w, const struct client *client)
 	return word_state(w) == SLOT_LEASED && pool_word_client(s->pool, w) == client_index(client);
 }
 
+/* The key is the client's own: nobody else needs to have it. Its process may have changed its user since it attached. */
+static bool
+may_cancel(int requester, const struct client *client)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(requester, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+	       (peer.uid == client_uid(client) || peer.pid == client_pid(client));
+}
+
+/*
+ * Whether a request that was accepted then can mean the lease that the slot's word names: it has begun, and not only
+ * after that; and it is not being given up. Relaxed: idle_since was stored before the word was swapped, leased_at before
+ * the application had the lease, and so before it could connect.
+ */
+static bool
+is_meant(const struct server *s, uint64_t accepted_at)
+{
+	const struct slot *slot = &s->pool->seg.slot[s->slot];
+	uint64_t begun = atomic_load_explicit(&slot->leased_at, memory_order_relaxed);
+
+	return begun >= atomic_load_explicit(&slot->idle_since, memory_order_relaxed) && accepted_at >= begun;
+}
+
 /* Step 1: the flag first, then the check, so that the lease cannot pass on in between. */
 static bool
-mark(struct server *s, const struct client *client)
+mark(struct server *s, const struct client *client, uint64_t accepted_at)
 {
 	uint64_t w = slot_load(&s->pool->seg, s->slot);
 
-	for (unsigned i = 0; i < TRIES && is_leased_by(s, w, client); i++) {
+	/* The swap, from the word that was read before the times, proves that they are this lease's. */
+	for (unsigned i = 0; i < TRIES && is_leased_by(s, w, client) && is_meant(s, accepted_at); i++) {
 		if ((word_flags(w) & SLOT_CANCELLING) == 0 &&
 		    !slot_set_flags(&s->pool->seg, s->slot, &w, SLOT_CANCELLING, 0)) /* F1 */
 			continue;
@@ -57,25 +84,26 @@ mark(struct server *s, const struct client *client)
 
 void
 cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, const struct clients *clients,
-    uint32_t pid, uint32_t key, int requester)
+    const struct cancel_request *request)
 {
 	uint64_t incarnation = 0;
-	struct server *s = find_server(pools, npools, pid, key, &incarnation);
+	struct server *s = find_server(pools, npools, request->pid, request->key, &incarnation);
 	struct client *client = s == NULL ? NULL : clients_by_incarnation(clients, incarnation);
 	struct cancels_ticket ticket;
 
-	if (client == NULL || !mark(s, client)) {
+	if (client == NULL || !may_cancel(request->requester, client) ||
+	    !mark(s, client, request->accepted_at)) {
 		/* Without a slot there is no pool to count it for: it counts for the first one. */
 		pool_count(s != NULL ? s->pool : pools[0], COUNTER_CANCELS_REFUSED);
-		log_debug("cancel request refused: %s", s == NULL ? "unknown key" : "the lease has ended");
-		close(requester);
+		log_debug("cancel request refused: %s", s == NULL ? "unknown key" : "its lease has ended, or it is another user's");
+		close(request->requester);
 		return;
 	}
 	ticket = (struct cancels_ticket){
 	    .pool = s->pool->index,
 	    .slot = s->slot,
 	    .generation = s->generation,
-	    .requester = requester,
+	    .requester = request->requester,
 	};
 	pool_count(s->pool, COUNTER_CANCELS);
 	log_debug(
@@ -85,7 +113,7 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 		log_warning("pool %s: slot %u: too many cancel requests: one is dropped",
 		    s->pool->settings->name, s->slot);
 		server_cancel_done(s);
-		close(requester);
+		close(request->requester);
 	}
 }
 

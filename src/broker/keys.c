@@ -35,7 +35,7 @@ keys_mint(struct server *s, uint64_t incarnation, uint32_t *ret_key)
 		s->keys = keys;
 		s->keys_size = size;
 	}
-	while (key == 0)
+	while (key == 0 || keys_owner(s, key) != 0)
 		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
 			return -errno;
 	if (known == NULL) {

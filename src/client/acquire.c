@@ -116,6 +116,12 @@ name_caller(const void *caller, char buf[static LAYOUT_SITE])
 	snprintf(buf, LAYOUT_SITE, "%.*s+0x%" PRIxPTR, LAYOUT_SITE - 20, name, offset);
 }
 
+static uint64_t
+later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* Who holds it and from where, for the others to see. */
 static void
 note_holder(struct pool_state *state, const struct thread_row *tr, const struct claim *claim, struct shell *shell,
@@ -124,8 +130,9 @@ note_holder(struct pool_state *state, const struct thread_row *tr, const struct 
 	struct slot *s = &state->seg.slot[claim->slot];
 	bool mine = word_state(claim->before) == SLOT_IDLE && word_who(claim->before) == state->process->client;
 
-	atomic_store_explicit(&s->leased_at, now, memory_order_relaxed);
-	shell->leased_at = now;
+	/* Not before the lease before it ended, whenever this one was asked for: cancels go by it ("Cancel"). */
+	shell->leased_at = later(now, atomic_load_explicit(&s->idle_since, memory_order_relaxed));
+	atomic_store_explicit(&s->leased_at, shell->leased_at, memory_order_relaxed);
 	/* Unchanged since this thread's or a sibling's last lease of the slot: nothing to write. */
 	if (mine && shell->site_known && shell->site.file == site->file && shell->site.line == site->line &&
 	    (site->file != NULL || shell->site.caller == site->caller) &&
@@ -142,12 +149,6 @@ note_holder(struct pool_state *state, const struct thread_row *tr, const struct 
 		name_caller(site->caller, s->site_file);
 	shell->site = *site;
 	shell->site_known = true;
-}
-
-static uint64_t
-later(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
 }
 
 static uint64_t

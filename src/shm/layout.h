@@ -83,7 +83,7 @@ struct slot {
 	_Atomic uint32_t clean;      /* lessee, before S10 because pooling is off: 1: nothing runs; broker: 0, with S1 */
 
 	/* Second and third line: the holder, written by the lessee after S6/S7. */
-	alignas(LAYOUT_LINE) _Atomic uint64_t leased_at; /* CLOCK_MONOTONIC ns */
+	alignas(LAYOUT_LINE) _Atomic uint64_t leased_at; /* CLOCK_MONOTONIC ns; at least idle_since once it is the lease's */
 	_Atomic uint32_t holder_tid;                     /* thread id in the holder's pid namespace */
 	_Atomic uint32_t site_line;                      /* where it was acquired; 0: unknown */
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */

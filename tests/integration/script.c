@@ -264,6 +264,7 @@ script_lease(struct script_client *c, struct script_claim *ret)
 			    .sequence = word_seq(w),
 			    .word = w,
 			};
+			atomic_store(&c->seg.slot[slot].leased_at, clock_ns());
 			memcpy(ret->nonce, c->welcome.nonce, sizeof(ret->nonce));
 			return;
 		}
