@@ -195,12 +195,12 @@ inline broker_life()
 settle:
 		/* S14; then D3 or a reset, if the session may be sound; or S2 and S1. No answer is forgotten. */
 		atomic {
-			assert(UNPOOLED || (FL(sw[n]) & O) || ans[n] != 1);
+			assert(UNPOOLED || (FL(sw[n]) & (O | R)) || ans[n] != 1);
 			if
-			:: !UNPOOLED && (FL(sw[n]) & O) ->
+			:: !UNPOOLED && !(FL(sw[n]) & R) && (FL(sw[n]) & O) ->
 				assert(ans[n] == 1 && last[n] == 0); ans[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
-			:: !UNPOOLED && !is_void(n) && (FL(sw[n]) & OWN) == 0 && (FL(sw[n]) & C) && ans[n] == 0 ->
-				last[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
+			:: !UNPOOLED && !is_void(n) && (FL(sw[n]) & (O | C | R)) == C ->
+				assert(ans[n] == 0); last[n] = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE)
 			:: true -> sw[n] = NEXT(sw[n], BROKER, 0, NONE); replace(n)
 			fi }
 		give();

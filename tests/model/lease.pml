@@ -309,6 +309,8 @@ usable:
 		assert(ans[s] == 1); ans[s] = 2;
 #ifdef BUG_PART
 		ses = O;
+#else
+		doubt = 1;
 #endif
 		goto give_back }
 	fi;
@@ -317,7 +319,7 @@ hold:
 	/* What is left in the session: the lease's traces, nothing, or a reset that was sent ahead; or it is in doubt. */
 	atomic {
 		if
-		:: broken > 0 -> broken--; USE; goto give_back
+		:: broken > 0 -> broken--; USE; doubt = 1; goto give_back
 #if HOLDERS > 0
 		:: holders > 0 -> holders--; USE; st[r] = HOLDS; goto done
 #endif
@@ -395,7 +397,11 @@ give_back:
 #ifdef BUG_S10
 		ses = 0;
 #endif
-		sw[s] = NEXT(lw, RETURNED, (FL(lw) & C) | (ses & O), NONE); lw = 0; ses = 0; anon = 0; holder[s] = 0; gwait[s] = 0 }
+#ifdef OLD_DOUBT
+		doubt = 0;
+#endif
+		sw[s] = NEXT(lw, RETURNED, (FL(lw) & C) | (ses & O) | (doubt -> R : 0), NONE);
+		lw = 0; ses = 0; anon = 0; doubt = 0; holder[s] = 0; gwait[s] = 0 }
 	:: atomic { sw[s] != lw -> moved(give_back) }
 	fi;
 released:
@@ -411,7 +417,7 @@ released:
 	:: atomic { skip }
 	fi;
 #endif
-	atomic { s = NONE; tok = 0; ses = 0; anon = 0; goto next }
+	atomic { s = NONE; tok = 0; ses = 0; anon = 0; doubt = 0; goto next }
 leaves:
 	atomic {
 		st[r] = DONE;
@@ -435,7 +441,7 @@ proctype Lessee(byte r)
 	byte x;
 #endif
 	short lw, l2, e;
-	bit g, hasty, expired, gone, own, anon;
+	bit g, hasty, expired, gone, own, anon, doubt;
 #if CRASH || GOODBYE
 	bit heir;
 
@@ -446,7 +452,7 @@ born:
 	} unless { dead[PROC(r)] && !heir };
 	d_step {
 		st[r] = GONE; left = 0; mywait = 0; i = 0; k = 0; t = 0; w2 = 0; c2 = 0; s = NONE; tok = 0; r2 = NONE; lw = 0;
-		l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; gone = 0; myt = 0; had = 0; ses = 0; own = 0; anon = 0; heir = 1
+		l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; gone = 0; myt = 0; had = 0; ses = 0; own = 0; anon = 0; doubt = 0; heir = 1
 	}
 #ifdef REBIRTH
 	/* The row's next owner: a thread of the living process, or of a new one with the dead one's client index. */

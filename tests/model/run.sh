@@ -6,7 +6,7 @@
 # one explores is in README.md. Needs spin and a C compiler, and no files but a temporary folder.
 #
 # run.sh          what fits in a minute and a half on two cores, and the planted bugs: under 1 GB of memory
-# run.sh --all    everything: up to 6 GB
+# run.sh --all    everything: up to 8 GB
 # run.sh NAME     one of them
 
 only=${1-}
@@ -60,7 +60,7 @@ search()
 {
 	cp "$dir"/*.pml . || return 1
 	# shellcheck disable=SC2086 # lists of switches
-	spin -a $switches "$model.pml" >out 2>&1 && $cc $1 -w -DSAFETY -DCOLLAPSE -DMEMLIM=2900 -o pan pan.c >>out 2>&1 ||
+	spin -a $switches "$model.pml" >out 2>&1 && $cc $1 -w -DSAFETY -DCOLLAPSE -DMEMLIM=4000 -o pan pan.c >>out 2>&1 ||
 		return 1
 	./pan -E "-m$depth" "-w$2" >out 2>&1 &
 	searching=$!
@@ -120,6 +120,7 @@ small lease-start lease '-DTIMEOUTS=2 -DHOLDERS=1'
 small lease-wait lease '-DHELD=3 -DOPENING=2 -DTIMEOUTS=1'
 small lease-cancel lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DCANCELS=2 -DLAPS0=2 -DAHEAD=1'
 small lease-session lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DMAINT=1 -DLATE=1 -DUNUSED=1 -DAHEAD=1 -DCLEAN=1'
+small lease-doubt lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DCANCELS=1 -DLATE=1 -DAHEAD=1 -DBROKEN=1'
 small lease-broker lease '-DSOLO=1 -DHELD=3 -DMAINT=1 -DBROKEN=1 -DHOLDERS=1 -DTIMEOUTS=1'
 small lease-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DCRASH=3 -DBCRASH=1 -DRING=8 -DHOLDERS=1 -DAHEAD=1'
 small lease-crash-broker lease '-DHELD=3 -DOPENING=2 -DBCRASH=1 -DRING=8 -DHOLDERS=1'
@@ -163,6 +164,7 @@ finds draft-no-second-post lease '-DHELD=3 -DCRASH=2 -DRING=8 -DHOLDERS=1 -DOLD_
 finds draft-granted-not-posted lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DCRASH=2 -DMAINT=1 -DRING=8 -DHOLDERS=1 -DOLD_REPOST_GRANTED'
 finds draft-client-not-forgotten lease '-DCRASH=1 -DRING=8 -DREBIRTH -DOLD_FORGET'
 finds draft-own-traces-lost-by-s11 lease '-DHELD=1 -DOPENING=2 -DTIMEOUTS=1 -DOLD_DIRTY' 110
+finds draft-doubt-not-told lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DAHEAD=1 -DLATE=1 -DCANCELS=1 -DOLD_DOUBT'
 finds draft-newer-ticket-is-hole queue '-DNW=1 -DNG=2 -DROUNDS=4 -DOLD_HOLE'
 finds draft-passer-chases queue '-DOLD_TAIL'
 finds draft-dirty-given-on-untold watch -DOLD_UNTOLD
