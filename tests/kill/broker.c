@@ -45,7 +45,7 @@ prepare(const struct service *s)
 	if (s->next_waits) {
 		crew_acquire(NEXT, s->pool);
 		now.next_begun = true;
-		view_await_waiting(s->pool, true);
+		view_await_waiting(s->pool);
 	}
 }
 

@@ -65,7 +65,7 @@ begin(const struct pair *pair)
 	if (pair->next_waits) {
 		crew_acquire(NEXT, pair->a.pool);
 		m->next_begun = true;
-		view_await_waiting(pair->a.pool, true);
+		view_await_waiting(pair->a.pool);
 	}
 }
 

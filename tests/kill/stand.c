@@ -63,7 +63,7 @@ begin(const struct pair *pair)
 	if (pair->next_waits) {
 		crew_acquire(NEXT, pair->a.pool);
 		now.next_begun = true;
-		view_await_waiting(pair->a.pool, true);
+		view_await_waiting(pair->a.pool);
 	}
 	place.pid = now.lessee.pid;
 	place.socket = scenario_socket[0];

@@ -33,20 +33,34 @@ static unsigned limit;
 /* The one that is played: a failed check leaves it as it is. */
 static struct play now;
 
-/* The victim is about to sleep: NEXT comes behind it, then the holder lets go. */
+static void
+next_waits(unsigned pool)
+{
+	crew_acquire(NEXT, pool);
+	now.next_begun = true;
+	view_await_waiting(pool);
+}
+
+/*
+ * The victim is about to sleep: NEXT comes behind it, then the holder lets go. If it sleeps again, NEXT has been faster,
+ * as a waiter that looks by itself may be who is not stopped at every instruction: it queues anew.
+ */
 static void
 on_sleep(void *context)
 {
-	struct play *p = context;
+	unsigned pool = now.scenario->pool;
 
-	if (!p->holder_holds)
-		return;
-	crew_acquire(NEXT, p->scenario->pool);
-	p->next_begun = true;
-	view_await_waiting(p->scenario->pool, true);
-	crew_release(HOLDER);
-	crew_done(HOLDER);
-	p->holder_holds = false;
+	if (now.holder_holds) {
+		next_waits(pool);
+		crew_release(HOLDER);
+		crew_done(HOLDER);
+		now.holder_holds = false;
+	} else if (now.next_begun) {
+		crew_expect(NEXT, NULL);
+		crew_release(NEXT);
+		crew_done(NEXT);
+		next_waits(pool);
+	}
 }
 
 /* Up to where the victim's operation begins. */
@@ -63,7 +77,6 @@ begin(const struct scenario *s)
 	if (s->sleeps) {
 		p->victim.sleeper = (uintptr_t)dlsym(RTLD_DEFAULT, "sem_clockwait");
 		p->victim.on_sleep = on_sleep;
-		p->victim.context = p;
 	}
 	if (!trace_find_text("libpglease.so", &p->victim.watched) || !trace_find_text("", &p->victim.caller))
 		report_fail("libpglease.so is not among this program's objects");
@@ -75,11 +88,8 @@ begin(const struct scenario *s)
 		crew_expect(HOLDER, NULL);
 		p->holder_holds = true;
 	}
-	if (s->next_waits) {
-		crew_acquire(NEXT, s->pool);
-		p->next_begun = true;
-		view_await_waiting(s->pool, true);
-	}
+	if (s->next_waits)
+		next_waits(s->pool);
 }
 
 /* The victim is dead. */

@@ -163,26 +163,21 @@ view_await(unsigned pool, view_condition condition, const void *arg, const char 
 static bool
 one_waits(const struct segment *seg, const void *arg)
 {
-	bool known = *(const bool *)arg;
-
 	for (uint32_t row = 0; row < seg->nrows; row++) {
 		uint64_t w = row_load(seg, row);
-		bool queued = atomic_load(&seg->row[row].ticket) != 0;
+		/* The number of those who sleep, as glibc has it (rows.c posts by the same). */
+		uint64_t sleepers = atomic_load((_Atomic uint64_t *)(void *)&seg->row[row].sem) >> 32;
 
-		/*
-		 * Its place is in the queue when its ticket's entry is LIVE, which follows the ticket at once
-		 * (Q2).
-		 */
-		if (word_state(w) == ROW_WAITING && is_known(seg, word_who(w)) == known && queued)
+		if (word_state(w) == ROW_WAITING && is_known(seg, word_who(w)) && sleepers != 0)
 			return true;
 	}
 	return false;
 }
 
 void
-view_await_waiting(unsigned pool, bool known)
+view_await_waiting(unsigned pool)
 {
-	view_await(pool, one_waits, &known, "a waiter");
+	view_await(pool, one_waits, NULL, "a waiter");
 }
 
 static bool

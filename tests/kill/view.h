@@ -46,8 +46,8 @@ void view_await_none_else(void);
 bool view_await_cancelling(unsigned pool);
 /* The only slot's state, enum slot_state. */
 unsigned view_state(unsigned pool);
-/* A row of a known client (or of another one: `known` false) waits, and is in the queue. */
-void view_await_waiting(unsigned pool, bool known);
+/* A row of a known client waits, and sleeps. */
+void view_await_waiting(unsigned pool);
 
 /*
  * Nobody known holds or waits for anything: so every slot must be idle or in the broker's hands, no word name
