@@ -33,6 +33,7 @@ struct session {
 	int fd;
 	struct event readable;
 	uint64_t since;
+	unsigned version; /* of the wire, as far as errors go: the peer's */
 	unsigned messages; /* since the last tick */
 	bool held; /* too many: not read until the next tick */
 	struct client *client; /* NULL: silent, or a tool's */
@@ -109,6 +110,7 @@ static bool LOG_PRINTF(3, 4) say_error(struct session *s, int code, const char *
 	va_list args;
 
 	wire_header_init(&error.header, WIRE_ERROR);
+	error.header.version = (uint16_t)s->version;
 	va_start(args, format);
 	vsnprintf(error.text, sizeof(error.text), format, args);
 	va_end(args);
@@ -337,6 +339,7 @@ take_message(struct session *s)
 	} message;
 	ssize_t n =
 	    recv(s->fd, &message, sizeof(message), MSG_DONTWAIT); /* descriptors sent to us are dropped */
+	unsigned version;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return TAKEN_NONE;
@@ -348,7 +351,16 @@ take_message(struct session *s)
 	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
 		if (wire_is(&message, (size_t)n, messages[i].type))
 			return messages[i].handler(s, &message) ? TAKEN_ONE : TAKEN_SESSION_GONE;
-	refuse(s, PGLEASE_EPROTOCOL, "the broker does not understand this message (another version?)");
+	version = wire_other_version(&message, (size_t)n);
+	if (version != 0) {
+		s->version = version;
+		refuse(s, PGLEASE_EVERSION,
+		    "this program speaks version %u of the control protocol, the broker %s version %u: use the library "
+		    "and the tools that were installed with this broker",
+		    version, s->control->params.instance, WIRE_VERSION);
+		return TAKEN_SESSION_GONE;
+	}
+	refuse(s, PGLEASE_EPROTOCOL, "the broker does not understand this message");
 	return TAKEN_SESSION_GONE;
 }
 
@@ -384,6 +396,7 @@ accepted(void *context, int fd)
 	}
 	s->control = c;
 	s->fd = fd;
+	s->version = WIRE_VERSION;
 	s->since = clock_ns();
 	TAILQ_INSERT_TAIL(&c->silent, s, all);
 	c->nsilent++;

@@ -47,6 +47,7 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 		char bytes[WIRE_MAX];
 	} buf;
 	uint64_t deadline = clock_ns() + (uint64_t)client->timeout_ms * UINT64_C(1000000);
+	unsigned version;
 	ssize_t n;
 	int fd = -1;
 
@@ -80,6 +81,12 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 		return error_set(buf.error.code, "%.*s", (int)sizeof(buf.error.text) - 1, buf.error.text);
 	if (n <= 0)
 		return error_set(PGLEASE_EGONE, "the broker of %s closed the connection", client->instance);
+	version = wire_other_version(&buf, (size_t)n);
+	if (version != 0)
+		return error_set(PGLEASE_EVERSION,
+		    "the broker of %s speaks version %u of the control protocol, this library version %u: use the library "
+		    "that was installed with this broker",
+		    client->instance, version, WIRE_VERSION);
 	return error_set(PGLEASE_EPROTOCOL, "the broker of %s answered with something unexpected", client->instance);
 }
 

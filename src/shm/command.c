@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pglease_errors.h"
 #include "segment.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -61,12 +62,22 @@ receive(int sock, struct wire_result *ret)
 		char bytes[WIRE_MAX];
 	} buf;
 	ssize_t n = wire_recv(sock, buf.bytes, sizeof(buf), NULL);
+	unsigned version;
 
 	if (n <= 0)
 		return n == 0 || n == -ECONNRESET ? -EPIPE : (int)n;
 	if (wire_is(&buf, (size_t)n, WIRE_RESULT)) {
 		*ret = buf.result;
 		ret->text[sizeof(ret->text) - 1] = '\0';
+		return 0;
+	}
+	version = wire_other_version(&buf, (size_t)n);
+	if (version != 0) {
+		*ret = (struct wire_result){.code = PGLEASE_EVERSION};
+		snprintf(ret->text, sizeof(ret->text),
+		    "the broker speaks version %u of the control protocol, this program version %u: use the one that "
+		    "was installed with this broker",
+		    version, WIRE_VERSION);
 		return 0;
 	}
 	if (!wire_is(&buf, (size_t)n, WIRE_ERROR) || buf.error.code >= 0)

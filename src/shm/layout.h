@@ -22,7 +22,11 @@
 #include "word.h"
 
 #define LAYOUT_MAGIC UINT64_C(0x31455341454c4750) /* "PGLEASE1" in memory, little endian */
+/* A test builds another layout, by giving both. */
+#ifndef LAYOUT_VERSION
 #define LAYOUT_VERSION 1u
+#define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
+#endif
 #define LAYOUT_LINE 64
 
 /* Limits of an instance. */
@@ -31,7 +35,6 @@
 #define LAYOUT_MAX_CLIENTS 4096
 #define LAYOUT_MAX_ROWS 16384
 #define LAYOUT_NAME 64
-#define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
 #define LAYOUT_SITE 56
 #define LAYOUT_RESET_SQL 256 /* bytes of a pool's reset_sql, with its zero */
 #define LAYOUT_MAX_STATEMENTS 1000 /* of a slot */

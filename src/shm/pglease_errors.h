@@ -17,7 +17,7 @@
 	X(EGONE,      6, "the broker has gone or has detached this process") \
 	X(ENOPOOL,    7, "no pool of that name") \
 	X(EPERM,      8, "not permitted") \
-	X(EVERSION,   9, "library and broker speak different layouts") \
+	X(EVERSION,   9, "library and broker are of different versions") \
 	X(ENOROWS,   10, "all lessee rows of the pool are in use") \
 	X(ENOCLIENTS,11, "the instance has no room for another client") \
 	X(ENOMEM,    12, "out of memory") \

@@ -50,6 +50,17 @@ wire_is(const void *buf, size_t size, enum wire_type type)
 	return header.magic == WIRE_MAGIC && header.version == WIRE_VERSION && header.type == type;
 }
 
+unsigned
+wire_other_version(const void *buf, size_t size)
+{
+	struct wire_header header;
+
+	if (size < sizeof(header))
+		return 0;
+	memcpy(&header, buf, sizeof(header));
+	return header.magic == WIRE_MAGIC && header.version != WIRE_VERSION ? header.version : 0;
+}
+
 ssize_t
 wire_send(int sock, const void *buf, size_t size, int fd)
 {

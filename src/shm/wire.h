@@ -21,7 +21,11 @@
 #include "layout.h"
 
 #define WIRE_MAGIC 0x534c4750u /* "PGLS" */
-#define WIRE_VERSION 1u
+/*
+ * Another one for every change of a message, its size or its meaning. Versions refuse each other, and say so: struct
+ * wire_header and struct wire_error never change, and an error is sent in the version of whoever asked.
+ */
+#define WIRE_VERSION 2u
 #define WIRE_PORT 5432 /* a file name, not a TCP port */
 #define WIRE_NONCE 16
 #define WIRE_MAX 1024 /* longest control message */
@@ -101,6 +105,16 @@ struct wire_result {
 	char text[800];
 };
 
+static_assert(sizeof(struct wire_header) == 8, "of every version");
+static_assert(sizeof(struct wire_error) == 412, "of every version");
+static_assert(sizeof(struct wire_hello) == 56, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_welcome) == 48, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_open) == 72, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_pool) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_ring) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_command) == 96, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
+
 /*
  * pool, slot, generation, lease sequence, client, attempt (one adoption's only, not 0: doc/protocol.md, "Renewal"), nonce
  * (32 hex digits)
@@ -117,6 +131,8 @@ struct wire_result {
 void wire_header_init(struct wire_header *header, enum wire_type type);
 /* 1 when `buf` of `size` bytes is a sound message of this type: magic, version, exact size. */
 int wire_is(const void *buf, size_t size, enum wire_type type);
+/* The version of a message, of any kind, of another version than this one; 0: it is of this version, or none of ours. */
+unsigned wire_other_version(const void *buf, size_t size);
 
 /* One message with at most one descriptor. Close-on-exec is set. Retry EINTR. Return bytes or -errno; recv gives
  * 0 at end of file; *ret_fd is -1 when none came. A second descriptor in one message is closed. */

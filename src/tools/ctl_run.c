@@ -139,7 +139,7 @@ ask(struct ctl *ctl, int sock)
 	} else {
 		fprintf(ctl->err, "pgleasectl: no answer from the broker of instance %s: %s\n", o->instance,
 		    r == -EPIPE    ? "it has gone, or closed the connection"
-		    : r == -EPROTO ? "it sent something unexpected (another version?)"
+		    : r == -EPROTO ? "it sent something unexpected"
 		                   : strerror(-r));
 		status = EXIT_REFUSED;
 	}

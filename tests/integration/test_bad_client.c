@@ -124,6 +124,7 @@ START_TEST(brokers_that_answer_hello_with_something_else)
 	} m;
 	struct answer answer = {.bytes = &m, .fd = -1};
 	int listening = fake_broker();
+	char versions[128];
 
 	/* Closed at once: the client notices when it sends, or when it reads. */
 	attach_fails(listening, NULL, 0, PGLEASE_EGONE, "the broker of");
@@ -137,8 +138,19 @@ START_TEST(brokers_that_answer_hello_with_something_else)
 	for (answer.size = sizeof(struct wire_header); answer.size < sizeof(m.welcome); answer.size += 8)
 		attach_fails(listening, &answer, 1, PGLEASE_EPROTOCOL, "unexpected");
 	answer.size = sizeof(m.welcome);
+	snprintf(versions, sizeof(versions), "speaks version %u of the control protocol, this library version %u: use",
+	    WIRE_VERSION + 1, WIRE_VERSION);
 	m.welcome.header.version++;
-	attach_fails(listening, &answer, 1, PGLEASE_EPROTOCOL, "unexpected");
+	attach_fails(listening, &answer, 1, PGLEASE_EVERSION, versions);
+	/* An older one does not understand the question; what it says to that is in its own version. */
+	snprintf(versions, sizeof(versions), "speaks version %u of the control protocol, this library version %u: use",
+	    WIRE_VERSION - 1, WIRE_VERSION);
+	memset(&m, 0, sizeof(m));
+	wire_header_init(&m.error.header, WIRE_ERROR);
+	m.error.header.version--;
+	m.error.code = PGLEASE_EPROTOCOL;
+	answer.size = sizeof(m.error);
+	attach_fails(listening, &answer, 1, PGLEASE_EVERSION, versions);
 	/* An error without an end, and one that says that nothing is wrong. */
 	memset(&m, 'e', sizeof(m));
 	wire_header_init(&m.error.header, WIRE_ERROR);

@@ -234,11 +234,27 @@ START_TEST(a_library_of_another_version)
 		script_send(sock, &hello, sizeof(hello));
 		script_expect_refusal(sock, PGLEASE_EVERSION, versions);
 	}
-	/* The messages themselves are of another version. */
-	hello.header.version++;
-	sock = script_connect_control();
-	script_send(sock, &hello, sizeof(hello));
-	script_expect_refusal(sock, PGLEASE_EPROTOCOL, "another version?");
+	/* The messages themselves are of another version, of whatever size and kind: the answer is one that it can read. */
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t message[WIRE_MAX] = {0};
+		struct wire_error error;
+
+		hello.header.version = (uint16_t)(i % 2 == 0 ? WIRE_VERSION - 1 : WIRE_VERSION + 1);
+		hello.header.type = (uint16_t)(i < 2 ? WIRE_HELLO : WIRE_COMMAND);
+		memcpy(message, &hello, sizeof(hello));
+		sock = script_connect_control();
+		script_send(sock, message, i < 2 ? sizeof(hello) : 200);
+		ck_assert_int_eq(wire_recv(sock, &error, sizeof(error), NULL), sizeof(error));
+		ck_assert_int_eq(wire_other_version(&error, sizeof(error)), hello.header.version);
+		ck_assert_int_eq(error.header.type, WIRE_ERROR);
+		ck_assert_int_eq(error.code, PGLEASE_EVERSION);
+		snprintf(versions, sizeof(versions), "speaks version %u of the control protocol, the broker",
+		    hello.header.version);
+		ck_assert_ptr_nonnull(strstr(error.text, versions));
+		snprintf(versions, sizeof(versions), "version %u: use the library and the tools", WIRE_VERSION);
+		ck_assert_ptr_nonnull(strstr(error.text, versions));
+		script_expect_end(sock);
+	}
 	finish(&worker);
 }
 END_TEST

@@ -121,6 +121,26 @@ START_TEST(an_error_is_an_answer_too)
 }
 END_TEST
 
+/* Whatever it says. */
+START_TEST(a_broker_of_another_version)
+{
+	struct wire_result last = result_of(0, false, "done"), got;
+	struct broker b = {.verb = "stop", .argument = "", .says = {{&last, sizeof(last)}}};
+	char words[64];
+
+	last.header.version--;
+	for (unsigned i = 0; i < 2; i++) {
+		b.says[0].size = i == 0 ? sizeof(last) : sizeof(last) - 100;
+		ck_assert_int_eq(ask(&b, &got), 0);
+		ck_assert_int_eq(got.code, PGLEASE_EVERSION);
+		snprintf(words, sizeof(words), "speaks version %u of", WIRE_VERSION - 1);
+		ck_assert_ptr_nonnull(strstr(got.text, words));
+		snprintf(words, sizeof(words), "this program version %u: use", WIRE_VERSION);
+		ck_assert_ptr_nonnull(strstr(got.text, words));
+	}
+}
+END_TEST
+
 START_TEST(what_is_no_answer_is_not_taken_for_one)
 {
 	struct wire_result first = result_of(0, true, "first"), got = {.code = 77};
@@ -181,5 +201,5 @@ START_TEST(verbs_fit_the_message_and_are_found)
 END_TEST
 
 UNIT_MAIN("command", the_last_result_is_the_answer, a_text_without_an_end_gets_one, an_error_is_an_answer_too,
-    what_is_no_answer_is_not_taken_for_one, a_silent_broker_is_not_waited_for_without_end, what_does_not_fit_is_not_sent,
+    a_broker_of_another_version, what_is_no_answer_is_not_taken_for_one, a_silent_broker_is_not_waited_for_without_end, what_does_not_fit_is_not_sent,
     verbs_fit_the_message_and_are_found)

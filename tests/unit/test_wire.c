@@ -45,7 +45,13 @@ START_TEST(only_exact_messages_are_taken)
 	ck_assert(!wire_is(&ring, 3, WIRE_RING));
 	ring.header.version++;
 	ck_assert(!wire_is(&ring, sizeof(ring), WIRE_RING));
+	ck_assert_uint_eq(wire_other_version(&ring, sizeof(ring)), WIRE_VERSION + 1);
+	ck_assert_uint_eq(wire_other_version(&ring, sizeof(ring.header)), WIRE_VERSION + 1);
+	ck_assert_uint_eq(wire_other_version(&ring, sizeof(ring.header) - 1), 0);
+	ring.header.magic = 0;
+	ck_assert_uint_eq(wire_other_version(&ring, sizeof(ring)), 0);
 	wire_header_init(&ring.header, WIRE_RING);
+	ck_assert_uint_eq(wire_other_version(&ring, sizeof(ring)), 0);
 	ring.header.magic = 0;
 	ck_assert(!wire_is(&ring, sizeof(ring), WIRE_RING));
 }
