@@ -386,6 +386,35 @@ START_TEST(released_while_the_server_is_down)
 }
 END_TEST
 
+static bool
+one_is_idle(const pglease_stats *stats, const void *arg)
+{
+	return stats->idle == 1;
+}
+
+/* A lessee that sits on a slot without a connection keeps nobody from finding out that the server is back. */
+START_TEST(kept_while_the_server_comes_back)
+{
+	pglease_lease other;
+	PGconn *conn;
+
+	it_start(1, 2, NULL);
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	PQreset(conn);
+	assert_bad(conn, "no other connection to the server: ", "No such file");
+	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	it_await(pool, one_is_idle, NULL, "another connection");
+	ck_assert_str_eq(it_query(it_acquire(pool, &other), "select 1"), "1");
+	PQreset(conn);
+	assert_fresh(conn, 0);
+	it_release(&lease);
+	it_release(&other);
+	it_await_all_idle(pool);
+}
+END_TEST
+
 /* Its control connection has ended, its lease is revoked. */
 static void
 lose_the_lease(int socket, const void *arg)
@@ -526,6 +555,6 @@ END_TEST
 IT_MAIN("pqreset", in_the_lease_that_adopted, in_a_later_lease_of_a_cached_shell, several_in_a_row,
     another_process_leases_before_and_after, with_an_open_transaction, while_a_query_runs,
     after_its_backend_was_terminated, without_blocking, given_up_halfway, cancels_are_the_new_sessions,
-    while_the_server_is_down, released_while_the_server_is_down, after_a_revocation, in_a_forked_child,
-    while_the_pool_drains, the_broker_goes_before_it_has_handed_out_the_descriptor,
-    the_broker_does_not_answer)
+    while_the_server_is_down, released_while_the_server_is_down, kept_while_the_server_comes_back,
+    after_a_revocation, in_a_forked_child, while_the_pool_drains,
+    the_broker_goes_before_it_has_handed_out_the_descriptor, the_broker_does_not_answer)
