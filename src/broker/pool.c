@@ -253,7 +253,7 @@ pool_grow(struct pool *p, uint64_t now)
 	if (wanted > want)
 		want = wanted;
 	/* While the upstream is down somebody must try it: clients that are refused do not wait. */
-	if (want == 0 && p->failures != 0 && p->open == 0)
+	if (want == 0 && p->failures != 0 && p->open == p->voids)
 		want = 1;
 	if (want > max - p->open)
 		want = max - p->open;

@@ -119,6 +119,7 @@ struct pool {
 	uint32_t nspares;
 	unsigned open; /* servers that are not NONE */
 	unsigned connecting; /* of these, CONNECTING */
+	unsigned voids; /* of these, VOID */
 	bool attention; /* a client rang, or something changed: look at it before the next tick */
 	bool draining; /* no new leases, no new connections, until pool_resume */
 	bool stopping;

@@ -82,6 +82,7 @@ server_set_state(struct server *s, enum server_state to)
 		break;
 	}
 	s->pool->connecting += (to == SERVER_CONNECTING) - (from == SERVER_CONNECTING);
+	s->pool->voids += (to == SERVER_VOID) - (from == SERVER_VOID);
 	s->pool->open += (to != SERVER_NONE) - (from != SERVER_NONE);
 	s->state = to;
 	log_debug("pool %s: slot %u: %s -> %s", s->pool->settings->name, s->slot, server_state_name(from),

@@ -173,8 +173,8 @@ renewal_ask_and_await(const struct script_claim *of)
 {
 	int sock = renewal_ask(of);
 
-	ck_assert_msg(fixture_await_log(it_fixture, "asked for another", 30000) == 0, "%s", fixture_error());
-	ck_assert_uint_eq(renewal_flags() & SLOT_RETIRE, SLOT_RETIRE);
+	/* N1; the broker does N2 in the same step. The log would not do: an earlier renewal may have said the same. */
+	renewal_await_word(renewal_is_retired, "wanted back");
 	return sock;
 }
 

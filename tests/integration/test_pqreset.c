@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -386,6 +387,35 @@ START_TEST(released_while_the_server_is_down)
 }
 END_TEST
 
+static bool
+one_is_idle(const pglease_stats *stats, const void *arg)
+{
+	return stats->idle == 1;
+}
+
+/* A lessee that sits on a slot without a connection keeps nobody from finding out that the server is back. */
+START_TEST(kept_while_the_server_comes_back)
+{
+	pglease_lease other;
+	PGconn *conn;
+
+	it_start(1, 2, NULL);
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	PQreset(conn);
+	assert_bad(conn, "no other connection to the server: ", "No such file");
+	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	it_await(pool, one_is_idle, NULL, "another connection");
+	ck_assert_str_eq(it_query(it_acquire(pool, &other), "select 1"), "1");
+	PQreset(conn);
+	assert_fresh(conn, 0);
+	it_release(&lease);
+	it_release(&other);
+	it_await_all_idle(pool);
+}
+END_TEST
+
 /* Its control connection has ended, its lease is revoked. */
 static void
 lose_the_lease(int socket, const void *arg)
@@ -442,6 +472,47 @@ START_TEST(after_a_revocation)
 }
 END_TEST
 
+/* Leases the slot while the main thread does not know that it is not its own any more. */
+static void *
+succeed(void *arg)
+{
+	pthread_barrier_t *step = arg;
+	pglease_lease l;
+	PGconn *conn = it_acquire(pool, &l);
+
+	it_query(conn, "set my.own = 'the successor''s'");
+	pthread_barrier_wait(step);
+	pthread_barrier_wait(step);
+	ck_assert_str_eq(it_query(conn, "show my.own"), "the successor's");
+	it_release(&l);
+	return NULL;
+}
+
+/* The process is still attached: only its lease is over, and the slot's next one, another thread's, is not touched. */
+START_TEST(after_a_revocation_by_command)
+{
+	PGconn *conn = begin(NULL);
+	pthread_barrier_t step;
+	pthread_t thread;
+
+	ck_assert_int_eq(it_ctl("revoke", "app/0", NULL), 0);
+	ck_assert_int_eq(pthread_barrier_init(&step, NULL, 2), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, succeed, &step), 0);
+	pthread_barrier_wait(&step);
+	for (unsigned i = 0; i < 2; i++) {
+		PQreset(conn);
+		assert_bad(conn, "FATAL", "the lease is not held any more: release it and acquire again");
+	}
+	pthread_barrier_wait(&step);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	pthread_barrier_destroy(&step);
+	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
+	ck_assert_str_eq(it_query(it_acquire(pool, &lease), "select 1"), "1");
+	it_release(&lease);
+	ck_assert_uint_eq(stats_now().opened, 2);
+}
+END_TEST
+
 /* A child has its parent's PGconn, which ends the session as any PQreset does; but it gets none. */
 START_TEST(in_a_forked_child)
 {
@@ -452,10 +523,7 @@ START_TEST(in_a_forked_child)
 	ck_assert_int_ge(child, 0);
 	if (child == 0) {
 		PQreset(conn);
-		_exit(PQstatus(conn) == CONNECTION_BAD &&
-			      strstr(PQerrorMessage(conn), "another process's") != NULL
-			  ? 0
-			  : 1);
+		_exit(PQstatus(conn) != CONNECTION_BAD || strstr(PQerrorMessage(conn), "another process's") == NULL);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
@@ -526,6 +594,6 @@ END_TEST
 IT_MAIN("pqreset", in_the_lease_that_adopted, in_a_later_lease_of_a_cached_shell, several_in_a_row,
     another_process_leases_before_and_after, with_an_open_transaction, while_a_query_runs,
     after_its_backend_was_terminated, without_blocking, given_up_halfway, cancels_are_the_new_sessions,
-    while_the_server_is_down, released_while_the_server_is_down, after_a_revocation, in_a_forked_child,
-    while_the_pool_drains, the_broker_goes_before_it_has_handed_out_the_descriptor,
-    the_broker_does_not_answer)
+    while_the_server_is_down, released_while_the_server_is_down, kept_while_the_server_comes_back,
+    after_a_revocation, after_a_revocation_by_command, in_a_forked_child, while_the_pool_drains,
+    the_broker_goes_before_it_has_handed_out_the_descriptor, the_broker_does_not_answer)

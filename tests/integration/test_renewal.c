@@ -300,6 +300,41 @@ START_TEST(the_lessee_is_detached)
 }
 END_TEST
 
+START_TEST(the_lease_is_revoked)
+{
+	int sock;
+
+	renewal_begin(NULL);
+	renewal_stop_server();
+	sock = renewal_ask_and_await(&renewal.claim);
+	ck_assert_int_eq(it_ctl("revoke", "app/0", NULL), 0);
+	script_expect_error(sock, "55000", "the lease has ended");
+	script_expect_error(renewal_ask(&renewal.claim), "55000", "acquire again");
+	renewal_continue_server();
+	renewal_assert_fenced(renewal.descriptor);
+	script_detach(&renewal.client);
+	it_await_published("app", "revoked_admin", 1);
+	renewal_assert_recovered();
+}
+END_TEST
+
+/* When there is no connection. */
+START_TEST(the_lease_is_revoked_after_a_failure)
+{
+	renewal_begin("connect_timeout = 1s");
+	renewal_stop_server();
+	script_expect_error(renewal_ask(&renewal.claim), "08001", "no answer within connect_timeout");
+	ck_assert_uint_eq(renewal_flags(), SLOT_RETIRE);
+	ck_assert_int_eq(it_ctl("revoke", "app/0", NULL), 0);
+	script_expect_error(renewal_ask(&renewal.claim), "55000", "acquire again");
+	renewal_continue_server();
+	close(renewal.descriptor);
+	script_detach(&renewal.client);
+	it_await_published("app", "revoked_admin", 1);
+	renewal_assert_recovered();
+}
+END_TEST
+
 START_TEST(abandoned_and_asked_again)
 {
 	renewal_begin(NULL);
@@ -493,6 +528,8 @@ START_TEST(the_word_is_scribbled_over)
 END_TEST
 
 IT_MAIN("renewal", byte_for_byte, in_other_pieces, nobody_else_may, nobody_may_whose_lease_is_over,
-    no_other_process_may, the_server_refuses, the_server_does_not_answer, the_lessee_is_killed, the_lessee_is_detached,
-    abandoned_and_asked_again, abandoned_and_released, released_meanwhile, asked_again_meanwhile, drained_meanwhile,
-    the_broker_is_stopped_meanwhile, over_age, a_cancel_is_in_flight, the_word_is_scribbled_over)
+    no_other_process_may, the_server_refuses, the_server_does_not_answer, the_lessee_is_killed,
+    the_lessee_is_detached, the_lease_is_revoked, the_lease_is_revoked_after_a_failure,
+    abandoned_and_asked_again, abandoned_and_released, released_meanwhile, asked_again_meanwhile,
+    drained_meanwhile, the_broker_is_stopped_meanwhile, over_age, a_cancel_is_in_flight,
+    the_word_is_scribbled_over)
