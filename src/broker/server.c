@@ -245,7 +245,7 @@ server_publish(struct server *s)
 	/* By the word's owner, between S1 and S3/S4, whose swap publishes them; or N4. */
 	memcpy(segment_baseline(&p->seg, s->slot), s->baseline, s->baseline_size);
 	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
-	atomic_store_explicit(&slot->session, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->session, (uint64_t)s->generation << 32, memory_order_relaxed);
 	atomic_store_explicit(&slot->block, s->block, memory_order_relaxed);
 	atomic_store_explicit(&slot->server_pid, s->pid, memory_order_relaxed);
 	atomic_store_explicit(&slot->expired, 0, memory_order_relaxed);

@@ -78,7 +78,11 @@ struct slot {
 	_Atomic uint64_t generation; /* broker: counts connections; 0 before the first */
 	_Atomic uint64_t grant_wait; /* granter, before S4/S9: the wait that the grant is for */
 	_Atomic uint64_t idle_since; /* who made it IDLE; CLOCK_MONOTONIC ns */
-	_Atomic uint64_t session;    /* who reset it: counts resets of this generation */
+	/*
+	 * Who reset it: counts resets, from generation << 32 on (broker, with S1). So a lessee that was revoked while it counted, and
+	 * stores late, does not give it a number at which another process's shell saw this session.
+	 */
+	_Atomic uint64_t session;
 	_Atomic uint64_t leases;     /* lessee: leases of this slot, all generations */
 	_Atomic uint32_t block;      /* broker: index of the statistics block its lessees write */
 	_Atomic uint32_t server_pid; /* broker: backend pid, 0 when EMPTY */

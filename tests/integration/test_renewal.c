@@ -22,15 +22,21 @@
 START_TEST(byte_for_byte)
 {
 	uint32_t pid;
+	uint64_t late;
 	int old;
 
 	renewal_begin(NULL);
 	for (unsigned i = 0; i < 3; i++) {
+		_Atomic uint64_t *session = &renewal.client.seg.slot[renewal.claim.slot].session;
+
 		old = renewal.descriptor;
+		/* What a lessee may store too late, that has read an answer of the old connection's. */
+		late = atomic_load(session) + 1;
 		pid = atomic_load(&renewal.client.seg.slot[renewal.claim.slot].server_pid);
 		renewal_expect_renewed(renewal_ask(&renewal.claim));
 		ck_assert_uint_ne(atomic_load(&renewal.client.seg.slot[renewal.claim.slot].server_pid), pid);
 		renewal_assert_fenced(old);
+		ck_assert_uint_gt(atomic_load(session), late);
 	}
 	ck_assert_uint_eq(script_counter(&renewal.client, COUNTER_CLOSED_RENEWED), 3);
 	ck_assert_uint_eq(script_counter(&renewal.client, COUNTER_OPENED), 4);
