@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* See trace.h. x86-64 only: the instruction of a breakpoint and what is atomic are this processor's. */
-#include "trace.h"
+#include "trace_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +13,8 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BREAKPOINT 0xcc
 #define PATIENCE_S 60
 
 static void
@@ -82,8 +80,8 @@ in(const struct range *r, uintptr_t address)
 	return address >= r->begin && address < r->end;
 }
 
-static void
-broken(const char *what)
+void
+trace_broken(const char *what)
 {
 	fprintf(stderr, "trace: %s: %s\n", what, strerror(errno));
 	abort();
@@ -97,12 +95,12 @@ get(const struct tracee *t, size_t offset)
 	errno = 0;
 	value = ptrace(PTRACE_PEEKUSER, t->pid, offset, NULL);
 	if (errno != 0)
-		broken("reading a register");
+		trace_broken("reading a register");
 	return (uintptr_t)value;
 }
 
-static uintptr_t
-get_rip(const struct tracee *t)
+uintptr_t
+trace_get_rip(const struct tracee *t)
 {
 	return get(t, offsetof(struct user_regs_struct, rip));
 }
@@ -113,28 +111,28 @@ get_rsp(const struct tracee *t)
 	return get(t, offsetof(struct user_regs_struct, rsp));
 }
 
-static void
-set_rip(const struct tracee *t, uintptr_t rip)
+void
+trace_set_rip(const struct tracee *t, uintptr_t rip)
 {
 	if (ptrace(PTRACE_POKEUSER, t->pid, offsetof(struct user_regs_struct, rip), rip) != 0)
-		broken("writing a register");
+		trace_broken("writing a register");
 }
 
 static void
 peek(const struct tracee *t, uintptr_t address, void *buf, size_t size)
 {
 	if (pread(t->memory, buf, size, (off_t)address) != (ssize_t)size)
-		broken("reading memory");
+		trace_broken("reading memory");
 }
 
-static uint8_t
-swap_byte(const struct tracee *t, uintptr_t address, uint8_t byte)
+uint8_t
+trace_swap_byte(const struct tracee *t, uintptr_t address, uint8_t byte)
 {
 	uint8_t old;
 
 	peek(t, address, &old, 1);
 	if (pwrite(t->memory, &byte, 1, (off_t)address) != 1)
-		broken("writing text");
+		trace_broken("writing text");
 	return old;
 }
 
@@ -177,7 +175,7 @@ open_memory(struct tracee *t)
 	snprintf(path, sizeof(path), "/proc/%ld/mem", (long)t->pid);
 	t->memory = open(path, O_RDWR | O_CLOEXEC);
 	if (t->memory < 0)
-		broken(path);
+		trace_broken(path);
 }
 
 void
@@ -189,7 +187,7 @@ trace_fork(struct tracee *t, void (*body)(const void *arg), const void *arg)
 	fflush(stdout);
 	t->pid = fork();
 	if (t->pid < 0)
-		broken("fork");
+		trace_broken("fork");
 	if (t->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent || ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
@@ -200,7 +198,7 @@ trace_fork(struct tracee *t, void (*body)(const void *arg), const void *arg)
 	}
 	if (waitpid(t->pid, &status, __WALL) != t->pid || !WIFSTOPPED(status) ||
 	    ptrace(PTRACE_SETOPTIONS, t->pid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) != 0)
-		broken("a child that is to be traced");
+		trace_broken("a child that is to be traced");
 	open_memory(t);
 }
 
@@ -256,11 +254,11 @@ step_over(const struct tracee *t, uintptr_t address, uint8_t original)
 {
 	enum trace_end end;
 
-	swap_byte(t, address, original);
-	set_rip(t, address);
+	trace_swap_byte(t, address, original);
+	trace_set_rip(t, address);
 	end = resume(t, PTRACE_SINGLESTEP);
 	if (end == TRACE_THERE)
-		swap_byte(t, address, BREAKPOINT);
+		trace_swap_byte(t, address, TRACE_BREAKPOINT);
 	return end;
 }
 
@@ -276,21 +274,21 @@ run(struct tracee *t, const struct moment *moment)
 
 	/* It may stand at the very address: that is a visit, for its instruction has not been executed. */
 	if (moment != NULL)
-		original = swap_byte(t, moment->address, BREAKPOINT);
+		original = trace_swap_byte(t, moment->address, TRACE_BREAKPOINT);
 	if (t->sleeper != 0)
-		sleeper = swap_byte(t, t->sleeper, BREAKPOINT);
+		sleeper = trace_swap_byte(t, t->sleeper, TRACE_BREAKPOINT);
 	while ((end = resume(t, PTRACE_CONT)) == TRACE_THERE) {
-		uintptr_t at = get_rip(t) - 1;
+		uintptr_t at = trace_get_rip(t) - 1;
 
 		if (moment != NULL && at == moment->address) {
 			if (++visits == moment->visit) {
-				set_rip(t, at);
+				trace_set_rip(t, at);
 				break;
 			}
 			end = step_over(t, at, original);
 		} else if (t->sleeper != 0 && at == t->sleeper) {
 			if (t->on_sleep == NULL) {
-				set_rip(t, at);
+				trace_set_rip(t, at);
 				end = TRACE_SLEEPS;
 				break;
 			}
@@ -304,9 +302,9 @@ run(struct tracee *t, const struct moment *moment)
 	}
 	if (end != TRACE_ENDED && end != TRACE_STUCK) {
 		if (moment != NULL)
-			swap_byte(t, moment->address, original);
+			trace_swap_byte(t, moment->address, original);
 		if (t->sleeper != 0)
-			swap_byte(t, t->sleeper, sleeper);
+			trace_swap_byte(t, t->sleeper, sleeper);
 	}
 	return end;
 }
@@ -356,18 +354,18 @@ trace_join(struct tracee *t)
 static enum trace_end
 finish_call(const struct tracee *t, uintptr_t address, uintptr_t sp)
 {
-	uint8_t original = swap_byte(t, address, BREAKPOINT);
+	uint8_t original = trace_swap_byte(t, address, TRACE_BREAKPOINT);
 	enum trace_end end;
 
 	while ((end = resume(t, PTRACE_CONT)) == TRACE_THERE) {
-		uintptr_t at = get_rip(t) - 1;
+		uintptr_t at = trace_get_rip(t) - 1;
 
 		if (at != address) {
 			end = TRACE_MARK;
 			break;
 		}
 		if (get_rsp(t) == sp) {
-			set_rip(t, at);
+			trace_set_rip(t, at);
 			break;
 		}
 		end = step_over(t, at, original);
@@ -375,7 +373,7 @@ finish_call(const struct tracee *t, uintptr_t address, uintptr_t sp)
 			break;
 	}
 	if (end != TRACE_ENDED && end != TRACE_STUCK)
-		swap_byte(t, address, original);
+		trace_swap_byte(t, address, original);
 	return end;
 }
 
@@ -408,7 +406,7 @@ note(const struct tracee *t, struct recording *r, uintptr_t address)
 		r->size = r->size == 0 ? 4096 : 2 * r->size;
 		r->moment = reallocarray(r->moment, r->size, sizeof(*r->moment));
 		if (r->moment == NULL)
-			broken("a recording");
+			trace_broken("a recording");
 	}
 	peek(t, address, code, sizeof(code));
 	r->moment[r->n++] = (struct moment){.address = address, .atomic = is_atomic(code)};
@@ -431,7 +429,7 @@ number(struct recording *r)
 	struct moment **sorted = calloc(r->n + 1, sizeof(*sorted));
 
 	if (sorted == NULL)
-		broken("a recording");
+		trace_broken("a recording");
 	for (size_t i = 0; i < r->n; i++)
 		sorted[i] = &r->moment[i];
 	qsort(sorted, r->n, sizeof(*sorted), by_address);
@@ -475,7 +473,7 @@ trace_record(struct tracee *t, bool (*done)(void *context), void *context, struc
 	uintptr_t from = 0; /* the last instruction, if it was watched or the caller's */
 
 	while (end == TRACE_THERE) {
-		uintptr_t rip = get_rip(t);
+		uintptr_t rip = trace_get_rip(t);
 		uint8_t code;
 
 		if (in(&t->watched, rip)) {
@@ -485,7 +483,7 @@ trace_record(struct tracee *t, bool (*done)(void *context), void *context, struc
 		} else if (in(&t->caller, rip)) {
 			from = rip;
 			peek(t, rip, &code, 1);
-			end = code == BREAKPOINT ? TRACE_MARK : resume(t, PTRACE_SINGLESTEP);
+			end = code == TRACE_BREAKPOINT ? TRACE_MARK : resume(t, PTRACE_SINGLESTEP);
 		} else {
 			if (done != NULL && done(context))
 				break;
@@ -497,111 +495,15 @@ trace_record(struct tracee *t, bool (*done)(void *context), void *context, struc
 	return end;
 }
 
-struct planted {
-	uintptr_t address;
-	size_t index;
-	uint8_t original;
-	bool there;
-};
-
-static int
-by_planted(const void *a, const void *b)
+void
+recording_keep_shorter(struct recording *r, struct recording *other)
 {
-	const struct planted *x = a, *y = b;
-
-	return x->address < y->address ? -1 : x->address > y->address;
-}
-
-/* Waits for a stop, and asks in between. */
-static enum trace_end
-wait_or_done(const struct tracee *t, bool (*done)(void *context), void *context)
-{
-	static const struct timespec step = {.tv_nsec = 50000};
-	int status, sig;
-
-	for (;;) {
-		pid_t got = waitpid(t->pid, &status, __WALL | WNOHANG);
-
-		if (got == 0) {
-			if (done(context))
-				return TRACE_MARK;
-			nanosleep(&step, NULL);
-			continue;
-		}
-		if (got != t->pid || !WIFSTOPPED(status))
-			return TRACE_ENDED;
-		sig = WSTOPSIG(status);
-		if (sig == SIGTRAP && status >> 16 == 0)
-			return TRACE_THERE;
-		if (ptrace(PTRACE_CONT, t->pid, NULL, status >> 16 != 0 ? 0 : sig) != 0)
-			return TRACE_ENDED;
+	if (r->moment != NULL && r->n <= other->n) {
+		recording_free(other);
+		return;
 	}
-}
-
-/*
- * It stopped at a breakpoint: takes it away and puts the process before its instruction. NULL: not one of
- * these.
- */
-static struct planted *
-arrive(const struct tracee *t, struct planted *planted, size_t n)
-{
-	struct planted key = {.address = get_rip(t) - 1};
-	struct planted *p = bsearch(&key, planted, n, sizeof(*planted), by_planted);
-
-	if (p == NULL || !p->there)
-		return NULL;
-	swap_byte(t, p->address, p->original);
-	set_rip(t, p->address);
-	p->there = false;
-	return p;
-}
-
-/* Stops a process that runs. It may stop for a breakpoint just then, which is no visit. */
-static bool
-interrupt(const struct tracee *t, struct planted *planted, size_t n)
-{
-	int status;
-
-	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) != 0 || waitpid(t->pid, &status, __WALL) != t->pid ||
-	    !WIFSTOPPED(status))
-		return false;
-	if (WSTOPSIG(status) == SIGTRAP && status >> 16 == 0)
-		arrive(t, planted, n);
-	return true;
-}
-
-enum trace_end
-trace_until(struct tracee *t, const uintptr_t *address, size_t n, bool *ret_seen, bool all,
-    bool (*done)(void *context), void *context)
-{
-	struct planted *planted = calloc(n + 1, sizeof(*planted)), *p;
-	enum trace_end end = TRACE_THERE;
-
-	if (planted == NULL)
-		broken("breakpoints");
-	for (size_t i = 0; i < n; i++)
-		planted[i] = (struct planted){.address = address[i], .index = i, .there = true};
-	qsort(planted, n, sizeof(*planted), by_planted);
-	for (size_t i = 0; i < n; i++)
-		planted[i].original = swap_byte(t, planted[i].address, BREAKPOINT);
-	while (end == TRACE_THERE) {
-		if (ptrace(PTRACE_CONT, t->pid, NULL, NULL) != 0)
-			end = TRACE_ENDED;
-		else
-			end = wait_or_done(t, done, context);
-		if (end != TRACE_THERE || (p = arrive(t, planted, n)) == NULL)
-			continue;
-		ret_seen[p->index] = true;
-		if (!all)
-			break;
-	}
-	if (end == TRACE_MARK && !interrupt(t, planted, n))
-		end = TRACE_ENDED;
-	for (size_t i = 0; end != TRACE_ENDED && i < n; i++)
-		if (planted[i].there)
-			swap_byte(t, planted[i].address, planted[i].original);
-	free(planted);
-	return end;
+	recording_free(r);
+	*r = *other;
 }
 
 void

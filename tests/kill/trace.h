@@ -90,6 +90,8 @@ enum trace_end trace_record(
  */
 enum trace_end trace_until(struct tracee *t, const uintptr_t *address, size_t n, bool *ret_seen, bool all,
     bool (*done)(void *context), void *context);
+/* *r becomes the shorter of the two (if it holds one already), the other is freed. */
+void recording_keep_shorter(struct recording *r, struct recording *other);
 void recording_free(struct recording *r);
 
 #endif
