@@ -438,7 +438,10 @@ service_live(const void *arg)
 	if (s->operate == NULL)
 		for (;;)
 			pause();
-	r = s->operate();
+	/* A broker with a breakpoint on each instruction may take longer than an exchange may: asked again. */
+	do
+		r = s->operate();
+	while (r == PGLEASE_ETIMEOUT);
 	if (r == PGLEASE_EGONE || r == PGLEASE_ENOBROKER)
 		_exit(SERVICE_REFUSED);
 	need(r == 0, "what it asked the broker for");
