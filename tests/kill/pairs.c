@@ -92,11 +92,13 @@ pair_cancel(const struct pair_place *place)
 void
 pair_cancel_and_wait(const struct pair_place *place)
 {
+	uint64_t refused = view_broker_counter(place->pool, COUNTER_CANCELS_REFUSED);
+
 	kill(fixture_server_pid(stage_fixture()), SIGSTOP);
 	now.server_stopped = true;
 	send(place->socket, "c", 1, MSG_NOSIGNAL);
 	now.cancel_sent = true;
-	now.cancelling = view_await_cancelling(place->pool);
+	now.cancelling = view_await_cancelling(place->pool, refused);
 }
 
 void

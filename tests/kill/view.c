@@ -256,17 +256,18 @@ is_cancelling(const struct segment *seg)
 }
 
 static bool
-is_cancelling_or_lost(const struct segment *seg, const void *arg)
+is_cancel_decided(const struct segment *seg, const void *arg)
 {
 	uint64_t w = slot_load(seg, 0);
 
-	return word_state(w) != SLOT_LEASED || row_is_known(seg, word_who(w)) || is_cancelling(seg);
+	return word_state(w) != SLOT_LEASED || row_is_known(seg, word_who(w)) || is_cancelling(seg) ||
+	       counter_get(&seg->header->broker_counter[COUNTER_CANCELS_REFUSED]) != *(const uint64_t *)arg;
 }
 
 bool
-view_await_cancelling(unsigned pool)
+view_await_cancelling(unsigned pool, uint64_t refused)
 {
-	view_await(pool, is_cancelling_or_lost, NULL, "the flag of a cancel");
+	view_await(pool, is_cancel_decided, &refused, "what becomes of a cancel");
 	return is_cancelling(&view.seg[pool]);
 }
 

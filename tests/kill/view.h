@@ -40,10 +40,10 @@ void view_cut_off(pid_t pid);
 bool view_none_else(void);
 void view_await_none_else(void);
 /*
- * Waits until the only slot's word has the flag CANCELLING (true), or is no lease of another's any more
- * (false).
+ * Waits until the only slot's word has the flag CANCELLING (true), or a cancel was refused (there were `refused` before),
+ * as one is of a lease that is being given up, or the slot is no lease of another's any more.
  */
-bool view_await_cancelling(unsigned pool);
+bool view_await_cancelling(unsigned pool, uint64_t refused);
 /* The only slot's state, enum slot_state. */
 unsigned view_state(unsigned pool);
 /* A row of a known client waits, and sleeps. */
