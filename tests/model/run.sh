@@ -112,7 +112,22 @@ lane()
 
 # The long ones, the longest first.
 if [ -n "$only" ]; then
+	holds lease-all-crash-0 lease '-DHELD=3 -DCRASH=1 -DBCRASH=1 -DRING=8 -DHOLDERS=1'
+	holds lease-all-detach lease '-DHELD=3 -DOPENING=2 -DDETACH=2 -DRING=8 -DHOLDERS=1'
+	holds lease-all-crash-1 lease '-DHELD=3 -DCRASH=2 -DBCRASH=1 -DRING=8'
+	holds lease-all-broker lease '-DHELD=3 -DOPENING=2 -DMAINT=1 -DBROKEN=1 -DHOLDERS=1'
+	holds lease-all-crash-1-held lease '-DHELD=3 -DCRASH=2 -DRING=8 -DHOLDERS=1'
+	holds lease-all-session lease '-DHELD=3 -DOPENING=2 -DAHEAD=1 -DLATE=1'
+	holds lease-all-again lease '-DHELD=3 -DOPENING=2 -DTIMEOUTS=2 -DHOLDERS=1 -DLAPS2=2'
 	holds lease-all-wait lease '-DHELD=3 -DOPENING=1'
+	holds lease-all-order lease '-DHELD=1 -DOPENING=2 -DLAPS0=3 -DORDER=1'
+	holds lease-all-order-two lease '-DHELD=1 -DLAPS0=2 -DORDER=2'
+	holds lease-all-drain lease '-DHELD=3 -DOPENING=2 -DDRAIN=1 -DRING=8 -DHOLDERS=1'
+	holds lease-all-cancel lease '-DHELD=3 -DOPENING=2 -DCANCELS=2'
+	holds lease-all-detach-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DDETACH=2 -DCRASH=3 -DRING=8'
+	holds lease-all-renew lease '-DSOLO=1 -DHELD=3 -DRENEW=1 -DCRASH=2 -DRING=8 -DDRAIN=1 -DHOLDERS=1'
+	holds queue-all-waiters queue ''
+	holds queue-all-helpers queue '-DNW=1 -DNG=2 -DROUNDS=4'
 fi
 
 # The quick ones.
