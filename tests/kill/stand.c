@@ -42,8 +42,10 @@ is_done(void *context)
 {
 	char byte;
 
+	/* Another connection is there, and whoever waited has it. */
 	if (now.pair->action == stand_revoke)
-		return view_none_else();
+		return view_none_else() &&
+		       (now.next_begun ? crew_has_answered(NEXT) : view_state(now.pair->a.pool) == SLOT_IDLE);
 	return recv(scenario_socket[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 

@@ -436,6 +436,10 @@ number(struct recording *r)
 	for (size_t i = 0; i < r->n; i++)
 		sorted[i]->visit =
 		    i > 0 && sorted[i]->address == sorted[i - 1]->address ? sorted[i - 1]->visit + 1 : 1;
+	for (size_t i = r->n; i-- > 0;)
+		sorted[i]->visits = i + 1 < r->n && sorted[i]->address == sorted[i + 1]->address
+		                        ? sorted[i + 1]->visits
+		                        : sorted[i]->visit;
 	free(sorted);
 }
 

@@ -34,7 +34,7 @@ struct tracee {
 /* One counted instruction: its address, and the how-many-eth time it came there since the recording began. */
 struct moment {
 	uintptr_t address;
-	uint32_t visit;
+	uint32_t visit, visits; /* visits: how often it comes there in all */
 	bool atomic; /* a locked read-modify-write, or an exchange with memory */
 };
 

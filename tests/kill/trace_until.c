@@ -67,18 +67,43 @@ arrive(const struct tracee *t, struct planted *planted, size_t n)
 	return p;
 }
 
-/* Stops a process that runs. It may stop for a breakpoint just then, which is no visit. */
+/* Whether a breakpoint's signal is on its way: it must not be what the process is left with. */
+static bool
+trap_is_pending(const struct tracee *t)
+{
+	struct __ptrace_peeksiginfo_args which = {.off = 0, .flags = 0, .nr = 8};
+	siginfo_t pending[8];
+	long n = ptrace(PTRACE_PEEKSIGINFO, t->pid, &which, pending);
+
+	for (long i = 0; i < n; i++)
+		if (pending[i].si_signo == SIGTRAP)
+			return true;
+	return false;
+}
+
+/*
+ * Stops a process that runs. It may just have come to a breakpoint, which is no visit: it stops for that first, or is
+ * about to.
+ */
 static bool
 interrupt(const struct tracee *t, struct planted *planted, size_t n)
 {
 	int status;
 
-	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) != 0 || waitpid(t->pid, &status, __WALL) != t->pid ||
-	    !WIFSTOPPED(status))
+	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) != 0)
 		return false;
-	if (WSTOPSIG(status) == SIGTRAP && status >> 16 == 0)
-		arrive(t, planted, n);
-	return true;
+	for (;;) {
+		if (waitpid(t->pid, &status, __WALL) != t->pid || !WIFSTOPPED(status))
+			return false;
+		if (WSTOPSIG(status) == SIGTRAP && status >> 16 == 0) {
+			arrive(t, planted, n);
+			return true;
+		}
+		if (!trap_is_pending(t))
+			return true;
+		if (ptrace(PTRACE_CONT, t->pid, NULL, NULL) != 0)
+			return false;
+	}
 }
 
 enum trace_end
