@@ -8,7 +8,6 @@
 #include "reset.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 

@@ -48,10 +48,4 @@ bool lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, 
  */
 void lease_tell_dirty(struct pool_state *state, unsigned session);
 
-/*
- * After a slot was given up with this in its session (S8; S9, for S11 may have taken the grant back): the broker looks
- * for dirty idle sessions, unless it has said that it sleeps. Pairs with dirty.c.
- */
-void lease_tell_dirty(struct pool_state *state, unsigned session);
-
 #endif

@@ -3,8 +3,6 @@
  * pglease_release: what is left in the session, who is to reset it and when (doc/protocol.md, "The session between two
  * leases"), the counting, and the slot given up.
  */
-#include <string.h>
-
 #include "client_priv.h"
 #include "handoff.h"
 #include "lease.h"
@@ -12,12 +10,6 @@
 #include "resets.h"
 #include "shell.h"
 #include "slots.h"
-
-/*
- * All that the server reports is compared with the baseline when the session is handed over, and otherwise at most this
- * often; what escaping depends on is compared at each release.
- */
-#define COMPARE_NS UINT64_C(100000000)
 
 /* Relaxed: it never changes. */
 static bool
@@ -53,7 +45,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 		       (dirty && next != WORD_NONE && next != state->process->client);
 	/* What an earlier release has noted must not be forgotten by one that looks at less. Relaxed: written under the lease. */
 	bool noted = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed) != 0;
-	bool whole = at_once || noted || now - shell->compared_at >= COMPARE_NS;
+	bool whole = at_once || noted || now - shell->compared_at >= RESET_CHECK_NS;
 	uint64_t off = reset_off_baseline(state, slot, shell, whole);
 	enum reset_kind kind = resets_kind(seg);
 	int r;

@@ -34,16 +34,13 @@ reset_peek(PGconn *conn, bool own)
 	return error_set(PGLEASE_EBROKEN, "the idle connection was closed, or has sent what nobody asked for");
 }
 
-/* The server is asked for its parameters at most this often for a slot, when somebody may not have told what it heard. */
-#define ASK_NS UINT64_C(100000000)
-
 bool
 reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now)
 {
 	const struct slot *s = &state->seg.slot[slot];
 
 	return atomic_load_explicit(&s->unverified, memory_order_relaxed) != 0 &&
-	       now - atomic_load_explicit(&s->asked_at, memory_order_relaxed) >= ASK_NS;
+	       now - atomic_load_explicit(&s->asked_at, memory_order_relaxed) >= RESET_CHECK_NS;
 }
 
 int

@@ -10,13 +10,21 @@
 #include "client_priv.h"
 
 /*
+ * How long a parameter that the server has changed may go unnoticed on a session in use (doc/design.md): what a PGconn
+ * believes is compared with the baseline, and the server asked for it when somebody may not have told what it heard, at
+ * most this often. What escaping depends on is compared at each release.
+ */
+#define RESET_CHECK_NS UINT64_C(100000000)
+
+/*
  * The validation peek: whether the stream is empty and alive. For a session that is this client's own (`own`), bytes may
  * be its notifications, and libpq reads them; anybody else's bytes are doubt.
  */
 int reset_peek(PGconn *conn, bool own);
 /*
- * D1: the reset, and a question after the parameters of the baseline if `ask`, raw, on the shell's socket; its PGconn knows nothing of it. The session must be idle outside a transaction,
- * its stream empty but for what the server says of itself. PGLEASE_EBROKEN when it was not taken whole.
+ * D1: the reset, and a question after the parameters of the baseline if `ask`, raw, on the shell's socket; its PGconn knows
+ * nothing of it. The session must be idle outside a transaction, its stream empty but for what the server says of itself.
+ * PGLEASE_EBROKEN when it was not taken whole.
  */
 int reset_send(
     struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask);

@@ -126,7 +126,6 @@ static int
 shell_orphan(struct pool_state *state, uint32_t slot, uint64_t w, struct shell *shell)
 {
 	bool revoked;
-
 	struct shell *other = shell_new(state);
 
 	if (other == NULL)
@@ -229,9 +228,8 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 		*ret_fresh = false;
 		return 0;
 	}
-	if (seen != SHELL_NONE) {
+	if (seen != SHELL_NONE)
 		shell_empty(state, shell);
-	}
 	if (atomic_load(&state->nshells) >= state->max_shells)
 		shell_evict(state);
 	r = adopt(state, slot, generation, w, deadline, shell);
