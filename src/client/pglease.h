@@ -28,8 +28,9 @@
  * that acquired it ends (when destructors of thread-specific data run, it may have ended already). No function here may
  * be interrupted by pthread_cancel.
  *
- * What belongs to the lease and must not outlive it: the PGconn; a PGcancel made from it (a cancel that is sent after
- * the release may hit the next lease of the same process on that connection, though never another process's); an
+ * What belongs to the lease and must not outlive it: the PGconn; a PGcancel made from it (let PQcancel return
+ * before you release: a cancel that arrives after the release may hit the next lease of the same process on that
+ * connection, though never another process's); an
  * epoll registration of PQsocket (the open file stays with the broker, so epoll would go on reporting it). Notice
  * hooks, verbosity and tracing set on the PGconn are put back at release. Event procedures cannot be taken away: the
  * PGconn is freed at the release (PGEVT_CONNDESTROY), and the connection's next lease makes a new one.
