@@ -95,12 +95,17 @@ run(void *arg)
 	return NULL;
 }
 
+/* With the first every waiter is due for a grant, with the last none ever: the others are woken. */
+#define ALWAYS_DUE 1
+#define MIXED 100000
+#define NEVER_DUE UINT64_C(3600000000000)
+
 static void
-setup(int control)
+setup(int control, uint64_t grant_after)
 {
 	seg = unit_segment(SLOTS, 64);
 	atomic_store(&seg.header->state, SEGMENT_OPEN);
-	atomic_store(&seg.header->grant_after_ns, 100000);
+	atomic_store(&seg.header->grant_after_ns, grant_after);
 	for (uint32_t slot = 0; slot < SLOTS; slot++) {
 		uint64_t w = slot_load(&seg, slot);
 
@@ -113,14 +118,16 @@ setup(int control)
 	}
 }
 
-START_TEST(each_slot_has_one_lessee_at_a_time_and_none_is_lost)
+/* Each slot has one lessee at a time, and none is lost. */
+static void
+race(uint64_t grant_after)
 {
 	struct thread thread[THREADS];
 	unsigned had = 0, leases = 0, waited = 0, granted = 0;
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-	setup(pair[0]);
+	setup(pair[0], grant_after);
 	for (unsigned i = 0; i < THREADS; i++) {
 		thread[i] = (struct thread){.number = i, .seed = i + 1};
 		ck_assert_int_eq(pthread_create(&thread[i].id, NULL, run, &thread[i]), 0);
@@ -138,12 +145,32 @@ START_TEST(each_slot_has_one_lessee_at_a_time_and_none_is_lost)
 		leases += plain[slot].leases;
 	}
 	ck_assert_uint_eq(leases, had);
-	ck_assert_uint_gt(waited, granted); /* both ways out of the wait path were taken */
-	ck_assert_uint_gt(granted, 0);
+	/* Both ways out of the wait path were taken. */
+	if (grant_after == ALWAYS_DUE)
+		ck_assert_uint_gt(granted, 0);
+	if (grant_after == NEVER_DUE)
+		ck_assert_uint_gt(waited, granted);
 	ck_assert_uint_eq(queue_count(&seg, NULL), 0);
 	for (uint32_t row = 0; row < seg.nrows; row++)
 		ck_assert_uint_eq(word_state(row_load(&seg, row)), ROW_FREE);
 }
+
+START_TEST(with_grants_and_wakes)
+{
+	race(MIXED);
+}
 END_TEST
 
-UNIT_MAIN("race", each_slot_has_one_lessee_at_a_time_and_none_is_lost)
+START_TEST(with_every_waiter_due)
+{
+	race(ALWAYS_DUE);
+}
+END_TEST
+
+START_TEST(with_no_waiter_due)
+{
+	race(NEVER_DUE);
+}
+END_TEST
+
+UNIT_MAIN("race", with_grants_and_wakes, with_every_waiter_due, with_no_waiter_due)
