@@ -278,7 +278,10 @@ count_lease(struct pool_state *state, const struct claim *claim, const struct sh
 
 	if (!lease_is_counted(state))
 		return;
-	/* An atomic add, unlike the block's: the field stays the slot's after a revocation, and must not be set back by its late store. */
+	/*
+	 * An atomic add, unlike the block's: the field stays the slot's after a revocation, and a late store would set it back.
+	 * Relaxed: it orders nothing. A lessee that dies before it has counted one lease less.
+	 */
 	atomic_fetch_add_explicit(&s->leases, 1, memory_order_relaxed);
 	if (!claim->waited) {
 		lease_count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
