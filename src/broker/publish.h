@@ -22,6 +22,7 @@ struct publisher_params {
 	const gid_t *group; /* monitor_group; NULL: the broker's own */
 	const struct segment *const
 	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
+	const bool *pool_is_local; /* of each pool: the server is on this host; NULL: none is */
 	unsigned npools;
 };
 

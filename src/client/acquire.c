@@ -181,6 +181,8 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	if (r == PGLEASE_ETIMEOUT) {
 		claim->session = SLOT_OWED;
 		lease_count(state, shell, COUNTER_RESETS_LATE, 1);
+	} else if (r != 0) {
+		lease_count(state, shell, COUNTER_RESETS_FAILED, 1);
 	}
 	return r;
 }

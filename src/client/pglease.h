@@ -198,28 +198,59 @@ PGLEASE_API PGresult *pglease_exec_cached(PGconn *conn, const char *command, int
     const Oid *paramTypes, const char *const *paramValues, const int *paramLengths, const int *paramFormats,
     int resultFormat);
 
-/* A pool's state, added up from shared memory at the moment of the call; without a system call or a lock. */
+/*
+ * A pool's state, added up from shared memory at the moment of the call: no system call, no lock, nothing is waited for, whoever
+ * is dead; a few microseconds for a hundred connections. Each number is right at some moment of the call. Those that belong
+ * together agree: total = idle + leased + granted + busy, active = leased + granted, acquired = acquired_immediate +
+ * acquired_waited >= released + returned. With monitoring = no, what workers count is 0.
+ */
 typedef struct pglease_stats {
-	uint32_t max_connections, total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */
-	uint32_t waiting;         /* lessee rows waiting */
+	uint32_t max_connections;
+	uint32_t total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */
+	uint32_t active;          /* leased or set aside for a waiter that has not taken it yet */
+	uint32_t peak;            /* the most that were active at one time since the broker's start, as sampled ten times a second */
+	uint32_t pending;         /* threads that wait for a lease */
 	uint32_t clients;         /* processes attached to the instance */
 	uint64_t max_wait_ns;     /* age of the oldest waiter */
 	uint64_t acquired;        /* leases granted: immediate + waited */
 	uint64_t acquired_immediate, acquired_waited;
 	uint64_t released, returned; /* clean; to the broker */
+	uint64_t failed;          /* acquires that gave no lease: timeouts and failures */
 	uint64_t timeouts, failures;
-	uint64_t opened, open_failed, closed, revoked;
+	double efficiency;        /* share of the leases that did not wait; 1 when there was none */
+	uint64_t opened, open_failed, closed, revoked, leaks;
+	uint64_t connect_mean_ns; /* of the opened */
 	uint64_t adoptions, rollbacks, handovers;
 	/* Resets that a lessee waited for; that were sent ahead; whose answer was left to the broker; that were not needed. */
 	uint64_t resets, resets_pipelined, resets_late, resets_spared;
 	uint64_t broker_resets;
-	struct pglease_times {
-		uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
-	} wait, hold; /* of all leases (an immediate one waited 0); quantiles are within 1.6 % */
+	/* Of the library's own calls (pglease_exec and so on); rows returned or changed; transactions: single queries too. */
+	uint64_t queries, query_errors, query_rows, transactions;
+	/* Over about the last ten seconds. */
+	double connections_per_second, leases_per_second, queries_per_second, transactions_per_second;
 } pglease_stats;
 
 /* Errors: EINVAL. */
 PGLEASE_API int pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats);
+
+enum pglease_time {
+	PGLEASE_TIME_WAIT,        /* for a lease; a lease that did not wait counts as 0 */
+	PGLEASE_TIME_HOLD,        /* until a clean release */
+	PGLEASE_TIME_CONNECT,     /* of the server connections opened */
+	PGLEASE_TIME_QUERY,       /* of the library's own calls */
+	PGLEASE_TIME_TRANSACTION, /* ended by those calls, single queries included */
+};
+
+/* Nanoseconds. Quantiles and maximum are within 1.6 %, up to 2^40 ns (18 minutes), and count what is longer as that. */
+typedef struct pglease_times {
+	uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
+} pglease_times;
+
+/*
+ * One time's distribution since the broker's start. As pglease_stats_get, but up to two milliseconds for a hundred
+ * connections. Errors: EINVAL.
+ */
+PGLEASE_API int pglease_times_get(pglease_pool *pool, enum pglease_time time, pglease_times *ret_times);
 
 /*
  * Control, for those who may (pgleased.ini(5), admin_users): by default root and the broker's user. Each call talks to the

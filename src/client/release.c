@@ -87,7 +87,7 @@ count_release(const struct pool_state *state, const struct shell *shell, uint64_
 
 	if (!lease_is_counted(state))
 		return;
-	counter_add(&block->counter[COUNTER_RELEASES], 1);
+	lease_count_end(state, shell, COUNTER_RELEASES);
 	counter_add(&block->counter[COUNTER_HOLD_NS], held);
 	histogram_record(&block->hold, held);
 }
@@ -175,7 +175,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	}
 	/* Before the slot is given up: nothing of row or shell may be touched after it. */
 	if (!sound) {
-		lease_count(state, shell, COUNTER_RETURNS, 1);
+		lease_count_end(state, shell, COUNTER_RETURNS);
 		shell_discard(state, shell);
 		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 		lease_over(state);

@@ -174,13 +174,22 @@ it_await(pglease_pool *pool, it_condition condition, const void *arg, const char
 		nanosleep(&step, NULL);
 	}
 	ck_abort_msg("%s never came: total %u idle %u leased %u granted %u busy %u waiting %u clients %u", what,
-	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.waiting, stats.clients);
+	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.pending, stats.clients);
+}
+
+uint64_t
+it_timed(pglease_pool *pool, enum pglease_time time)
+{
+	pglease_times times;
+
+	it_ok(pglease_times_get(pool, time, &times));
+	return times.count;
 }
 
 static bool
 waiting_is(const pglease_stats *stats, const void *arg)
 {
-	return stats->waiting == *(const uint32_t *)arg;
+	return stats->pending == *(const uint32_t *)arg;
 }
 
 void
@@ -192,7 +201,7 @@ it_await_waiting(pglease_pool *pool, uint32_t n)
 static bool
 all_idle(const pglease_stats *stats, const void *arg)
 {
-	return stats->leased == 0 && stats->granted == 0 && stats->busy == 0 && stats->waiting == 0 && stats->idle > 0;
+	return stats->leased == 0 && stats->granted == 0 && stats->busy == 0 && stats->pending == 0 && stats->idle > 0;
 }
 
 void

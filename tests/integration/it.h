@@ -55,6 +55,9 @@ void it_await(pglease_pool *pool, it_condition condition, const void *arg, const
 void it_await_waiting(pglease_pool *pool, uint32_t n);
 void it_await_all_idle(pglease_pool *pool);
 
+/* How many of these times were noted. */
+uint64_t it_timed(pglease_pool *pool, enum pglease_time time);
+
 /* A number of the first pool that has this name, as the broker publishes it; waits until it is at least `least`. */
 uint64_t it_published(const char *pool, const char *column);
 void it_await_published(const char *pool, const char *column, uint64_t least);
