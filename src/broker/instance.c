@@ -155,7 +155,11 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		if (!is_at_rest(i->pools[n]))
 			maintain_pool(i->pools[n], i->clients, now);
 	for (unsigned n = 0; n < i->npools; n++) {
-		struct pulse_params beat = {.now = now, .connects_fail = i->pools[n]->failures != 0};
+		struct pulse_params beat = {
+		    .now = now,
+		    .broker_memory = publisher_own_memory(i->publisher),
+		    .connects_fail = i->pools[n]->failures != 0,
+		};
 
 		pulse_beat(&i->pools[n]->pulse, &i->pools[n]->seg, &beat);
 	}

@@ -465,3 +465,9 @@ publisher_publish(struct publisher *p, uint32_t state, const struct segment *con
 	rows[STATS_HISTOGRAMS] = (struct stats_rows){p->histogram_rows, npools * STATS_NTIMES, npools * STATS_NTIMES};
 	return stats_writer_publish(p->writer, state, rows);
 }
+
+uint64_t
+publisher_own_memory(const struct publisher *p)
+{
+	return p->instance_row.memory != STATS_NO_U64 ? p->instance_row.memory : 0;
+}

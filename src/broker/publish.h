@@ -36,6 +36,8 @@ int publisher_new(const struct publisher_params *params, struct publisher **ret,
 /* Publishes all pools; `state` is the instance's (enum segment_state). Returns 0 or -errno. */
 int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
+/* The broker's resident memory as last published; bytes; 0: unknown. */
+uint64_t publisher_own_memory(const struct publisher *publisher);
 /* Removes the stats segment. Accepts NULL. */
 void publisher_free(struct publisher *publisher);
 

@@ -79,6 +79,7 @@ pulse_beat(struct pulse *pulse, struct segment *seg, const struct pulse_params *
 	take(pulse, &totals, params->now);
 	publish_rates(pulse, seg->header);
 	publish_health(pulse, seg->header, &totals, params);
-	atomic_store_explicit(&seg->header->peak, totals.peak, memory_order_relaxed);
+	totals_note_peak(seg);
+	atomic_store_explicit(&seg->header->broker_memory, params->broker_memory, memory_order_relaxed);
 	atomic_store_explicit(&seg->header->ticked_at, params->now, memory_order_relaxed);
 }

@@ -29,6 +29,7 @@ struct pulse {
 
 struct pulse_params {
 	uint64_t now;           /* CLOCK_MONOTONIC ns */
+	uint64_t broker_memory; /* resident; bytes; 0: unknown */
 	uint32_t connects_fail; /* 1: the pool's last connect failed */
 };
 

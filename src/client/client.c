@@ -18,6 +18,7 @@
 #include "dial.h"
 #include "rows.h"
 #include "shell.h"
+#include "threshold.h"
 #include "slots.h"
 #include "threads.h"
 
@@ -469,6 +470,7 @@ pglease_detach(pglease *client)
 		client->pools = pool->next;
 		if (own && state->serial == process->serial)
 			give_up_all(state);
+		threshold_fini(&pool->watch);
 		pool_end(pool);
 		pool_state_close(state);
 	}
@@ -521,6 +523,7 @@ pglease_pool_open(pglease *client, const char *name, pglease_pool **ret_pool)
 	}
 	pool->client = client;
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
+	threshold_init(&pool->watch);
 	atomic_store(&pool->state, state);
 	pool->next = client->pools;
 	client->pools = pool;

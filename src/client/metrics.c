@@ -3,7 +3,11 @@
 #include <string.h>
 
 #include "client_priv.h"
+#include "health.h"
 #include "totals.h"
+
+static_assert(sizeof(((pglease_health *)0)->reasons) == HEALTH_TEXT, "reasons fit");
+static_assert((int)PGLEASE_HEALTH_DOWN == (int)HEALTH_DOWN, "the same levels");
 
 static int
 pool_segment(pglease_pool *pool, const char *missing, const struct segment **ret)
@@ -113,5 +117,21 @@ pglease_times_get(pglease_pool *pool, enum pglease_time time, pglease_times *ret
 	    .p99_ns = histogram_quantile(&sum, 0.99),
 	    .max_ns = histogram_max(&sum),
 	};
+	return 0;
+}
+
+int
+pglease_health_get(pglease_pool *pool, pglease_health *ret_health)
+{
+	const struct segment *seg;
+	uint32_t reasons;
+	int r = pool_segment(pool, ret_health == NULL ? "ret_health" : NULL, &seg);
+
+	if (r != 0)
+		return r;
+	/* Clients can write the word: unknown bits are none. */
+	reasons = totals_health(seg, clock_ns()) & ((1u << HEALTH_NREASONS) - 1);
+	ret_health->level = (enum pglease_health_level)health_level(reasons);
+	health_names(reasons, ret_health->reasons);
 	return 0;
 }

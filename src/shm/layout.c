@@ -86,6 +86,7 @@ layout_hash(void)
 	    offsetof(struct segment_header, peak),
 	    offsetof(struct segment_header, health),
 	    offsetof(struct segment_header, ticked_at),
+	    offsetof(struct segment_header, broker_memory),
 	    offsetof(struct segment_header, rate),
 	    offsetof(struct segment_header, upstream_error),
 	    offsetof(struct segment_header, reset_sql),

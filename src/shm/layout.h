@@ -269,10 +269,11 @@ struct segment_header {
 	alignas(LAYOUT_LINE) _Atomic uint64_t client_counter[CLIENT_NCOUNTERS];
 	alignas(LAYOUT_LINE) _Atomic uint64_t broker_counter[BROKER_NCOUNTERS];
 	/*
-	 * What readers of the statistics want to know, written by the broker alone, relaxed; each is of use without the others.
-	 * How far slots, and blocks past those of the slots, were ever in use: none further holds a count (a reader that sees an
-	 * old value misses what was counted a moment ago). Attached processes. The most slots leased or granted at one time, as
-	 * seen at the broker's ticks. Health: health.h. ticked_at (CLOCK_MONOTONIC ns) is old when the broker is not there.
+	 * What readers of the statistics want to know, written by the broker alone (peak: by who waits, too), relaxed; each is of
+	 * use without the others. How far slots, and blocks past those of the slots, were ever in use: none further holds a count
+	 * (a reader that sees an old value misses what was counted a moment ago). Attached processes. The most slots leased or
+	 * granted at one time, as seen at the broker's ticks and by who finds none idle. Health: health.h. ticked_at
+	 * (CLOCK_MONOTONIC ns) is old when the broker is not there.
 	 */
 	alignas(LAYOUT_LINE) _Atomic uint32_t slots_used;
 	_Atomic uint32_t spares_used;
@@ -280,6 +281,7 @@ struct segment_header {
 	_Atomic uint32_t peak;
 	_Atomic uint32_t health;
 	_Atomic uint64_t ticked_at;
+	_Atomic uint64_t broker_memory; /* resident; bytes; 0: unknown */
 	_Atomic uint64_t rate[STATS_NRATES];
 	/* Written by the broker: the upstream's last error, racy text for messages. */
 	alignas(LAYOUT_LINE) char upstream_error[256];

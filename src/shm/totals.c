@@ -155,6 +155,26 @@ totals_times(const struct segment *seg, enum stats_time time, struct histogram_s
 	histogram_add_value(ret, 0, immediate);
 }
 
+void
+totals_note_peak(struct segment *seg)
+{
+	struct segment_header *h = seg->header;
+	uint32_t used = at_most(&h->slots_used, seg->nslots), active = 0;
+	uint32_t peak = atomic_load_explicit(&h->peak, memory_order_relaxed);
+
+	if (peak >= atomic_load_explicit(&h->max_connections, memory_order_relaxed))
+		return;
+	for (uint32_t slot = 0; slot < used; slot++) {
+		unsigned state = word_state(atomic_load_explicit(&seg->slot[slot].word, memory_order_relaxed));
+
+		active += state == SLOT_LEASED || state == SLOT_GRANTED;
+	}
+	/* Relaxed: it orders nothing; a swap, as others raise it too. */
+	while (peak < active && !atomic_compare_exchange_weak_explicit(
+				    &h->peak, &peak, active, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
 uint32_t
 totals_health(const struct segment *seg, uint64_t now)
 {

@@ -45,6 +45,12 @@ void totals_read(const struct segment *seg, uint64_t now, struct pool_totals *re
 void totals_times(const struct segment *seg, enum stats_time time, struct histogram_sum *ret);
 
 /*
+ * Raises the pool's peak to the slots that are leased or granted now: the broker's at its ticks, and that of a thread that found
+ * no idle slot, which is when a peak is. Free once the peak has come to max_connections.
+ */
+void totals_note_peak(struct segment *seg);
+
+/*
  * The pool's health now, as reasons (health.h): what the broker has found at its last tick, or, if that is too long ago, that it is
  * not there. No answer before the first tick is no reason.
  */

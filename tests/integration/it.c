@@ -22,13 +22,25 @@
 struct fixture *it_fixture;
 static pglease *client;
 
+static void
+start(unsigned min, unsigned max, const char *instance_extra, const char *pool_extra)
+{
+	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
+	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = instance_extra};
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+}
+
 void
 it_start(unsigned min, unsigned max, const char *extra)
 {
-	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1};
+	start(min, max, NULL, extra);
+}
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+void
+it_start_as(const char *instance_extra, const char *pool_extra, unsigned max)
+{
+	start(1, max, instance_extra, pool_extra);
 }
 
 void

@@ -19,6 +19,8 @@ extern struct fixture *it_fixture;
 
 /* One pool `app` with these limits; teardown stops and checks. */
 void it_start(unsigned min, unsigned max, const char *extra);
+/* The same, with at least one connection, and lines for the instance's section too; NULL: none. */
+void it_start_as(const char *instance_extra, const char *pool_extra, unsigned max);
 void it_teardown(void);
 
 /* Attached, with the pool `app` open; the test fails if not. */
