@@ -220,14 +220,17 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 	cancel_returned(i->pools, i->npools, ticket);
 }
 
-/* Two descriptors for each server connection (a cancel) and each client (its pidfd), and some for all the rest. */
+/*
+ * Two descriptors for each server connection (a cancel), each client (its pidfd) and each history (one that can only read), and
+ * some for all the rest.
+ */
 static unsigned
 descriptors_wanted(const struct configuration *config)
 {
 	uint64_t n = 64 + 2 * config->instance.max_clients;
 
 	for (unsigned i = 0; i < config->npools; i++)
-		n += 2 * config->pool[i].max_connections;
+		n += 2 + 2 * config->pool[i].max_connections;
 	return (unsigned)n;
 }
 

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "stat_history.h"
 #include "stat_output_priv.h"
 
 #define SECONDS_DIGITS 15 /* of a double that are all exact */
@@ -98,7 +99,7 @@ add_view(json_t *document, json_t *omitted, const struct stats_view *view, const
 	uint32_t first, n;
 	int r;
 
-	if (options->id != NULL) {
+	if (options->id != NULL && strcmp(view->name, STAT_HISTORY_NAME) != 0) {
 		r = stat_output_check_id(view, options->id, err, &first, &n);
 		if (r)
 			return r;
