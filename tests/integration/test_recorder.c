@@ -212,7 +212,7 @@ START_TEST(a_bad_file_is_no_reason_not_to_start)
 	pglease_detach(it_client());
 	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
 	fd = open(saved_file(), O_WRONLY);
-	ck_assert_int_eq((int)pwrite(fd, "nonsense", 8, 40), 8);
+	ck_assert_int_eq((int)pwrite(fd, "nonsense", 8, 300), 8);
 	close(fd);
 	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
 	/* Said before the broker was ready: it is in the log. */
