@@ -391,7 +391,10 @@ start_recorder(struct instance *i)
 		return 0;
 	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
-	return recorder_new(&params, &i->recorder);
+	if (recorder_new(&params, &i->recorder) != 0)
+		return -1;
+	publisher_history_size(i->publisher, recorder_size(i->recorder));
+	return 0;
 }
 
 static int

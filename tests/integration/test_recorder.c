@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stats.h"
+
 #define SECOND UINT64_C(1000000000)
 #define AWAIT_TRIES 2000
 #define LEASES 40
@@ -106,6 +108,24 @@ assert_within(uint64_t value, uint64_t expected, double share, const char *what)
 	    "%s: %" PRIu64 " is not %" PRIu64, what, value, expected);
 }
 
+static uint64_t
+history_bytes_published(void)
+{
+	struct stats_snapshot snapshot;
+	struct stats_reader *reader;
+	const struct stats_view *view;
+	uint64_t value = 0;
+
+	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	view = stats_view_find(&snapshot, "instance");
+	ck_assert_ptr_nonnull(view);
+	ck_assert(stats_value_u64(view, 0, stats_column_find(view, "history_segments"), &value));
+	stats_snapshot_fini(&snapshot);
+	stats_reader_close(reader);
+	return value;
+}
+
 START_TEST(rows_agree_with_the_statistics)
 {
 	pglease_pool *pool;
@@ -135,6 +155,7 @@ START_TEST(rows_agree_with_the_statistics)
 	assert_within(sum.hold.p99_ns, times.p99_ns, 0.15, "p99");
 	assert_within(sum.hold.max_ns, times.max_ns, 0.15, "max");
 	ck_assert_uint_ge(sum.hold.p50_ns, 2600000);
+	ck_assert_uint_gt(history_bytes_published(), 15000000);
 	/* Second by second it is the same. */
 	seconds = ask(pool, SECOND);
 	ck_assert_uint_eq(seconds.acquired, LEASES);
