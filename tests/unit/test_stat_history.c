@@ -86,8 +86,8 @@ setup(void)
 static void
 teardown(void)
 {
-	history_writer_free(app);
-	history_writer_free(web);
+	history_writer_free(app, false);
+	history_writer_free(web, false);
 	stats_writer_free(stats);
 	free(out);
 	free(err);
@@ -206,13 +206,13 @@ END_TEST
 
 START_TEST(test_none)
 {
-	history_writer_free(app);
+	history_writer_free(app, false);
 	app = NULL;
 	ck_assert_int_eq(run(RANGE "-o pool"), 0); /* web has one */
 	ck_assert_ptr_nonnull(strstr(err, "no history of pool app: its broker keeps none"));
 	ck_assert_int_eq(run(RANGE "-i app"), 2);
 	ck_assert_str_eq(out, "");
-	history_writer_free(web);
+	history_writer_free(web, false);
 	web = NULL;
 	ck_assert_int_eq(run(RANGE), 2);
 }
