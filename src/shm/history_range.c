@@ -232,16 +232,27 @@ take_row(struct walk *w, enum history_ring ring, uint64_t k)
 	return r;
 }
 
-/* The serial of the oldest row of the seconds; UINT64_MAX: there is none. */
+/*
+ * Up to which serial the minutes' rows are wanted: that of the first one with a second's row of the same moment in the ring; or, when
+ * the seconds begin with a broker's first row, the last one before it, for then they lack nothing.
+ */
 static uint64_t
-oldest_second(const struct history_view *view)
+find_seam(const struct history_view *view)
 {
 	struct history_row row;
-	uint64_t first, end;
+	uint64_t first, end, k, oldest;
 
 	history_view_range(view, HISTORY_SECONDS, &first, &end);
-	for (; first < end; first++)
-		if (place_at(view, HISTORY_SECONDS, first, &row))
+	while (first < end && !place_at(view, HISTORY_SECONDS, first, &row))
+		first++;
+	if (first >= end)
+		return UINT64_MAX;
+	oldest = row.serial;
+	if (row.first != 0)
+		return oldest - 1;
+	history_view_range(view, HISTORY_MINUTES, &k, &end);
+	for (; k < end; k++)
+		if (place_at(view, HISTORY_MINUTES, k, &row) && row.serial >= oldest)
 			return row.serial;
 	return UINT64_MAX;
 }
@@ -257,7 +268,7 @@ history_range_walk(
 	    .context = context,
 	    .before_ring = HISTORY_NRINGS,
 	};
-	uint64_t seam = oldest_second(view), minutes_end = 0, k, end;
+	uint64_t seam = find_seam(view), minutes_end = 0, k, end;
 	int r = 0;
 
 	ask_newest(&w);
@@ -265,11 +276,11 @@ history_range_walk(
 	for (; r == 0 && k < end; k++) {
 		if (!place_at(view, HISTORY_MINUTES, k, &w.place))
 			continue;
+		if (w.place.serial > seam)
+			break;
 		set_moment(&w, HISTORY_MINUTES, k, end);
 		minutes_end = w.place.serial;
 		r = take_row(&w, HISTORY_MINUTES, k);
-		if (minutes_end >= seam)
-			break; /* a second's row of the same moment is there, and all that follow */
 	}
 	w.clock_known = false; /* the other ring's last row of a broker may have a later one */
 	history_view_range(view, HISTORY_SECONDS, &k, &end);
