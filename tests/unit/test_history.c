@@ -19,13 +19,20 @@
 static char instance[48], name[PATHS_MAX], folder[64], file[96];
 static char why[HISTORY_WHY];
 
+/* Also what a test that failed has left. */
+static void
+remove_all(void)
+{
+	shm_unlink(name);
+	unlink(file);
+	rmdir(file);
+	rmdir(folder);
+}
+
 static void
 setup(void)
 {
-	snprintf(instance, sizeof(instance), "unit-history-%d", (int)getpid());
-	ck_assert_int_eq(paths_history_name(instance, "app", name, sizeof(name)), 0);
-	snprintf(folder, sizeof(folder), "/tmp/%s", instance);
-	snprintf(file, sizeof(file), "%s/history.app", folder);
+	remove_all();
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 }
 
@@ -860,6 +867,11 @@ main(void)
 	SRunner *runner;
 	int failed;
 
+	snprintf(instance, sizeof(instance), "unit-history-%d", (int)getpid());
+	snprintf(folder, sizeof(folder), "/tmp/%s", instance);
+	snprintf(file, sizeof(file), "%s/history.app", folder);
+	if (paths_history_name(instance, "app", name, sizeof(name)) != 0)
+		return EXIT_FAILURE;
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
@@ -871,5 +883,6 @@ main(void)
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	remove_all();
 	return failed != 0;
 }

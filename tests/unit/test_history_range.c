@@ -139,8 +139,8 @@ run(uint64_t instance, uint64_t *now, unsigned n, unsigned every, bool stops_cle
 
 struct answer {
 	unsigned n;
-	struct history_step step[MAX_STEPS];
 	uint64_t leases, covered, rows, starts, cpu;
+	struct history_step step[MAX_STEPS]; /* last: large, and not cleared */
 };
 
 static int
@@ -167,10 +167,11 @@ note(void *context, const struct history_step *step)
 static struct answer *
 ask(uint64_t from, uint64_t to, uint64_t step)
 {
-	struct answer *a = calloc(1, sizeof(*a));
+	struct answer *a = malloc(sizeof(*a));
 	struct history_range range = {.from = from, .to = to, .step = step};
 
 	ck_assert_ptr_nonnull(a);
+	memset(a, 0, offsetof(struct answer, step));
 	ck_assert_int_eq(history_range_walk(&view, &range, note, a), 0);
 	return a;
 }
@@ -280,7 +281,7 @@ START_TEST(test_model)
 	    {100, 100, 60, 3000}};
 	const unsigned *shape = shapes[_i];
 
-	for (unsigned round = 0; round < 40; round++) {
+	for (unsigned round = 0; round < 20; round++) {
 		uint64_t now = START, end;
 
 		random_state = round * 1000 + (uint64_t)_i;

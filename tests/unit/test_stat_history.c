@@ -258,6 +258,7 @@ main(void)
 	Suite *suite = suite_create("stat_history");
 	TCase *tcase = tcase_create("stat_history");
 	SRunner *runner;
+	char name[PATHS_MAX];
 	int failed;
 
 	snprintf(instance, sizeof(instance), "unit-stat-history-%d", (int)getpid());
@@ -270,5 +271,11 @@ main(void)
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	/* What a failed test left. */
+	snprintf(name, sizeof(name), "/pglease.%s", instance);
+	shm_unlink(name);
+	for (unsigned i = 0; i < 2; i++)
+		if (paths_history_name(instance, i == 0 ? "app" : "web", name, sizeof(name)) == 0)
+			shm_unlink(name);
 	return failed != 0;
 }
