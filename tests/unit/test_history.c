@@ -698,6 +698,10 @@ START_TEST(test_other_columns)
 	ck_assert_int_eq(memcmp(row.bucket, expected.bucket, sizeof(row.bucket)), 0);
 	ck_assert_uint_eq(row.serial, 5);
 	ck_assert_uint_eq(row.waiting_max, expected.waiting_max);
+	/* A row that does not know its own number is none. */
+	rows[1024]++;
+	ck_assert(!history_view_row(&view, HISTORY_SECONDS, 0, sizeof(row), &row));
+	rows[1024]--;
 
 	/* Without a place, with another kind of place, with a column outside: not to be read. */
 	for (unsigned i = 0; i < n; i++) {

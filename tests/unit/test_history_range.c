@@ -426,6 +426,32 @@ START_TEST(test_clock_set_back_later)
 	a = ask(0, UINT64_MAX, SECOND);
 	ck_assert_uint_eq(a->leases, leases);
 	free(a);
+	/* The second's are held at the end of the first, not before it. */
+	a = ask(START + 99 * SECOND, UINT64_MAX, 0);
+	ck_assert_uint_eq(a->rows, 201);
+	ck_assert_uint_eq(a->leases, leases - 98 * 99 / 2);
+	free(a);
+	free(bytes);
+}
+END_TEST
+
+/* A row is lost: neither it nor the one that would be compared with it counts, and all others do. */
+START_TEST(test_hole)
+{
+	uint64_t at = START, leases = 0;
+	struct answer *a;
+
+	make(100, 10);
+	for (unsigned i = 0; i < 10; i++, at += SECOND) {
+		take((struct sample){.instance = 1, .mono = at - START + SECOND, .real = at + SECOND, .interval = SECOND,
+		    .leases = 10 + i, .first = i == 0});
+		leases += i == 5 || i == 6 ? 0 : 10 + i;
+	}
+	bytes[header->ring[HISTORY_SECONDS].offset + 5 * sizeof(struct history_row)] ^= 1; /* its number */
+	a = ask(START, at + SECOND, SECOND);
+	ck_assert_uint_eq(a->n, 8);
+	ck_assert_uint_eq(a->leases, leases);
+	free(a);
 	free(bytes);
 }
 END_TEST
@@ -496,6 +522,7 @@ main(void)
 	tcase_add_test(tcase, test_counter_went_back);
 	tcase_add_loop_test(tcase, test_clock_set, 0, 2);
 	tcase_add_test(tcase, test_clock_set_back_later);
+	tcase_add_test(tcase, test_hole);
 	tcase_add_test(tcase, test_handler_stops);
 	tcase_add_test(tcase, test_nonsense);
 	suite_add_tcase(suite, tcase);
