@@ -19,6 +19,7 @@
 #include "descriptors.h"
 #include "listener.h"
 #include "log.h"
+#include "match.h"
 #include "pglease_errors.h"
 
 #define SILENT_MAX 256
@@ -260,6 +261,22 @@ on_open(struct session *s, const void *message)
 	return say_error(s, PGLEASE_ENOPOOL, "the instance %s has no pool \"%s\"", c->params.instance, name);
 }
 
+/* Anybody who may use the pool is told what it stands for: what matches is no secret from him. */
+static bool
+on_ask(struct session *s, const void *message)
+{
+	const struct wire_ask *ask = message;
+	struct control *c = s->control;
+	struct wire_match answer = {.npools = c->params.npools};
+
+	if (s->commanding)
+		return refuse(s, PGLEASE_EPROTOCOL, "ASK came after COMMAND");
+	wire_header_init(&answer.header, WIRE_MATCH);
+	if (ask->pool < c->params.npools && may_use(s, c->params.pools[ask->pool]))
+		match_describe(c->params.pools[ask->pool], &answer);
+	return say(s, &answer, sizeof(answer), -1);
+}
+
 static bool
 on_ring(struct session *s, const void *message)
 {
@@ -324,6 +341,7 @@ static const struct {
     {WIRE_OPEN, on_open},
     {WIRE_RING, on_ring},
     {WIRE_DETACH, on_detach},
+    {WIRE_ASK, on_ask},
     {WIRE_COMMAND, on_command},
 };
 

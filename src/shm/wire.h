@@ -5,7 +5,7 @@
  * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
  * gets WELCOME (or ERROR), then OPENs pools; it RINGs when it needs the broker (it waits and there is room to grow, or
  * it returned a slot). The connection stays open for the life of the attachment: its end is how the broker learns
- * that the client is gone. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
+ * that the client is gone. Before HELLO, or without one, it may ASK which connections the pools stand for, one at a time. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
  *
  * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
  * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
@@ -25,7 +25,7 @@
  * Another one for every change of a message, its size or its meaning. Versions refuse each other, and say so: struct
  * wire_header and struct wire_error never change, and an error is sent in the version of whoever asked.
  */
-#define WIRE_VERSION 2u
+#define WIRE_VERSION 3u
 #define WIRE_PORT 5432 /* a file name, not a TCP port */
 #define WIRE_NONCE 16
 #define WIRE_MAX 1024 /* longest control message */
@@ -40,6 +40,8 @@ enum wire_type {
 	WIRE_COMMAND = 7, /* tool -> broker: struct wire_command */
 	WIRE_RESULT = 8,  /* broker -> tool: struct wire_result; the last one has more = 0 */
 	WIRE_DETACH = 9,  /* client -> broker: no answer; a detach that holds nothing and wants no trace */
+	WIRE_ASK = 10,    /* anyone -> broker: struct wire_ask */
+	WIRE_MATCH = 11,  /* broker -> anyone: struct wire_match */
 };
 
 struct wire_header {
@@ -81,6 +83,25 @@ struct wire_ring {
 	uint32_t reserved;
 };
 
+struct wire_ask {
+	struct wire_header header;
+	uint32_t pool; /* index in the instance */
+	uint32_t reserved;
+};
+
+#define WIRE_MATCH_NAMES 192
+#define WIRE_MATCH_HOSTS 448
+
+/* Which connections of programs that do not know pglease the pool stands for: lists separated by commas, or "*". */
+struct wire_match {
+	struct wire_header header;
+	uint32_t npools; /* of the instance */
+	uint32_t reserved;
+	char pool[LAYOUT_NAME]; /* "": there is none of this index for whoever asks */
+	char dbname[WIRE_MATCH_NAMES], user[WIRE_MATCH_NAMES];
+	char host[WIRE_MATCH_HOSTS]; /* each as HOST PORT, in place of libpq's default ports and hosts what that means; "*": any */
+};
+
 struct wire_error {
 	struct wire_header header;
 	int32_t code; /* enum pglease_error */
@@ -112,6 +133,8 @@ static_assert(sizeof(struct wire_welcome) == 48, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_open) == 72, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_pool) == 16, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_ring) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_ask) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_match) == 912, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_command) == 96, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
 
