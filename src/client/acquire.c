@@ -185,7 +185,7 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	return r;
 }
 
-/* The session was reset since this shell last saw it: what it believes must be the baseline, else it is made anew. */
+/* The session was reset since this shell last saw it: what it believes must be the baseline: it is told, or made anew. */
 static int
 agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, struct shell **shell)
 {
@@ -195,6 +195,8 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, st
 	int r;
 
 	if (reset_off_baseline(state, claim->slot, *shell, true) == 0)
+		return 0;
+	if (reset_tell(state, claim->slot, *shell) == 0 && reset_off_baseline(state, claim->slot, *shell, true) == 0)
 		return 0;
 	shell_discard(state, *shell);
 	r = shell_checkout(state, claim->slot, claim->w, exchange, shell, &fresh);
