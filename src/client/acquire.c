@@ -386,7 +386,8 @@ lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, 
 	shell = acquire(state, tr, wish->start, deadline, &wish->site, &claim, &r);
 	if (shell == NULL) {
 		lease_over(state);
-		if (r != PGLEASE_EAGAIN) /* cancelled */
+		/* EAGAIN: cancelled. */
+		if (r != PGLEASE_EAGAIN && !(wish->is_look && r == PGLEASE_ETIMEOUT))
 			lease_count_failure(state, r);
 		return r;
 	}

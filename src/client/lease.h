@@ -29,6 +29,7 @@ struct thread_row;
 struct wish {
 	uint64_t start, deadline; /* CLOCK_MONOTONIC ns; deadline <= start: it does not wait */
 	bool pool_timeout;        /* the pool's acquire_timeout instead of `deadline` */
+	bool is_look;             /* only whether there is one: a time-out is not counted, for the wait follows */
 	struct site site;
 };
 

@@ -29,9 +29,13 @@ struct pglease_request {
 	uint64_t serial;          /* of the process */
 	struct thread_row *tr;
 	struct wish wish;
+#ifdef PGLEASE_PRELOAD
+	struct library *library; /* the helper is in the same */
+#endif
 	pthread_t helper;
 	bool has_helper;
-	_Atomic int fd; /* an eventfd, once somebody has asked for it; else -1 */
+	bool has_fd;    /* `fd` is its own */
+	_Atomic int fd; /* an eventfd, once somebody has asked for it; else -1; or the caller's socket */
 	/* Who stores DONE looks at `fd` after that; who stores `fd` looks at the phase after that: one of them writes to it. */
 	_Atomic uint32_t phase;
 	/* With DONE. */
@@ -46,6 +50,7 @@ ring(int fd)
 {
 	uint64_t one = 1;
 
+	static_assert(sizeof(one) == REQUEST_RING, "what an eventfd takes");
 	while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 }
@@ -56,6 +61,9 @@ help(void *arg)
 	struct pglease_request *q = arg;
 	int fd;
 
+#ifdef PGLEASE_PRELOAD
+	library_now = q->library;
+#endif
 	q->code = lease_take(q->pool, q->state, q->tr, &q->wish, &q->lease, &q->conn);
 	if (q->code != 0)
 		snprintf(q->message, sizeof(q->message), "%s", pglease_error_message());
@@ -161,13 +169,13 @@ request_free(struct pglease_request *q)
 {
 	int fd = atomic_load(&q->fd);
 
-	if (fd >= 0)
+	if (fd >= 0 && q->has_fd)
 		close(fd);
 	free(q);
 }
 
-static int
-start(pglease_pool *pool, const struct wish *wish, struct pglease_request **ret_request)
+int
+request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_request **ret_request)
 {
 	struct pglease_request *q = calloc(1, sizeof(*q));
 	int r;
@@ -176,7 +184,11 @@ start(pglease_pool *pool, const struct wish *wish, struct pglease_request **ret_
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	q->pool = pool;
 	q->wish = *wish;
-	atomic_store(&q->fd, -1);
+#ifdef PGLEASE_PRELOAD
+	q->library = library_now;
+#endif
+	q->has_fd = ring_fd < 0;
+	atomic_store(&q->fd, ring_fd);
 	r = client_pool_state(pool, &q->state);
 	if (r != 0)
 		goto fail;
@@ -279,7 +291,7 @@ pglease_acquire_start_at(pglease_pool *pool, int timeout_ms, pglease_request **r
 	if (ret_request == NULL)
 		return error_set(PGLEASE_EINVAL, "ret_request is NULL");
 	r = lease_wish(pool, timeout_ms, &wish);
-	return r != 0 ? r : start(pool, &wish, ret_request);
+	return r != 0 ? r : request_start(pool, &wish, -1, ret_request);
 }
 
 int
@@ -291,5 +303,5 @@ int
 	if (ret_request == NULL)
 		return error_set(PGLEASE_EINVAL, "ret_request is NULL");
 	r = lease_wish(pool, timeout_ms, &wish);
-	return r != 0 ? r : start(pool, &wish, ret_request);
+	return r != 0 ? r : request_start(pool, &wish, -1, ret_request);
 }

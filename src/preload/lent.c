@@ -170,18 +170,36 @@ is_final(int code)
 	       code == PGLEASE_EUPSTREAM;
 }
 
+/*
+ * Asynchronously: a connection that is idle is taken at once, which may take a short exchange with broker or server; so the
+ * program's socket never changes. Only when there is none to be had it gets a placeholder.
+ */
 static int
-acquire(struct lent *l)
+acquire(struct lent *l, bool started)
 {
-	struct wish wish = {.site = {.file = program_invocation_short_name}};
+	struct wish wish = {.site = {.file = program_invocation_short_name}}, now;
 	int r = lease_wish(l->use.pool, l->wanted->timeout_ms, &wish);
 
-	return r != 0 ? r : loose_acquire(l->use.pool, &wish, &l->lease, &l->conn);
+	if (r != 0)
+		return r;
+	now = wish;
+	if (started) {
+		now.deadline = now.start;
+		now.pool_timeout = false;
+		now.is_look = true;
+	}
+	r = loose_acquire(l->use.pool, &now, &l->lease, &l->conn);
+	if (!started || r != PGLEASE_ETIMEOUT)
+		return r;
+	r = placeholder_start(l->lib, l->use.pool, &wish, &l->placeholder, &l->conn);
+	if (r == 0)
+		l->state = LENT_PENDING;
+	return r;
 }
 
 /* A lease, in l. 0, or a code; PGLEASE_ENOPOOL: no pool stands for it. */
 static int
-lease(struct lent *l)
+lease(struct lent *l, bool started)
 {
 	int r = PGLEASE_EGONE;
 
@@ -195,7 +213,7 @@ lease(struct lent *l)
 		case POOLS_FOUND:
 			break;
 		}
-		r = acquire(l);
+		r = acquire(l, started);
 		if (r == PGLEASE_EGONE)
 			pools_gone(l->lib, &l->use);
 		if (r != 0)
@@ -219,7 +237,7 @@ lent_connect(struct library *lib, struct wanted *wanted, bool started)
 	}
 	l->lib = lib;
 	l->wanted = wanted;
-	r = lease(l);
+	r = lease(l, started);
 	if (r == PGLEASE_ENOPOOL) {
 		lent_free(l);
 		return NULL;
@@ -231,6 +249,10 @@ lent_connect(struct library *lib, struct wanted *wanted, bool started)
 			return NULL;
 		}
 		return refuse(l, why);
+	}
+	if (l->state == LENT_PENDING) {
+		table_add(l);
+		return l->conn;
 	}
 	/* Who cannot be served so is served by the server, which says what is wrong with the settings. */
 	if (started ? !settings_send(l) : !settings_apply(l)) {
@@ -245,9 +267,24 @@ lent_connect(struct library *lib, struct wanted *wanted, bool started)
 PostgresPollingStatusType
 lent_poll(struct lent *l)
 {
+	PostgresPollingStatusType polling;
 	PGresult *result;
 	bool good = true;
 
+	if (l->state == LENT_PENDING) {
+		polling = placeholder_poll(l->placeholder, &l->lease);
+		if (polling != PGRES_POLLING_OK && polling != PGRES_POLLING_FAILED)
+			return polling;
+		l->placeholder = NULL;
+		l->state = polling == PGRES_POLLING_OK ? LENT_READY : LENT_REFUSED;
+		if (polling == PGRES_POLLING_FAILED) {
+			pools_done(&l->use);
+			return polling;
+		}
+		if (!settings_send(l))
+			return PGRES_POLLING_FAILED;
+		return l->state == LENT_SETTING ? PGRES_POLLING_READING : PGRES_POLLING_OK;
+	}
 	if (l->state == LENT_REFUSED)
 		return PGRES_POLLING_FAILED;
 	if (l->state != LENT_SETTING)
@@ -271,6 +308,11 @@ void
 lent_finish(struct lent *l)
 {
 	table_remove(l);
+	if (l->state == LENT_PENDING) {
+		placeholder_free(l->placeholder);
+		pools_done(&l->use);
+		l->state = LENT_REFUSED;
+	}
 	if (l->state == LENT_REFUSED)
 		l->lib->PQfinish(l->conn);
 	else
@@ -286,18 +328,24 @@ renewed(struct lent *l)
 	return l->lib->PQstatus(l->conn) == CONNECTION_OK && settings_apply(l);
 }
 
+static bool
+is_leased(const struct lent *l)
+{
+	return l->state != LENT_REFUSED && l->state != LENT_PENDING;
+}
+
 void
 lent_reset(struct lent *l)
 {
 	l->lib->PQreset(l->conn);
-	if (l->state != LENT_REFUSED)
+	if (is_leased(l))
 		renewed(l);
 }
 
 int
 lent_reset_start(struct lent *l)
 {
-	if (l->state != LENT_REFUSED)
+	if (is_leased(l))
 		l->state = LENT_RESETTING;
 	return l->lib->PQresetStart(l->conn);
 }

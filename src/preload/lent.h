@@ -6,10 +6,12 @@
 #ifndef PGLEASE_PRELOAD_LENT_H
 #define PGLEASE_PRELOAD_LENT_H
 
+#include "placeholder.h"
 #include "pools.h"
 
 enum lent_state {
 	LENT_READY,
+	LENT_PENDING,   /* asynchronous: there is no lease yet */
 	LENT_SETTING,   /* asynchronous: the start-up settings were sent */
 	LENT_RESETTING, /* PQresetStart */
 	LENT_REFUSED,   /* no lease: the PGconn has the reason */
@@ -22,6 +24,7 @@ struct lent {
 	struct wanted *wanted;
 	struct pool_use use;
 	pglease_lease lease;
+	struct placeholder *placeholder; /* PENDING */
 	enum lent_state state;
 };
 

@@ -147,6 +147,9 @@ static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
 #define WIRE_ADOPT_SCAN \
 	"pglease.adopt=%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu64 ":%" SCNu32 ":%" SCNu64 ":%32[0-9a-f]"
 
+/* In the place of the slot, from a PGconn that was made before its lease: the one last adopted by this attempt. A renewal only. */
+#define WIRE_SLOT_OF_ATTEMPT UINT32_MAX
+
 #define WIRE_FD_REQUEST "PGLSFD1\n" /* 8 bytes */
 #define WIRE_FD_OK 'D'
 #define WIRE_FD_REFUSED 'N'
