@@ -270,14 +270,30 @@ reset(void)
 }
 
 static void
+noticed(void *seen, const char *message)
+{
+	*(bool *)seen = true;
+}
+
+/* The query runs when it has said so: a server that is idle drops a request that comes too soon. */
+static void
 cancels(PGconn *conn)
 {
 	char error[256];
 	PGcancel *cancel = PQgetCancel(conn);
 	PGresult *result;
+	bool runs = false;
 
-	if (!PQsendQuery(conn, "select pg_sleep(1000)"))
+	PQsetNoticeProcessor(conn, noticed, &runs);
+	if (!PQsendQuery(conn, "do $$ begin raise warning 'now'; perform pg_sleep(1000); end $$"))
 		die("send: %s", PQerrorMessage(conn));
+	while (!runs) {
+		struct pollfd p = {.fd = PQsocket(conn), .events = POLLIN};
+
+		if (poll(&p, 1, WAIT_MS) != 1 || !PQconsumeInput(conn))
+			die("nothing comes of a query: %s", PQerrorMessage(conn));
+		(void)PQisBusy(conn);
+	}
 	if (!PQcancel(cancel, error, sizeof(error)))
 		die("cancel: %s", error);
 	result = PQgetResult(conn);
