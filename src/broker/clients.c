@@ -49,6 +49,7 @@ struct clients {
 	struct event_base *base;
 	struct pool **pools;
 	unsigned npools;
+	unsigned attached;
 	unsigned max, next; /* next: where the search for a free index begins, so that one is reused late */
 	uint64_t last_incarnation;
 	struct client **by_index;
@@ -107,9 +108,11 @@ clients_free(struct clients *c)
 static void
 publish(struct clients *c, const struct client *client, const char *program)
 {
+	c->attached += program != NULL ? 1u : -1u;
 	for (unsigned i = 0; i < c->npools; i++) {
 		struct client_row *row = &c->pools[i]->seg.client[client->index];
 
+		atomic_store_explicit(&c->pools[i]->seg.header->attached, c->attached, memory_order_relaxed);
 		if (program == NULL) {
 			atomic_store_explicit(&row->incarnation, 0, memory_order_release);
 			continue;

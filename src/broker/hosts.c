@@ -112,6 +112,26 @@ hosts_have_names(const struct hosts *h)
 	return false;
 }
 
+static bool
+is_local(const struct entry *e)
+{
+	const char *host = e->hostaddr[0] != '\0' ? e->hostaddr : e->host;
+
+	return host[0] == '\0' || host[0] == '/' || host[0] == '@' || strcmp(host, "localhost") == 0 ||
+	       strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+bool
+hosts_are_local(const struct hosts *h)
+{
+	struct entry e;
+
+	for (unsigned i = 0, n = count_entries(h); i < n; i++)
+		if (!get_entry(h, i, &e) || !is_local(&e))
+			return false;
+	return true;
+}
+
 /* Lists being written. */
 struct lists {
 	FILE *host, *hostaddr, *port;

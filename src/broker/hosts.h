@@ -26,6 +26,8 @@ void hosts_fini(struct hosts *hosts); /* accepts a zeroed one */
 
 /* Whether libpq would look a name up for these, and so block. False also for lists that it will refuse. */
 bool hosts_have_names(const struct hosts *hosts);
+/* Whether all of them are this host, by what they are called: Unix sockets, localhost, loopback addresses. */
+bool hosts_are_local(const struct hosts *hosts);
 /*
  * The same hosts with an address for each name, and one entry for each of its addresses. Names without one are left out.
  * 0; or -1 when none is left, with a text that says why. Blocks.

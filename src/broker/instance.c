@@ -154,6 +154,15 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	for (unsigned n = 0; n < i->npools; n++)
 		if (!is_at_rest(i->pools[n]))
 			maintain_pool(i->pools[n], i->clients, now);
+	for (unsigned n = 0; n < i->npools; n++) {
+		struct pulse_params beat = {
+		    .now = now,
+		    .broker_memory = publisher_own_memory(i->publisher),
+		    .connects_fail = i->pools[n]->failures != 0,
+		};
+
+		pulse_beat(&i->pools[n]->pulse, &i->pools[n]->seg, &beat);
+	}
 	clients_tick(i->clients);
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
@@ -332,6 +341,7 @@ static int
 start_publisher(struct instance *i)
 {
 	gid_t group = 0;
+	bool local[LAYOUT_MAX_POOLS];
 	struct publisher_params params = {
 	    .instance = i->config->instance.instance,
 	    .socket_dir = i->socket_dir,
@@ -340,10 +350,13 @@ start_publisher(struct instance *i)
 	    .off = !i->config->instance.monitoring,
 	    .group = i->config->instance.monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
+	    .pool_is_local = local,
 	    .npools = i->npools,
 	};
 	const char *error;
 
+	for (unsigned n = 0; n < i->npools; n++)
+		local[n] = i->pools[n]->target.is_local;
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);

@@ -277,8 +277,28 @@ pool_upstream_works(struct pool *p)
 	atomic_store_explicit(&p->seg.header->upstream_down, 0, memory_order_relaxed);
 }
 
+static enum broker_counter
+failure_counter(const char *sqlstate)
+{
+	static const struct {
+		char sqlstate_class[3];
+		enum broker_counter counter;
+	} counters[] = {
+	    {"08", COUNTER_OPEN_FAILED_08},
+	    {"28", COUNTER_OPEN_FAILED_28},
+	    {"3D", COUNTER_OPEN_FAILED_3D},
+	    {"53", COUNTER_OPEN_FAILED_53},
+	    {"57", COUNTER_OPEN_FAILED_57},
+	};
+
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
+		if (strncmp(sqlstate, counters[i].sqlstate_class, 2) == 0)
+			return counters[i].counter;
+	return COUNTER_OPEN_FAILED_OTHER;
+}
+
 void
-pool_upstream_fails(struct pool *p, const char *error)
+pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 {
 	struct segment_header *h = p->seg.header;
 	char text[sizeof(h->upstream_error)];
@@ -306,6 +326,7 @@ pool_upstream_fails(struct pool *p, const char *error)
 		log_warning("pool %s: no connection to the server, retrying: %s", p->settings->name, text);
 	p->failures++;
 	pool_count(p, COUNTER_OPEN_FAILED);
+	pool_count(p, failure_counter(sqlstate));
 }
 
 void
@@ -319,6 +340,20 @@ void
 pool_count(struct pool *p, enum broker_counter counter)
 {
 	counter_add(&p->seg.header->broker_counter[counter], 1);
+}
+
+/* Written by the broker alone; relaxed: totals.c, its reader, says what an old value costs. */
+static void
+raise_to(_Atomic uint32_t *mark, uint32_t value)
+{
+	if (atomic_load_explicit(mark, memory_order_relaxed) < value)
+		atomic_store_explicit(mark, value, memory_order_relaxed);
+}
+
+void
+pool_slot_used(struct pool *p, uint32_t slot)
+{
+	raise_to(&p->seg.header->slots_used, slot + 1);
 }
 
 bool
@@ -335,6 +370,7 @@ pool_block_get(struct pool *p, uint32_t *ret)
 	}
 	p->no_block_told = false;
 	*ret = p->spare_block[--p->nspares];
+	raise_to(&p->seg.header->spares_used, *ret + 1 - p->seg.nslots);
 	return true;
 }
 

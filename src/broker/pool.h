@@ -14,6 +14,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "pulse.h"
 #include "resets.h"
 #include "segment.h"
 #include "settings.h"
@@ -127,6 +128,7 @@ struct pool {
 	unsigned failures; /* connects in a row that failed */
 	uint64_t retry_at; /* no connect before this time */
 	bool no_block_told; /* the log has said that no statistics block is free */
+	struct pulse pulse;
 	struct event dirty_timer; /* dirty.c */
 	unsigned dirty_quiet;
 };
@@ -166,11 +168,13 @@ unsigned pool_word_client(const struct pool *pool, uint64_t word);
 void pool_want_attention(struct pool *pool);
 /* Opens connections: up to min_connections, and as many more as waiters ask for. */
 void pool_grow(struct pool *pool, uint64_t now);
-/* One connect succeeded, or failed with this text. */
+/* One connect succeeded, or failed with this SQLSTATE and text. */
 void pool_upstream_works(struct pool *pool);
-void pool_upstream_fails(struct pool *pool, const char *error);
+void pool_upstream_fails(struct pool *pool, const char *sqlstate, const char *error);
 void pool_count(struct pool *pool, enum broker_counter counter);
 
+/* A slot is used for the first time, or again: readers of the statistics look that far. */
+void pool_slot_used(struct pool *pool, uint32_t slot);
 /* A statistics block for a slot; false when none is free. */
 bool pool_block_get(struct pool *pool, uint32_t *ret);
 /* The writer of a block is dead: it may be written again. */

@@ -14,24 +14,37 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "collect.h"
 #include "queue.h"
+#include "resources.h"
 #include "rows.h"
 #include "slots.h"
 #include "stats.h"
+#include "totals.h"
 
 #define SECOND UINT64_C(1000000000)
 #define MAX_WAITER_ROWS 16384u /* published; how many there are is in stats_table.total */
 
-/* What is costly to compute about a pool, kept between publications. */
+/* The columns of STATS_PROCESS_COLUMNS. */
+#define TAKE_PROCESS(row, from) \
+	do { \
+		const struct stats_process *taken = (from); \
+\
+		(row)->cpu = taken->cpu; \
+		(row)->memory = taken->memory; \
+		(row)->disk_read = taken->disk_read; \
+		(row)->disk_written = taken->disk_written; \
+	} while (0)
+
+/* What is known of a pool between publications. */
 struct pool_memory {
-	char name[LAYOUT_NAME], database[LAYOUT_NAME], user[LAYOUT_NAME];
-	uint64_t seen; /* leases granted and released when the histograms were last added up */
-	uint64_t summed_at; /* then; CLOCK_MONOTONIC ns; 0: never */
+	struct collect_names names;
+	struct collect_times times;
+	uint32_t first_place; /* of its slots' backends in `resources` */
+	bool is_local;        /* these are processes of this host */
 	uint64_t scanned_at; /* when the rows were last scanned for waiters */
-	struct quantiles {
-		uint64_t count, p50, p95, p99, max;
-	} wait, hold;
 	uint32_t waiting_rows; /* published at the last scan of the rows */
 };
 
@@ -45,10 +58,13 @@ struct publisher {
 	struct stats_slot_row *slot_rows;
 	struct stats_client_row *client_rows;
 	struct stats_waiter_row *waiter_rows;
+	struct stats_histogram_row *histogram_rows; /* npools * STATS_NTIMES */
+	struct stats_instance_row instance_row;
+	struct resources *resources; /* of the slots' backends, and behind them of the clients; NULL: not looked at */
+	uint64_t self_seen_at; /* when instance_row got its process's numbers */
 	uint32_t *client_at; /* index of the row in client_rows by client index, or STATS_NO_U32 */
 	uint32_t nslots, nclients, nwaiters, waiter_capacity, waiters_total, client_capacity, slot_capacity;
 	uint64_t now, real; /* of this publication: CLOCK_MONOTONIC, CLOCK_REALTIME */
-	struct histogram_sum sum;
 };
 
 static uint64_t
@@ -69,6 +85,7 @@ static int
 publisher_size(struct publisher *p, const struct publisher_params *params)
 {
 	uint64_t slots = 0, rows = 0, clients = 0;
+	uint32_t place = 0;
 
 	for (unsigned i = 0; i < params->npools; i++) {
 		slots += params->pools[i]->nslots;
@@ -87,15 +104,17 @@ publisher_size(struct publisher *p, const struct publisher_params *params)
 	p->client_rows = calloc(clients + 1, sizeof(*p->client_rows));
 	p->client_at = calloc(clients + 1, sizeof(*p->client_at));
 	p->waiter_rows = calloc((size_t)p->waiter_capacity + 1, sizeof(*p->waiter_rows));
+	p->histogram_rows = calloc(params->npools * STATS_NTIMES + 1, sizeof(*p->histogram_rows));
+	p->resources = resources_new(p->slot_capacity + p->client_capacity);
 	if (p->memory == NULL || p->pool_rows == NULL || p->slot_rows == NULL || p->client_rows == NULL ||
-	    p->client_at == NULL || p->waiter_rows == NULL)
+	    p->client_at == NULL || p->waiter_rows == NULL || p->histogram_rows == NULL || p->resources == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < params->npools; i++) {
-		const struct segment_header *header = params->pools[i]->header;
+		p->memory[i].first_place = place;
+		place += params->pools[i]->nslots;
+		p->memory[i].is_local = params->pool_is_local != NULL && params->pool_is_local[i];
 
-		stats_copy_text(p->memory[i].name, LAYOUT_NAME, header->pool_name, LAYOUT_NAME);
-		stats_copy_text(p->memory[i].database, LAYOUT_NAME, header->dbname, LAYOUT_NAME);
-		stats_copy_text(p->memory[i].user, LAYOUT_NAME, header->user, LAYOUT_NAME);
+		collect_names(params->pools[i], &p->memory[i].names);
 	}
 	return 0;
 }
@@ -160,6 +179,8 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 		writer_params.capacity[STATS_SLOTS] = p->slot_capacity;
 		writer_params.capacity[STATS_CLIENTS] = p->client_capacity;
 		writer_params.capacity[STATS_WAITERS] = p->waiter_capacity;
+		writer_params.capacity[STATS_INSTANCE] = 1;
+		writer_params.capacity[STATS_HISTOGRAMS] = p->npools * STATS_NTIMES;
 	}
 	r = stats_writer_new(&writer_params, &p->writer, &owner);
 	if (r)
@@ -184,6 +205,8 @@ publisher_free(struct publisher *p)
 	free(p->client_rows);
 	free(p->client_at);
 	free(p->waiter_rows);
+	free(p->histogram_rows);
+	resources_free(p->resources);
 	free(p);
 }
 
@@ -207,6 +230,7 @@ collect_clients(struct publisher *p, const struct segment *seg)
 		row->attached_since =
 		    timestamp(p, atomic_load_explicit(&client->attached_at, memory_order_relaxed));
 		stats_copy_text(row->program, sizeof(row->program), client->program, sizeof(client->program));
+		TAKE_PROCESS(row, resources_of(p->resources, p->slot_capacity + i, row->pid, NULL));
 		p->client_at[i] = p->nclients++;
 	}
 }
@@ -263,8 +287,8 @@ fill_holder(const struct publisher *p, const struct segment *seg, const struct s
 }
 
 static void
-fill_slot(const struct publisher *p, const struct segment *seg, uint32_t index, uint64_t word,
-    struct stats_slot_row *row)
+fill_slot(struct publisher *p, const struct segment *seg, uint32_t index, uint64_t word,
+    const struct pool_memory *memory, struct stats_slot_row *row)
 {
 	const struct slot *slot = &seg->slot[index];
 	unsigned state = word_state(word);
@@ -279,6 +303,7 @@ fill_slot(const struct publisher *p, const struct segment *seg, uint32_t index, 
 	row->server_pid = pid != 0 ? pid : STATS_NO_U32;
 	row->client = row->pid = row->tid = STATS_NO_U32;
 	row->held_since = row->held_for = row->idle_for = STATS_NO_U64;
+	TAKE_PROCESS(row, resources_of(p->resources, memory->first_place + index, memory->is_local ? pid : 0, "postgres"));
 	if (state == SLOT_LEASED || state == SLOT_GRANTED) {
 		fill_holder(p, seg, slot, word, row);
 	} else if (state == SLOT_IDLE) {
@@ -293,40 +318,20 @@ fill_slot(const struct publisher *p, const struct segment *seg, uint32_t index, 
 }
 
 static void
-collect_slots(struct publisher *p, const struct segment *seg, struct stats_pool_row *pool)
+collect_slots(struct publisher *p, const struct segment *seg, const struct pool_memory *memory,
+    const struct stats_pool_row *pool)
 {
-	uint32_t max = pool->max;
-
 	for (uint32_t i = 0; i < seg->nslots; i++) {
 		uint64_t word = atomic_load_explicit(&seg->slot[i].word, memory_order_relaxed);
 		struct stats_slot_row *row = &p->slot_rows[p->nslots];
 
-		if (word_state(word) == SLOT_EMPTY && i >= max)
+		if (word_state(word) == SLOT_EMPTY && i >= pool->max)
 			continue; /* room for a reload, not a slot of the pool */
-		switch (word_state(word)) {
-		case SLOT_EMPTY:
-			break;
-		case SLOT_IDLE:
-			pool->idle++;
-			pool->total++;
-			break;
-		case SLOT_LEASED:
-			pool->leased++;
-			pool->total++;
-			break;
-		case SLOT_GRANTED:
-			pool->granted++;
-			pool->total++;
-			break;
-		default:
-			pool->busy++;
-			pool->total++;
-		}
 		if (p->nslots == p->slot_capacity)
 			continue;
 		memset(row, 0, sizeof(*row));
 		memcpy(row->pool, pool->name, sizeof(row->pool));
-		fill_slot(p, seg, i, word, row);
+		fill_slot(p, seg, i, word, memory, row);
 		p->nslots++;
 	}
 }
@@ -368,6 +373,8 @@ collect_waiters(
 {
 	if (!queue_maybe_waiting(seg) && memory->waiting_rows == 0 && p->now - memory->scanned_at < SECOND)
 		return;
+	pool->waiting = 0;
+	pool->maxwait = 0;
 	for (uint32_t i = 0; i < seg->nrows; i++) {
 		uint64_t word = atomic_load_explicit(&seg->row[i].word, memory_order_relaxed);
 
@@ -379,92 +386,49 @@ collect_waiters(
 }
 
 static void
-take_quantiles(const struct histogram_sum *sum, struct quantiles *ret)
+collect_all_of_pool(struct publisher *p, const struct segment *seg, unsigned index)
 {
-	ret->count = sum->count;
-	ret->p50 = histogram_quantile(sum, 0.50);
-	ret->p95 = histogram_quantile(sum, 0.95);
-	ret->p99 = histogram_quantile(sum, 0.99);
-	ret->max = histogram_max(sum);
-}
+	struct pool_memory *memory = &p->memory[index];
+	struct stats_pool_row *pool = &p->pool_rows[index];
 
-/* The histograms are big: added up at most once a second, and only after something was leased or released. */
-static void
-collect_times(
-    struct publisher *p, const struct segment *seg, struct pool_memory *memory, struct stats_pool_row *pool)
-{
-	const uint64_t *counter = pool->slot_counter;
-	uint64_t leases = counter[COUNTER_LEASES_IMMEDIATE] + counter[COUNTER_LEASES_WAITED];
-	uint64_t released = counter[COUNTER_RELEASES]; /* a lease that ends otherwise has no hold noted */
-
-	if (memory->summed_at == 0 ||
-	    (memory->seen != leases + released && p->now - memory->summed_at >= SECOND)) {
-		memset(&p->sum, 0, sizeof(p->sum));
-		for (uint32_t i = 0; i < seg->nblocks; i++)
-			histogram_add(&p->sum, &seg->block[i].wait);
-		histogram_add_value(&p->sum, 0, counter[COUNTER_LEASES_IMMEDIATE]);
-		take_quantiles(&p->sum, &memory->wait);
-		memset(&p->sum, 0, sizeof(p->sum));
-		for (uint32_t i = 0; i < seg->nblocks; i++)
-			histogram_add(&p->sum, &seg->block[i].hold);
-		take_quantiles(&p->sum, &memory->hold);
-		memory->seen = leases + released;
-		memory->summed_at = p->now;
-	}
-	pool->wait_count = leases;
-	pool->wait_mean = leases != 0 ? counter[COUNTER_WAIT_NS] / leases : 0;
-	pool->wait_p50 = memory->wait.p50;
-	pool->wait_p95 = memory->wait.p95;
-	pool->wait_p99 = memory->wait.p99;
-	pool->wait_max = memory->wait.max;
-	pool->hold_count = released;
-	pool->hold_mean = released != 0 ? counter[COUNTER_HOLD_NS] / released : 0;
-	pool->hold_p50 = memory->hold.p50;
-	pool->hold_p95 = memory->hold.p95;
-	pool->hold_p99 = memory->hold.p99;
-	pool->hold_max = memory->hold.max;
-}
-
-static const char *
-pool_state(const struct segment_header *header)
-{
-	switch (atomic_load_explicit(&header->state, memory_order_relaxed)) {
-	case SEGMENT_NEW:
-		return "new";
-	case SEGMENT_OPEN:
-		return atomic_load_explicit(&header->upstream_down, memory_order_relaxed) != 0 ? "down"
-		                                                                               : "open";
-	case SEGMENT_DRAINING:
-		return "draining";
-	case SEGMENT_CLOSED:
-		return "closed";
-	default:
-		return "?";
-	}
-}
-
-static void
-collect_pool(
-    struct publisher *p, const struct segment *seg, struct pool_memory *memory, struct stats_pool_row *pool)
-{
-	const struct segment_header *header = seg->header;
-
-	memset(pool, 0, sizeof(*pool));
-	memcpy(pool->name, memory->name, sizeof(pool->name));
-	memcpy(pool->database, memory->database, sizeof(pool->database));
-	memcpy(pool->user, memory->user, sizeof(pool->user));
-	snprintf(pool->state, sizeof(pool->state), "%s", pool_state(header));
-	pool->max = atomic_load_explicit(&header->max_connections, memory_order_relaxed);
-	for (uint32_t i = 0; i < seg->nblocks; i++)
-		for (unsigned c = 0; c < SLOT_NCOUNTERS; c++)
-			pool->slot_counter[c] += counter_get(&seg->block[i].counter[c]);
-	for (unsigned c = 0; c < CLIENT_NCOUNTERS; c++)
-		pool->client_counter[c] = counter_get(&header->client_counter[c]);
-	for (unsigned c = 0; c < BROKER_NCOUNTERS; c++)
-		pool->broker_counter[c] = counter_get(&header->broker_counter[c]);
-	collect_slots(p, seg, pool);
+	collect_pool(seg, &memory->names, p->now, &memory->times, pool, &p->histogram_rows[index * STATS_NTIMES]);
+	collect_slots(p, seg, memory, pool);
 	collect_waiters(p, seg, memory, pool);
-	collect_times(p, seg, memory, pool);
+}
+
+static void
+collect_self(struct publisher *p)
+{
+	struct stats_instance_row *row = &p->instance_row;
+	struct resources_own own;
+
+	if (p->self_seen_at != 0 && p->now - p->self_seen_at < SECOND)
+		return;
+	p->self_seen_at = p->now;
+	resources_of_self(&own);
+	TAKE_PROCESS(row, &own.process);
+	row->pid = (uint32_t)getpid();
+	row->threads = own.threads;
+	row->descriptors = own.descriptors;
+	row->descriptors_max = own.descriptors_max;
+}
+
+static void
+collect_instance(struct publisher *p, const struct segment *const *pools, unsigned npools)
+{
+	struct stats_instance_row *row = &p->instance_row;
+	uint32_t reasons = 0;
+
+	collect_self(p);
+	row->segments = 0;
+	for (unsigned i = 0; i < npools; i++) {
+		reasons |= atomic_load_explicit(&pools[i]->header->health, memory_order_relaxed);
+		row->segments += pools[i]->size;
+	}
+	collect_health(reasons, row->health, row->reasons);
+	row->pools = npools;
+	row->clients = p->nclients;
+	row->stats_segment = stats_writer_size(p->writer);
 }
 
 int
@@ -490,10 +454,20 @@ publisher_publish(struct publisher *p, uint32_t state, const struct segment *con
 	if (npools > 0)
 		collect_clients(p, pools[0]);
 	for (unsigned i = 0; i < npools; i++)
-		collect_pool(p, pools[i], &p->memory[i], &p->pool_rows[i]);
+		collect_all_of_pool(p, pools[i], i);
+	collect_instance(p, pools, npools);
+	resources_tick(p->resources, p->now);
 	rows[STATS_POOLS] = (struct stats_rows){p->pool_rows, npools, npools};
 	rows[STATS_SLOTS] = (struct stats_rows){p->slot_rows, p->nslots, p->nslots};
 	rows[STATS_CLIENTS] = (struct stats_rows){p->client_rows, p->nclients, p->nclients};
 	rows[STATS_WAITERS] = (struct stats_rows){p->waiter_rows, p->nwaiters, p->waiters_total};
+	rows[STATS_INSTANCE] = (struct stats_rows){&p->instance_row, 1, 1};
+	rows[STATS_HISTOGRAMS] = (struct stats_rows){p->histogram_rows, npools * STATS_NTIMES, npools * STATS_NTIMES};
 	return stats_writer_publish(p->writer, state, rows);
+}
+
+uint64_t
+publisher_own_memory(const struct publisher *p)
+{
+	return p->instance_row.memory != STATS_NO_U64 ? p->instance_row.memory : 0;
 }

@@ -22,6 +22,7 @@ struct publisher_params {
 	const gid_t *group; /* monitor_group; NULL: the broker's own */
 	const struct segment *const
 	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
+	const bool *pool_is_local; /* of each pool: the server is on this host; NULL: none is */
 	unsigned npools;
 };
 
@@ -35,6 +36,8 @@ int publisher_new(const struct publisher_params *params, struct publisher **ret,
 /* Publishes all pools; `state` is the instance's (enum segment_state). Returns 0 or -errno. */
 int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
+/* The broker's resident memory as last published; bytes; 0: unknown. */
+uint64_t publisher_own_memory(const struct publisher *publisher);
 /* Removes the stats segment. Accepts NULL. */
 void publisher_free(struct publisher *publisher);
 

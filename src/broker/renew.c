@@ -137,7 +137,7 @@ renew_failed(struct server *s, const char *sqlstate, const char *error)
 	become_void(s);
 	/* While connects fail a client that asks again and again does not move the time of the next try. */
 	if (clock_ns() >= s->pool->retry_at)
-		pool_upstream_fails(s->pool, error);
+		pool_upstream_fails(s->pool, sqlstate, error);
 	tell(s, sqlstate, why);
 }
 

@@ -125,6 +125,7 @@ server_open(struct server *s)
 	if (!server_seize(s)) /* S1 */
 		return false;
 	server_set_state(s, SERVER_CONNECTING);
+	pool_slot_used(p, s->slot);
 	s->hung_up = s->retired = s->drained = false;
 	s->cancels = 0;
 	s->started_at = clock_ns();
@@ -202,7 +203,7 @@ server_connect_failed(struct server *s, const char *sqlstate, const char *error)
 		return;
 	}
 	release(s);
-	pool_upstream_fails(s->pool, text);
+	pool_upstream_fails(s->pool, sqlstate, text);
 }
 
 /* Up to a tenth earlier than max_lifetime, fixed now. */
@@ -259,6 +260,8 @@ server_publish(struct server *s)
 		return r;
 	pool_upstream_works(p);
 	pool_count(p, COUNTER_OPENED);
+	counter_add(&p->seg.header->broker_counter[COUNTER_CONNECT_NS], now - s->started_at);
+	histogram_record(p->seg.connects, now - s->started_at);
 	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
 	    (double)(now - s->started_at) / 1e6, s->pid);
 	return 0;
@@ -347,6 +350,8 @@ server_was_reset(struct server *s, const char *error)
 	struct pool *p = s->pool;
 
 	if (error != NULL || s->hung_up) {
+		if (!s->keepalive)
+			pool_count(p, COUNTER_BROKER_RESETS_FAILED);
 		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
 		    s->slot, s->pid, s->keepalive ? "keepalive" : "reset",
 		    error != NULL ? error : "the server closed the connection");
@@ -355,8 +360,11 @@ server_was_reset(struct server *s, const char *error)
 	}
 	if (s->keepalive)
 		pool_count(p, COUNTER_KEEPALIVES);
-	if (s->session != 0)
+	if (s->session != 0) {
 		pool_count(p, COUNTER_BROKER_RESETS);
+		if (s->answer.kind != RESET_NONE)
+			pool_count(p, COUNTER_BROKER_RESETS_FULL + (enum broker_counter)s->answer.kind);
+	}
 	server_lend(s);
 }
 

@@ -147,6 +147,7 @@ target_init(const char *conninfo, const struct pool_settings *settings_of, struc
 	        either(given, defaults, "port")) != 0)
 		goto out;
 	t->has_names = hosts_have_names(&t->hosts);
+	t->is_local = hosts_are_local(&t->hosts);
 	make_keywords(t, conninfo, settings_of);
 	r = 0;
 out:

@@ -16,6 +16,7 @@ struct target {
 	char user[LAYOUT_NAME], dbname[LAYOUT_NAME];
 	struct hosts hosts;
 	bool has_names; /* of hosts, which libpq would look up, and block */
+	bool is_local;  /* the server is on this host */
 	char *options; /* what conninfo, service or environment give, and the pool's limits after it */
 	char numbers[4][24]; /* texts of the TCP settings */
 	char application[LAYOUT_NAME + 16];

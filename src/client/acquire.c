@@ -181,6 +181,8 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	if (r == PGLEASE_ETIMEOUT) {
 		claim->session = SLOT_OWED;
 		lease_count(state, shell, COUNTER_RESETS_LATE, 1);
+	} else if (r != 0) {
+		lease_count(state, shell, COUNTER_RESETS_FAILED, 1);
 	}
 	return r;
 }
@@ -237,6 +239,8 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 		shell_discard(state, shell);
 		return error_set(PGLEASE_EBROKEN, "the slot's statistics block is not sound");
 	}
+	shell->transaction_at = 0;
+	shell->queries_out = 0;
 	/* Revoked already, and then the block may be the next lessee's: nothing more may be counted into it. */
 	if (!lease_is_held(state, claim->slot, claim->w)) {
 		shell_discard(state, shell);
@@ -325,6 +329,8 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 			/* The broker's resets are short exchanges, too. */
 			uint64_t until = deadline <= start && is_being_reset(&state->seg) ? now + PATIENCE_NS : deadline;
 
+			if (lease_is_counted(state))
+				totals_note_peak(&state->seg);
 			*ret_code = until <= now ? claim_timeout(state, start, now)
 						 : claim_wait(state, tr, start, until, claim);
 			if (*ret_code != 0)

@@ -302,9 +302,15 @@ shell_event(PGEventId id, void *info, void *pass_through)
 }
 
 struct shell *
-adopt_shell(const PGconn *conn)
+adopt_leased_shell(const PGconn *conn)
 {
-	return PQinstanceData(conn, shell_event);
+	struct shell *shell = PQinstanceData(conn, shell_event);
+
+	/* Relaxed: IN_USE was stored by this lease's own thread, and nobody else changes it from that. */
+	return shell != NULL && shell->conn == conn && !shell->lost &&
+		       atomic_load_explicit(&shell->state, memory_order_relaxed) == SHELL_IN_USE
+		   ? shell
+		   : NULL;
 }
 
 uint64_t

@@ -26,8 +26,11 @@ int adopt_dial(const struct pool_state *state, uint32_t slot, const char *claim,
 int adopt_take(const struct pool_state *state, int sock, PGconn *conn, uint64_t deadline);
 int adopt_own(struct pool_state *state, uint32_t slot, struct shell *shell, PGconn *conn);
 
-/* The shell whose PGconn this is; NULL for any other PGconn, and for NULL. */
-struct shell *adopt_shell(const PGconn *conn);
+/*
+ * The shell whose PGconn this is, if it is of a lease that goes on as far as this process knows; NULL for any other PGconn, and
+ * for NULL.
+ */
+struct shell *adopt_leased_shell(const PGconn *conn);
 
 /* Waits for `events` (POLLIN, POLLOUT) on `fd` until `deadline`. 1: ready; 0: deadline; -errno. */
 int wait_fd(int fd, short events, uint64_t deadline);

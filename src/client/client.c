@@ -20,6 +20,7 @@
 #include "request.h"
 #include "rows.h"
 #include "shell.h"
+#include "threshold.h"
 #include "slots.h"
 #include "threads.h"
 
@@ -474,6 +475,7 @@ pglease_detach(pglease *client)
 			request_end_all(state);
 			give_up_all(state);
 		}
+		threshold_fini(&pool->watch);
 		pool_end(pool);
 		pool_state_close(state);
 	}
@@ -526,6 +528,7 @@ pglease_pool_open(pglease *client, const char *name, pglease_pool **ret_pool)
 	}
 	pool->client = client;
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
+	threshold_init(&pool->watch);
 	atomic_store(&pool->state, state);
 	pool->next = client->pools;
 	client->pools = pool;

@@ -17,6 +17,7 @@
 #include "paths.h"
 #include "pglease.h"
 #include "segment.h"
+#include "totals.h"
 #include "wire.h"
 
 struct pool_state;
@@ -67,6 +68,9 @@ struct shell {
 	uint32_t slot;
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
 	uint64_t leased_at;
+	/* timing.c, of this lease: when its open transaction began; queries sent, and the first one's time; 0: none. */
+	uint64_t transaction_at, query_at;
+	uint32_t queries_out;
 	PGconn *conn;
 	struct fd_id socket_id; /* of the server connection */
 	/* client_encoding and standard_conforming_strings at adoption: the baseline's; and their bits of off_baseline. */
@@ -105,10 +109,25 @@ struct pool_state {
 	struct pglease_request *requests;   /* request.c; guard_lock() */
 };
 
+/* Thresholds (threshold.c). `seen` and `above` belong to whoever looks. */
+#define THRESHOLD_N (PGLEASE_THRESHOLD_HEALTH + 1)
+struct threshold_watch {
+	struct threshold_watcher *_Atomic watcher; /* NULL: nobody has ever been told */
+	_Atomic uint64_t next_look;                /* CLOCK_MONOTONIC ns */
+	_Atomic uint64_t looking;                  /* serial of the process whose thread looks; 0: none does */
+	_Atomic double limit[THRESHOLD_N];
+	struct threshold_seen {
+		uint64_t count[STATS_NTIMES], sum[STATS_NTIMES];
+		uint64_t acquired, failed;
+	} seen;
+	uint32_t above; /* bits */
+};
+
 struct pglease_pool {
 	struct pglease *client;
 	struct pglease_pool *next;
 	struct pool_state *_Atomic state;
+	struct threshold_watch watch;
 	char name[LAYOUT_NAME];
 };
 

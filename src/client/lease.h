@@ -23,6 +23,19 @@ lease_count(const struct pool_state *state, const struct shell *shell, enum slot
 		counter_add(&state->seg.block[shell->block].counter[counter], n);
 }
 
+/*
+ * The end of a lease, RELEASES or RETURNS: with release, so that totals_read(), which loads these with acquire before all else,
+ * never sees an end without its beginning.
+ */
+static inline void
+lease_count_end(const struct pool_state *state, const struct shell *shell, enum slot_counter counter)
+{
+	_Atomic uint64_t *at = &state->seg.block[shell->block].counter[counter];
+
+	if (lease_is_counted(state))
+		atomic_store_explicit(at, counter_get(at) + 1, memory_order_release);
+}
+
 struct thread_row;
 
 /* When an acquire began, how long it may wait, and from where it was called. */

@@ -240,28 +240,132 @@ PGLEASE_API PGresult *pglease_exec_cached(PGconn *conn, const char *command, int
     const Oid *paramTypes, const char *const *paramValues, const int *paramLengths, const int *paramFormats,
     int resultFormat);
 
-/* A pool's state, added up from shared memory at the moment of the call; without a system call or a lock. */
+/*
+ * libpq's functions of these names, timed: the same arguments, results and errors, for any PGconn; for a leased one,
+ * pglease_stats_get and pglease_times_get count the query, its time (from the call to its last result), its rows, whether it
+ * failed, and the transaction that it ends. What the application does by libpq's own functions is not seen, but for being part
+ * of a transaction's time; the data of a COPY is not part of a query's. Several statements in one call are one query. Results
+ * of pglease_send_... are to be taken by pglease_get_result.
+ */
+PGLEASE_API PGresult *pglease_exec(PGconn *conn, const char *command);
+PGLEASE_API PGresult *pglease_exec_params(PGconn *conn, const char *command, int nParams, const Oid *paramTypes,
+    const char *const *paramValues, const int *paramLengths, const int *paramFormats, int resultFormat);
+PGLEASE_API PGresult *pglease_prepare(
+    PGconn *conn, const char *stmtName, const char *query, int nParams, const Oid *paramTypes);
+PGLEASE_API PGresult *pglease_exec_prepared(PGconn *conn, const char *stmtName, int nParams,
+    const char *const *paramValues, const int *paramLengths, const int *paramFormats, int resultFormat);
+PGLEASE_API int pglease_send_query(PGconn *conn, const char *command);
+PGLEASE_API int pglease_send_query_params(PGconn *conn, const char *command, int nParams, const Oid *paramTypes,
+    const char *const *paramValues, const int *paramLengths, const int *paramFormats, int resultFormat);
+PGLEASE_API int pglease_send_prepare(
+    PGconn *conn, const char *stmtName, const char *query, int nParams, const Oid *paramTypes);
+PGLEASE_API int pglease_send_query_prepared(PGconn *conn, const char *stmtName, int nParams,
+    const char *const *paramValues, const int *paramLengths, const int *paramFormats, int resultFormat);
+PGLEASE_API PGresult *pglease_get_result(PGconn *conn);
+
+/*
+ * A pool's state, added up from shared memory at the moment of the call: no system call, no lock, nothing is waited for, whoever
+ * is dead; a few microseconds for a hundred connections. Each number is right at some moment of the call. Those that belong
+ * together agree: total = idle + leased + granted + busy, active = leased + granted, acquired = acquired_immediate +
+ * acquired_waited >= released + returned. With monitoring = no, what workers count is 0.
+ */
 typedef struct pglease_stats {
-	uint32_t max_connections, total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */
-	uint32_t waiting;         /* lessee rows waiting */
+	uint32_t max_connections;
+	uint32_t total, idle, leased, granted, busy; /* slots; busy: in the broker's hands */
+	uint32_t active;          /* leased or set aside for a waiter that has not taken it yet */
+	uint32_t peak;            /* the most that were active at one time since the broker's start, as seen ten times a second, and by who waits */
+	uint32_t pending;         /* threads that wait for a lease */
 	uint32_t clients;         /* processes attached to the instance */
 	uint64_t max_wait_ns;     /* age of the oldest waiter */
 	uint64_t acquired;        /* leases granted: immediate + waited */
 	uint64_t acquired_immediate, acquired_waited;
 	uint64_t released, returned; /* clean; to the broker */
+	uint64_t failed;          /* acquires that gave no lease: timeouts and failures */
 	uint64_t timeouts, failures;
-	uint64_t opened, open_failed, closed, revoked;
+	double efficiency;        /* share of the leases that did not wait; 1 when there was none */
+	uint64_t opened, open_failed, closed, revoked, leaks;
+	uint64_t connect_mean_ns; /* of the opened */
 	uint64_t adoptions, rollbacks, handovers;
 	/* Resets that a lessee waited for; that were sent ahead; whose answer was left to the broker; that were not needed. */
 	uint64_t resets, resets_pipelined, resets_late, resets_spared;
 	uint64_t broker_resets;
-	struct pglease_times {
-		uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
-	} wait, hold; /* of all leases (an immediate one waited 0); quantiles are within 1.6 % */
+	/* Of the library's own calls (pglease_exec and so on); rows returned or changed; transactions: single queries too. */
+	uint64_t queries, query_errors, query_rows, transactions;
+	/* Over about the last ten seconds. */
+	double connections_per_second, leases_per_second, queries_per_second, transactions_per_second;
 } pglease_stats;
 
 /* Errors: EINVAL. */
 PGLEASE_API int pglease_stats_get(pglease_pool *pool, pglease_stats *ret_stats);
+
+enum pglease_time {
+	PGLEASE_TIME_WAIT,        /* for a lease; a lease that did not wait counts as 0 */
+	PGLEASE_TIME_HOLD,        /* until a clean release */
+	PGLEASE_TIME_CONNECT,     /* of the server connections opened */
+	PGLEASE_TIME_QUERY,       /* of the library's own calls */
+	PGLEASE_TIME_TRANSACTION, /* ended by those calls, single queries included */
+};
+
+/* Nanoseconds. Quantiles and maximum are within 1.6 %, up to 2^40 ns (18 minutes), and count what is longer as that. */
+typedef struct pglease_times {
+	uint64_t count, mean_ns, p50_ns, p95_ns, p99_ns, max_ns;
+} pglease_times;
+
+/*
+ * One time's distribution since the broker's start. As pglease_stats_get, but up to two milliseconds for a hundred
+ * connections. Errors: EINVAL.
+ */
+PGLEASE_API int pglease_times_get(pglease_pool *pool, enum pglease_time time, pglease_times *ret_times);
+
+enum pglease_health_level { PGLEASE_HEALTH_OK = 0, PGLEASE_HEALTH_DEGRADED, PGLEASE_HEALTH_DOWN };
+
+/*
+ * How the pool is, and why, by the rules of pgleased(8), "HEALTH": as the broker has found at its last look, at most a tenth of a
+ * second ago, or down when it has not looked for two seconds.
+ */
+typedef struct pglease_health {
+	enum pglease_health_level level;
+	char reasons[96]; /* names separated by commas, the worst first: "upstream,waiting"; "" when all is well */
+} pglease_health;
+
+/* No system call. Errors: EINVAL. */
+PGLEASE_API int pglease_health_get(pglease_pool *pool, pglease_health *ret_health);
+
+/*
+ * Thresholds, of this process and pool: each is looked at, at most once a second, by a thread that has just released a
+ * lease, after that release; no thread of the library's own and no system call. The callback hears of a value that has gone above
+ * its threshold, and of one that has come back: the values are those since the last look, where that makes sense. A process that
+ * releases nothing looks at nothing, unless it calls pglease_threshold_check.
+ */
+enum pglease_threshold {
+	PGLEASE_THRESHOLD_CONNECT_TIME, /* mean time of opening a server connection; seconds; 5 */
+	PGLEASE_THRESHOLD_FAILURE_RATE, /* share of the acquires that gave no lease, of at least 20; 0.05 */
+	PGLEASE_THRESHOLD_MEMORY,       /* the broker's resident memory; bytes; 100 MB (104857600) */
+	PGLEASE_THRESHOLD_WAIT_TIME,    /* mean wait for a lease; seconds; off */
+	PGLEASE_THRESHOLD_MAX_WAIT,     /* age of the oldest waiter; seconds; 1 */
+	PGLEASE_THRESHOLD_POOL_USAGE,   /* active slots by max_connections; off */
+	PGLEASE_THRESHOLD_QUERY_P99,    /* 99th percentile of the query time, of all queries; seconds; off */
+	PGLEASE_THRESHOLD_HEALTH,       /* enum pglease_health_level; 0: any trouble; 0 */
+};
+#define PGLEASE_THRESHOLD_OFF HUGE_VAL /* of <math.h>: nothing is above it */
+
+/* Values as said above. Errors: EINVAL (negative, not a number, or no threshold of that name). */
+PGLEASE_API int pglease_threshold_set(pglease_pool *pool, enum pglease_threshold threshold, double value);
+PGLEASE_API int pglease_threshold_get(pglease_pool *pool, enum pglease_threshold threshold, double *ret_value);
+
+typedef void (*pglease_threshold_callback)(
+    pglease_pool *pool, enum pglease_threshold threshold, double value, double limit, int is_above, void *context);
+
+/*
+ * Who is told; one for each pool, another takes its place; NULL: nobody, and nothing is looked at. It is called by one thread at a
+ * time, holds up that thread's release, and may use the library, but for pglease_detach. One that is being replaced may still be
+ * called for a moment: its context must live until the attachment ends. Errors: EINVAL, ENOMEM.
+ */
+PGLEASE_API int pglease_on_threshold(pglease_pool *pool, pglease_threshold_callback callback, void *context);
+/* "connect_time" and so on; "?" for none; static. */
+PGLEASE_API const char *pglease_threshold_name(enum pglease_threshold threshold);
+/* Looks at once, if nobody else does. Errors: EINVAL. */
+PGLEASE_API int pglease_threshold_check(pglease_pool *pool);
 
 /*
  * Control, for those who may (pgleased.ini(5), admin_users): by default root and the broker's user. Each call talks to the

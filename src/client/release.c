@@ -10,6 +10,8 @@
 #include "resets.h"
 #include "shell.h"
 #include "slots.h"
+#include "threshold.h"
+#include "timing.h"
 
 /* Relaxed: it never changes. */
 static bool
@@ -87,7 +89,7 @@ count_release(const struct pool_state *state, const struct shell *shell, uint64_
 
 	if (!lease_is_counted(state))
 		return;
-	counter_add(&block->counter[COUNTER_RELEASES], 1);
+	lease_count_end(state, shell, COUNTER_RELEASES);
 	counter_add(&block->counter[COUNTER_HOLD_NS], held);
 	histogram_record(&block->hold, held);
 }
@@ -175,13 +177,15 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	}
 	/* Before the slot is given up: nothing of row or shell may be touched after it. */
 	if (!sound) {
-		lease_count(state, shell, COUNTER_RETURNS, 1);
+		timing_release(state, shell, now);
+		lease_count_end(state, shell, COUNTER_RETURNS);
 		shell_discard(state, shell);
 		atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 		lease_over(state);
 		lease_give_to_broker(state, lease->slot, &w, SLOT_RETIRE);
 		return 0;
 	}
+	timing_release(state, shell, now);
 	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */
 	count_release(state, shell, now);
 	shell_checkin(state, shell, now);
@@ -191,6 +195,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		shell_lost(state, lease->slot, lease->sequence);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
 	}
+	threshold_maybe_look(lease->pool, state, now);
 	return 0;
 }
 

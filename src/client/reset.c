@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "lease.h"
 #include "resets.h"
 
 #define ANSWER_CHUNK 8192
@@ -103,6 +104,8 @@ reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, u
 	if (verdict == RESETS_BAD)
 		return error_set(PGLEASE_EBROKEN, "the server's answer to a reset was not the expected one");
 	resets_done(&answer); /* D4 */
+	if (kind != RESET_NONE)
+		lease_count(state, shell, COUNTER_RESETS_FULL + (enum slot_counter)kind, 1);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "adopt.h"
 #include "client_priv.h"
 #include "lease.h"
+#include "timing.h"
 #include "statements.h"
 
 #define MAX_PARAMS 65535 /* PQ_QUERY_PARAM_MAX_LIMIT, which older headers of libpq do not give */
@@ -58,12 +59,10 @@ execute_prepared(const struct call *c)
 static bool
 is_cacheable(struct call *c)
 {
-	struct shell *shell = adopt_shell(c->conn);
+	struct shell *shell = adopt_leased_shell(c->conn);
 	PGTransactionStatusType status;
 
-	if (shell == NULL || shell->conn != c->conn || shell->lost ||
-	    atomic_load_explicit(&shell->state, memory_order_relaxed) != SHELL_IN_USE ||
-	    shell->owner->seg.nstatements == 0)
+	if (shell == NULL || shell->owner->seg.nstatements == 0)
 		return false;
 	c->shell = shell;
 	c->seg = &shell->owner->seg;
@@ -284,6 +283,33 @@ reuse(const struct call *c)
 	return refusal != NULL ? refusal : prepare_and_execute(c);
 }
 
+static PGresult *
+exec_cached(struct call *c)
+{
+	uint64_t hi, lo;
+	PGresult *result;
+
+	if (!is_cacheable(c))
+		return execute_plain(c);
+	number(c, &hi, &lo);
+	statements_find(c->seg, c->slot, hi, lo, &c->ref);
+	name(&c->ref, c->name);
+	switch (c->ref.state) {
+	case STATEMENT_KNOWN:
+		return reuse(c);
+	case STATEMENT_DOUBTED:
+		return c->in_block ? execute_plain(c) : reuse(c);
+	case STATEMENT_STALE:
+		result = deallocate(c, &c->ref);
+		if (result != NULL)
+			return result;
+		break;
+	case STATEMENT_UNKNOWN:
+		break;
+	}
+	return prepare_and_execute(c);
+}
+
 PGresult *
 pglease_exec_cached(PGconn *conn, const char *command, int nParams, const Oid *paramTypes,
     const char *const *paramValues, const int *paramLengths, const int *paramFormats, int resultFormat)
@@ -298,26 +324,9 @@ pglease_exec_cached(PGconn *conn, const char *command, int nParams, const Oid *p
 	    .formats = paramFormats,
 	    .result_format = resultFormat,
 	};
-	uint64_t hi, lo;
-	PGresult *result;
+	struct timing t = timing_begin(conn);
+	PGresult *result = exec_cached(&c);
 
-	if (!is_cacheable(&c))
-		return execute_plain(&c);
-	number(&c, &hi, &lo);
-	statements_find(c.seg, c.slot, hi, lo, &c.ref);
-	name(&c.ref, c.name);
-	switch (c.ref.state) {
-	case STATEMENT_KNOWN:
-		return reuse(&c);
-	case STATEMENT_DOUBTED:
-		return c.in_block ? execute_plain(&c) : reuse(&c);
-	case STATEMENT_STALE:
-		result = deallocate(&c, &c.ref);
-		if (result != NULL)
-			return result;
-		break;
-	case STATEMENT_UNKNOWN:
-		break;
-	}
-	return prepare_and_execute(&c);
+	timing_end(&t, result);
+	return result;
 }

@@ -1,53 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * libpglease-preload.so: what a program calls instead of libpq's functions of these names. Each finds the libpq that its caller
+ * libpglease-preload.so: what a program calls instead of libpq's functions of these names (timed.c has the queries). Each finds the libpq that its caller
  * would have got, and either does the thing with a lease or passes the call on, unchanged. Nothing happens when it is loaded.
  */
 #include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "call.h"
 #include "fallback.h"
 #include "lent.h"
-#include "library.h"
-
-#define EXPORT __attribute__((visibility("default")))
-
-/* The libpq of this call; *ret_inner: libpq, or we, have made it, on behalf of another. */
-static struct library *
-enter(const void *caller, bool *ret_inner)
-{
-	struct library *lib = library_now;
-
-	*ret_inner = lib != NULL;
-	if (lib != NULL)
-		return lib;
-	lib = library_of(caller);
-	if (lib == NULL) {
-		fputs("pglease: there is no libpq behind a call of it\n", stderr);
-		abort();
-	}
-	library_now = lib;
-	return lib;
-}
-
-static void
-leave(bool inner)
-{
-	if (!inner)
-		library_now = NULL;
-}
 
 static bool
 may_lease(const struct library *lib, bool inner)
 {
 	return !inner && lib->is_complete && fallback_takes_part();
 }
-
-#define ENTER                                                                                                       \
-	bool inner;                                                                                                 \
-	struct library *lib = enter(__builtin_return_address(0), &inner)
 
 EXPORT PGconn *
 PQconnectdb(const char *conninfo)

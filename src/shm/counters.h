@@ -24,6 +24,11 @@
 	X(ADOPTIONS,        "adoptions",        "shells made") \
 	X(RESETS,           "resets",           "sessions that a lessee reset and waited for") \
 	X(RESETS_PIPELINED, "resets_pipelined", "resets sent at release, ahead of the next lessee, who reads the answer") \
+	X(RESETS_FULL,      "resets_full",      "resets whose answer a lessee has read: DISCARD ALL") \
+	X(RESETS_LIGHT,     "resets_light",     "... all of that but plans, statements and sequence caches") \
+	X(RESETS_SQL,       "resets_sql",       "... the operator's own statements") \
+	X(RESETS_UNLISTEN,  "resets_unlisten",  "... UNLISTEN only") \
+	X(RESETS_FAILED,    "resets_failed",    "resets of a lessee's that cost the connection") \
 	X(RESETS_LATE,      "resets_late",      "answers to resets that did not come in time, and were left to the broker") \
 	X(RESETS_SPARED,    "resets_spared",    "leases of a session that the same process had left dirty") \
 	X(ROLLBACKS,        "rollbacks",        "transactions rolled back at release") \
@@ -31,6 +36,12 @@
 	X(STATEMENTS_PREPARED,"statements_prepared","statements prepared by pglease_exec_cached") \
 	X(STATEMENTS_REUSED,"statements_reused","executions of a statement that was prepared already") \
 	X(STATEMENTS_EVICTED,"statements_evicted","statements deallocated to make room for another") \
+	X(QUERIES,          "queries",          "queries made by the library's own calls") \
+	X(QUERY_ERRORS,     "query_errors",     "... that the server or libpq refused") \
+	X(QUERY_ROWS,       "query_rows",       "rows that those queries returned or changed") \
+	X(QUERY_NS,         "query_ns",         "total time of those queries, nanoseconds") \
+	X(TRANSACTIONS,     "transactions",     "transactions ended, single queries included") \
+	X(TRANSACTION_NS,   "transaction_ns",   "total time of those transactions, nanoseconds") \
 	X(WAIT_NS,          "wait_ns",          "total time waited for leases, nanoseconds") \
 	X(HOLD_NS,          "hold_ns",          "total time leases were held, nanoseconds")
 
@@ -41,7 +52,14 @@
 
 #define BROKER_COUNTERS(X) \
 	X(OPENED,           "opened",           "server connections opened") \
+	X(CONNECT_NS,       "connect_ns",       "total time of the connects that made the opened connections, nanoseconds") \
 	X(OPEN_FAILED,      "open_failed",      "attempts to open a server connection that failed") \
+	X(OPEN_FAILED_08,   "open_failed_08",   "... with SQLSTATE class 08, or none: not reached, timed out") \
+	X(OPEN_FAILED_28,   "open_failed_28",   "... with class 28, invalid authorization") \
+	X(OPEN_FAILED_3D,   "open_failed_3d",   "... with class 3D, no such database") \
+	X(OPEN_FAILED_53,   "open_failed_53",   "... with class 53, too many connections or other resources") \
+	X(OPEN_FAILED_57,   "open_failed_57",   "... with class 57, shutting down, starting up or in recovery") \
+	X(OPEN_FAILED_OTHER,"open_failed_other","... with any other class") \
 	X(CLOSED_IDLE,      "closed_idle",      "connections closed: idle for longer than idle_timeout") \
 	X(CLOSED_LIFETIME,  "closed_lifetime",  "connections closed: older than max_lifetime") \
 	X(CLOSED_BROKEN,    "closed_broken",    "connections closed: returned broken or in doubt") \
@@ -54,6 +72,11 @@
 	X(REVOKED_LIMIT,    "revoked_limit",    "leases revoked: held for longer than lease_limit") \
 	X(REVOKED_ADMIN,    "revoked_admin",    "leases revoked: by command") \
 	X(BROKER_RESETS,    "broker_resets",    "sessions reset by the broker, those of resets_late included") \
+	X(BROKER_RESETS_FULL,    "broker_resets_full",    "... of them by DISCARD ALL") \
+	X(BROKER_RESETS_LIGHT,   "broker_resets_light",   "... of them all but plans, statements and sequence caches") \
+	X(BROKER_RESETS_SQL,     "broker_resets_sql",     "... of them by the operator's own statements") \
+	X(BROKER_RESETS_UNLISTEN,"broker_resets_unlisten","... of them by UNLISTEN only") \
+	X(BROKER_RESETS_FAILED,  "broker_resets_failed",  "resets by the broker that cost the connection") \
 	X(KEEPALIVES,       "keepalives",       "idle connections tried and found alive") \
 	X(BROKER_GRANTS,    "broker_grants",    "slots granted to a waiter by the broker") \
 	X(GRANTS_REPAIRED,  "grants_repaired",  "grants completed or taken back for a granter that died") \

@@ -62,8 +62,8 @@ histogram_add_value(struct histogram_sum *sum, uint64_t value, uint64_t n)
 	sum->count += n;
 }
 
-static uint64_t
-bucket_middle(unsigned bucket)
+uint64_t
+histogram_bucket_middle(unsigned bucket)
 {
 	uint64_t low = histogram_bucket_low(bucket);
 
@@ -83,9 +83,9 @@ histogram_quantile(const struct histogram_sum *sum, double q)
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += sum->bucket[i];
 		if (seen >= rank)
-			return bucket_middle(i);
+			return histogram_bucket_middle(i);
 	}
-	return bucket_middle(HISTOGRAM_BUCKETS - 1);
+	return histogram_bucket_middle(HISTOGRAM_BUCKETS - 1);
 }
 
 uint64_t
@@ -93,6 +93,6 @@ histogram_max(const struct histogram_sum *sum)
 {
 	for (unsigned i = HISTOGRAM_BUCKETS; i-- > 0;)
 		if (sum->bucket[i] != 0)
-			return bucket_middle(i);
+			return histogram_bucket_middle(i);
 	return 0;
 }

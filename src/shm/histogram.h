@@ -33,6 +33,8 @@ unsigned histogram_bucket_of(uint64_t value);
 /* First value of a bucket, and the first beyond it. */
 uint64_t histogram_bucket_low(unsigned bucket);
 uint64_t histogram_bucket_high(unsigned bucket);
+/* What stands for the bucket's values. */
+uint64_t histogram_bucket_middle(unsigned bucket);
 
 void histogram_record(struct histogram *h, uint64_t value);
 void histogram_add(struct histogram_sum *sum, const struct histogram *h);

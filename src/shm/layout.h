@@ -63,6 +63,9 @@ enum reset_kind {
 	RESET_NONE,     /* nothing: only the question after the parameters */
 	RESET_NKINDS,
 };
+/* Each kind but NONE has its counters, in this order. */
+static_assert(COUNTER_RESETS_UNLISTEN - COUNTER_RESETS_FULL == RESET_UNLISTEN, "resets by kind");
+static_assert(COUNTER_BROKER_RESETS_UNLISTEN - COUNTER_BROKER_RESETS_FULL == RESET_UNLISTEN, "resets by kind");
 #define RESET_ASKED 0x100u /* in struct slot.owed: the question follows the reset */
 
 /*
@@ -168,7 +171,14 @@ struct stats_block {
 	alignas(LAYOUT_LINE) _Atomic uint64_t counter[SLOT_NCOUNTERS];
 	alignas(LAYOUT_LINE) struct histogram wait; /* of leases that waited; ns */
 	struct histogram hold;                      /* of released leases; ns */
+	struct histogram query;                     /* of the library's own calls; ns */
+	struct histogram transaction;               /* that those calls ended; ns */
 };
+
+/*
+ * Rates that the broker keeps up to date, over about the last ten seconds, in events per 1,000 seconds.
+ */
+enum stats_rate { RATE_CONNECTIONS, RATE_LEASES, RATE_QUERIES, RATE_TRANSACTIONS, STATS_NRATES };
 
 /*
  * The statements that are prepared in a slot's session under names of the library's (src/client/statements.c). Written by
@@ -222,7 +232,7 @@ struct segment_header {
 	uint32_t nblocks;
 	uint32_t queue_size; /* power of two */
 	uint32_t nstatements; /* that a slot's session may have prepared; 0: none are kept */
-	uint64_t slots, rows, clients, blocks, baselines, queue, statements; /* byte offsets from the start */
+	uint64_t slots, rows, clients, blocks, baselines, queue, statements, connects; /* byte offsets from the start */
 	char instance_name[LAYOUT_NAME];
 	char pool_name[LAYOUT_NAME];
 	char user[LAYOUT_NAME];   /* database user, for the shells */
@@ -258,6 +268,21 @@ struct segment_header {
 
 	alignas(LAYOUT_LINE) _Atomic uint64_t client_counter[CLIENT_NCOUNTERS];
 	alignas(LAYOUT_LINE) _Atomic uint64_t broker_counter[BROKER_NCOUNTERS];
+	/*
+	 * What readers of the statistics want to know, written by the broker alone (peak: by who waits, too), relaxed; each is of
+	 * use without the others. How far slots, and blocks past those of the slots, were ever in use: none further holds a count
+	 * (a reader that sees an old value misses what was counted a moment ago). Attached processes. The most slots leased or
+	 * granted at one time, as seen at the broker's ticks and by who finds none idle. Health: health.h. ticked_at
+	 * (CLOCK_MONOTONIC ns) is old when the broker is not there.
+	 */
+	alignas(LAYOUT_LINE) _Atomic uint32_t slots_used;
+	_Atomic uint32_t spares_used;
+	_Atomic uint32_t attached;
+	_Atomic uint32_t peak;
+	_Atomic uint32_t health;
+	_Atomic uint64_t ticked_at;
+	_Atomic uint64_t broker_memory; /* resident; bytes; 0: unknown */
+	_Atomic uint64_t rate[STATS_NRATES];
 	/* Written by the broker: the upstream's last error, racy text for messages. */
 	alignas(LAYOUT_LINE) char upstream_error[256];
 	/* For RESET_SQL; written before SEGMENT_OPEN. Scribbled on, it costs what the sessions of this pool cost anyway. */

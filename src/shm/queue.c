@@ -242,3 +242,27 @@ queue_count(const struct segment *seg, uint64_t *ret_since)
 		*ret_since = n == 0 ? 0 : oldest;
 	return n;
 }
+
+uint32_t
+queue_length(const struct segment *seg, uint64_t *ret_since)
+{
+	uint64_t head = atomic_load(&seg->header->head), tail = atomic_load(&seg->header->tail), oldest = 0, wait;
+	uint32_t n = 0;
+
+	if (tail - head > (uint64_t)seg->queue_mask + 1) /* scribbled on */
+		tail = head;
+	for (uint64_t ticket = head; ticket != tail; ticket++) {
+		/* Relaxed, and so is what follows: the numbers decide nothing. */
+		uint64_t entry =
+		    atomic_load_explicit(&seg->queue[ticket & seg->queue_mask], memory_order_relaxed);
+		uint64_t since;
+
+		if (!entry_is_of(entry, ticket) || entry_kind(entry) != LIVE || !entry_waits(seg, entry, &wait))
+			continue;
+		since = atomic_load_explicit(&seg->row[entry_row(entry)].wait_since, memory_order_relaxed);
+		if (n++ == 0 || since < oldest)
+			oldest = since;
+	}
+	*ret_since = oldest;
+	return n;
+}

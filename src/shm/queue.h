@@ -32,7 +32,12 @@ bool queue_wake(struct segment *seg);
 void queue_wake_again(struct segment *seg, uint32_t n);
 /* Posts every row that is granted, and those that wait with `posted` set: who was to post them may have died. */
 void queue_repost(struct segment *seg);
-/* Number of waiting rows, by a scan of the rows: for messages and statistics. *ret_since: the oldest's, or 0. */
+/* Number of waiting and granted rows, by a scan of the rows: for decisions and messages. *ret_since: the oldest's, or 0. */
 uint32_t queue_count(const struct segment *seg, uint64_t *ret_since);
+/*
+ * The same by a walk of the ring, which costs nothing when nobody waits: for statistics. Who found the ring full, or is between
+ * R2 and Q2, is not seen. Writes nothing.
+ */
+uint32_t queue_length(const struct segment *seg, uint64_t *ret_since);
 
 #endif

@@ -52,6 +52,8 @@ segment_plan(struct segment_header *h)
 	at += page_align((uint64_t)h->nblocks * sizeof(struct stats_block));
 	h->statements = at;
 	at += page_align((uint64_t)h->nslots * layout_statements_size(h->nstatements));
+	h->connects = at;
+	at += page_align(sizeof(struct histogram));
 	h->size = at;
 }
 
@@ -77,6 +79,7 @@ segment_view(struct segment *seg, void *base, const struct segment_header *h)
 	    .baseline = at + h->baselines,
 	    .queue = (_Atomic uint64_t *)(at + h->queue),
 	    .statements = at + h->statements,
+	    .connects = (struct histogram *)(at + h->connects),
 	};
 }
 
@@ -189,6 +192,7 @@ header_is_sound(const struct segment_header *h, uint64_t size)
 	       array_fits(h->baselines, h->nslots, LAYOUT_BASELINE, size) &&
 	       array_fits(h->blocks, h->nblocks, sizeof(struct stats_block), size) &&
 	       array_fits(h->statements, h->nslots, layout_statements_size(h->nstatements), size) &&
+	       array_fits(h->connects, 1, sizeof(struct histogram), size) &&
 	       memchr(h->pool_name, 0, LAYOUT_NAME) && memchr(h->instance_name, 0, LAYOUT_NAME) &&
 	       memchr(h->user, 0, LAYOUT_NAME) && memchr(h->dbname, 0, LAYOUT_NAME);
 }

@@ -16,6 +16,7 @@ struct segment {
 	struct row *row;
 	struct client_row *client;
 	struct stats_block *block;
+	struct histogram *connects; /* the broker's: times of the connects that succeeded; ns */
 	char *baseline; /* nslots of LAYOUT_BASELINE bytes: name\0value\0 ... \0, in the order received */
 	_Atomic uint64_t *queue;
 	char *statements; /* nslots tables of layout_statements_size() bytes: statements.h */

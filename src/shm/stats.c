@@ -36,9 +36,30 @@ static const struct stats_column waiter_columns[] = {
     STATS_WAITER_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
 #undef ROW
 
+#define ROW stats_instance_row
+static const struct stats_column instance_columns[] = {
+    STATS_INSTANCE_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+#define ROW stats_histogram_row
+static const struct stats_column histogram_columns[] = {
+    STATS_HISTOGRAM_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
+/* Offsets within their structures; the names of times' columns get the time's name before them. */
+#define ROW stats_quantiles
+static const struct stats_column time_columns[] = {STATS_TIME_COLUMNS(COLUMN_U64)};
+#undef ROW
+
+#define RATE_INFO(name, help) {#name, help},
+static const struct counter_info rate_info[] = {STATS_RATES(RATE_INFO)};
+#define BOUND_NS(ns, seconds) UINT64_C(ns),
+static const uint64_t bound_ns[] = {STATS_BOUNDS(BOUND_NS)};
+#define BOUND_INFO(ns, seconds) {STATS_BOUND_PREFIX seconds, "observations up to " seconds " s"},
+static const struct counter_info bound_info[] = {STATS_BOUNDS(BOUND_INFO)};
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+static_assert(COUNT_OF(rate_info) == STATS_NRATES, "rates");
 static_assert(
-    COUNT_OF(pool_columns) + SLOT_NCOUNTERS + CLIENT_NCOUNTERS + BROKER_NCOUNTERS <= STATS_MAX_COLUMNS,
+    COUNT_OF(pool_columns) + STATS_NTIMES * COUNT_OF(time_columns) + STATS_NRATES + SLOT_NCOUNTERS + CLIENT_NCOUNTERS + BROKER_NCOUNTERS <= STATS_MAX_COLUMNS,
     "columns of a pool");
 
 static const struct {
@@ -50,6 +71,8 @@ static const struct {
     [STATS_SLOTS] = {"slots", slot_columns, COUNT_OF(slot_columns)},
     [STATS_CLIENTS] = {"clients", client_columns, COUNT_OF(client_columns)},
     [STATS_WAITERS] = {"waiters", waiter_columns, COUNT_OF(waiter_columns)},
+    [STATS_INSTANCE] = {"instance", instance_columns, COUNT_OF(instance_columns)},
+    [STATS_HISTOGRAMS] = {"histograms", histogram_columns, COUNT_OF(histogram_columns)},
 };
 
 const char *
@@ -59,20 +82,56 @@ stats_table_name(enum stats_table_id id)
 	return tables[id].name;
 }
 
+/* `n` 64-bit numbers in a row. */
 static unsigned
-describe_counters(struct stats_column *column, size_t offset, const struct counter_info *info, unsigned n)
+describe_numbers(struct stats_column *column, size_t offset, const struct counter_info *info, unsigned n,
+    enum stats_unit unit, unsigned flags)
 {
 	for (unsigned i = 0; i < n; i++) {
 		memset(&column[i], 0, sizeof(column[i]));
 		snprintf(column[i].name, sizeof(column[i].name), "%s", info[i].name);
 		snprintf(column[i].help, sizeof(column[i].help), "%s", info[i].help);
 		column[i].type = STATS_U64;
-		column[i].unit = STATS_COUNT;
-		column[i].flags = STATS_MONOTONIC;
+		column[i].unit = (uint8_t)unit;
+		column[i].flags = (uint8_t)flags;
 		column[i].offset = (uint16_t)(offset + i * sizeof(uint64_t));
 		column[i].size = sizeof(uint64_t);
 	}
 	return n;
+}
+
+static unsigned
+describe_times(struct stats_column *column)
+{
+	unsigned n = 0;
+
+	for (unsigned t = 0; t < STATS_NTIMES; t++) {
+		for (unsigned i = 0; i < COUNT_OF(time_columns); i++, n++) {
+			column[n] = time_columns[i];
+			snprintf(column[n].name, sizeof(column[n].name), "%.15s_%.15s", stats_time_info[t].name,
+			    time_columns[i].name);
+			snprintf(column[n].help, sizeof(column[n].help), "%.55s: %.30s", stats_time_info[t].help,
+			    time_columns[i].help);
+			column[n].offset = (uint16_t)(column[n].offset + offsetof(struct stats_pool_row, time) +
+						      t * sizeof(struct stats_quantiles));
+		}
+	}
+	return n;
+}
+
+static unsigned
+describe_pool(struct stats_column *column)
+{
+	unsigned n = describe_times(column);
+
+	n += describe_numbers(
+	    column + n, offsetof(struct stats_pool_row, rate), rate_info, STATS_NRATES, STATS_RATE, 0);
+	n += describe_numbers(column + n, offsetof(struct stats_pool_row, slot_counter), slot_counter_info,
+	    SLOT_NCOUNTERS, STATS_COUNT, STATS_MONOTONIC);
+	n += describe_numbers(column + n, offsetof(struct stats_pool_row, client_counter), client_counter_info,
+	    CLIENT_NCOUNTERS, STATS_COUNT, STATS_MONOTONIC);
+	return n + describe_numbers(column + n, offsetof(struct stats_pool_row, broker_counter),
+		       broker_counter_info, BROKER_NCOUNTERS, STATS_COUNT, STATS_MONOTONIC);
 }
 
 unsigned
@@ -83,15 +142,25 @@ stats_describe(enum stats_table_id id, struct stats_column *ret_columns)
 	assert(id < STATS_NTABLES);
 	n = tables[id].ncolumns;
 	memcpy(ret_columns, tables[id].columns, n * sizeof(*ret_columns));
-	if (id != STATS_POOLS)
-		return n;
-	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, slot_counter),
-	    slot_counter_info, SLOT_NCOUNTERS);
-	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, client_counter),
-	    client_counter_info, CLIENT_NCOUNTERS);
-	n += describe_counters(ret_columns + n, offsetof(struct stats_pool_row, broker_counter),
-	    broker_counter_info, BROKER_NCOUNTERS);
+	if (id == STATS_POOLS)
+		return n + describe_pool(ret_columns + n);
+	if (id == STATS_HISTOGRAMS)
+		return n + describe_numbers(ret_columns + n, offsetof(struct stats_histogram_row, below),
+			       bound_info, STATS_NBOUNDS, STATS_COUNT, STATS_MONOTONIC);
 	return n;
+}
+
+void
+stats_bounds_count(const struct histogram_sum *sum, uint64_t ret_below[STATS_NBOUNDS])
+{
+	uint64_t below = 0;
+	unsigned bucket = 0;
+
+	for (unsigned i = 0; i < STATS_NBOUNDS; i++) {
+		while (bucket < HISTOGRAM_BUCKETS && histogram_bucket_middle(bucket) <= bound_ns[i])
+			below += sum->bucket[bucket++];
+		ret_below[i] = below;
+	}
 }
 
 /*

@@ -25,11 +25,12 @@
 
 #include "layout.h"
 #include "paths.h"
+#include "totals.h"
 
 #define STATS_MAGIC UINT64_C(0x3153544154534750) /* "PGSTATS1" */
 #define STATS_VERSION 1u
 #define STATS_MAX_TABLES 8
-#define STATS_MAX_COLUMNS 128
+#define STATS_MAX_COLUMNS 192
 
 enum stats_type {
 	STATS_U32 = 1,
@@ -43,6 +44,9 @@ enum stats_unit {
 	STATS_DURATION_NS, /* shown in seconds */
 	STATS_TIMESTAMP_NS, /* CLOCK_REALTIME; shown in seconds since the epoch */
 	STATS_COUNT,
+	STATS_BYTES,
+	STATS_RATIO, /* in millionths; shown from 0 to 1 */
+	STATS_RATE,  /* events in 1,000 seconds; shown per second */
 };
 
 /* Flags of a column. */
@@ -51,7 +55,15 @@ enum stats_unit {
 #define STATS_NO_U32 UINT32_MAX
 #define STATS_NO_U64 UINT64_MAX
 
-enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS, STATS_NTABLES };
+enum stats_table_id {
+	STATS_POOLS = 0,
+	STATS_SLOTS,
+	STATS_CLIENTS,
+	STATS_WAITERS,
+	STATS_INSTANCE,
+	STATS_HISTOGRAMS,
+	STATS_NTABLES,
+};
 
 /*
  * The one list of columns per table; row structures, descriptions, pgleasestat and its manual follow from it.
@@ -72,18 +84,34 @@ enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS
 	U32(busy, STATS_COUNT, 0, "slots in the broker's hands: connecting, resetting, replacing") \
 	U32(waiting, STATS_COUNT, 0, "threads waiting for a lease") \
 	U64(maxwait, STATS_DURATION_NS, 0, "age of the oldest waiter") \
-	U64(wait_count, STATS_COUNT, STATS_MONOTONIC, "leases, with or without waiting") \
-	U64(wait_mean, STATS_DURATION_NS, 0, "mean wait for a lease; none counts as 0") \
-	U64(wait_p50, STATS_DURATION_NS, 0, "median wait, within 1.6 %") \
-	U64(wait_p95, STATS_DURATION_NS, 0, "95 % waited no longer, within 1.6 %") \
-	U64(wait_p99, STATS_DURATION_NS, 0, "99 % waited no longer, within 1.6 %") \
-	U64(wait_max, STATS_DURATION_NS, 0, "longest wait, within 1.6 %") \
-	U64(hold_count, STATS_COUNT, STATS_MONOTONIC, "leases that were released clean") \
-	U64(hold_mean, STATS_DURATION_NS, 0, "mean time that a lease was held") \
-	U64(hold_p50, STATS_DURATION_NS, 0, "median hold, within 1.6 %") \
-	U64(hold_p95, STATS_DURATION_NS, 0, "95 % were held no longer, within 1.6 %") \
-	U64(hold_p99, STATS_DURATION_NS, 0, "99 % were held no longer, within 1.6 %") \
-	U64(hold_max, STATS_DURATION_NS, 0, "longest hold, within 1.6 %")
+	U32(peak, STATS_COUNT, 0, "the most slots leased or granted at one time") \
+	U32(efficiency, STATS_RATIO, 0, "share of the leases that did not wait") \
+	TEXT(health, 16, "ok, degraded or down") \
+	TEXT(reasons, 96, "why it is not ok") \
+	U64(segment_bytes, STATS_BYTES, 0, "size of the lease segment")
+
+/* Of each time in STATS_TIMES (totals.h), after its name: quantiles and maximum are within 1.6 %. */
+#define STATS_TIME_COLUMNS(X) \
+	X(count, STATS_COUNT, STATS_MONOTONIC, "how many") \
+	X(mean, STATS_DURATION_NS, 0, "mean") \
+	X(p50, STATS_DURATION_NS, 0, "median, within 1.6 %") \
+	X(p95, STATS_DURATION_NS, 0, "95 % are no longer, within 1.6 %") \
+	X(p99, STATS_DURATION_NS, 0, "99 % are no longer, within 1.6 %") \
+	X(max, STATS_DURATION_NS, 0, "longest, within 1.6 %")
+
+/* Of each rate (enum stats_rate). */
+#define STATS_RATES(X) \
+	X(connections_rate, "connections opened per second, over about ten seconds") \
+	X(leases_rate, "leases per second, over about ten seconds") \
+	X(queries_rate, "queries per second, over about ten seconds") \
+	X(transactions_rate, "transactions per second, over about ten seconds")
+
+/* What the kernel says of a process; none for one that the broker may not look at, or that runs elsewhere. */
+#define STATS_PROCESS_COLUMNS(U32, U64) \
+	U64(cpu, STATS_DURATION_NS, STATS_MONOTONIC | STATS_NULLABLE, "CPU time used, user and system") \
+	U64(memory, STATS_BYTES, STATS_NULLABLE, "resident memory, shared memory included") \
+	U64(disk_read, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes read from disk") \
+	U64(disk_written, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes written to disk")
 
 #define STATS_SLOT_COLUMNS(TEXT, U32, U64) \
 	TEXT(pool, LAYOUT_NAME, "pool") \
@@ -99,7 +127,8 @@ enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS
 	U64(held_for, STATS_DURATION_NS, STATS_NULLABLE, "age of the lease") \
 	U64(idle_for, STATS_DURATION_NS, STATS_NULLABLE, "time since an idle slot was given up") \
 	U64(leases, STATS_COUNT, STATS_MONOTONIC, "leases of the slot") \
-	TEXT(acquired_at, 72, "file:line that acquired the lease")
+	TEXT(acquired_at, 72, "file:line that acquired the lease") \
+	STATS_PROCESS_COLUMNS(U32, U64) /* of the server's backend */
 
 #define STATS_CLIENT_COLUMNS(TEXT, U32, U64) \
 	U32(client, STATS_NONE, 0, "index of the client") \
@@ -108,7 +137,8 @@ enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS
 	TEXT(program, 40, "its program") \
 	U64(attached_since, STATS_TIMESTAMP_NS, STATS_NULLABLE, "when it attached") \
 	U32(leases_held, STATS_COUNT, 0, "slots leased by or granted to its threads") \
-	U32(waiting, STATS_COUNT, 0, "threads of it that wait")
+	U32(waiting, STATS_COUNT, 0, "threads of it that wait") \
+	STATS_PROCESS_COLUMNS(U32, U64)
 
 #define STATS_WAITER_COLUMNS(TEXT, U32, U64) \
 	TEXT(pool, LAYOUT_NAME, "pool") \
@@ -117,14 +147,66 @@ enum stats_table_id { STATS_POOLS = 0, STATS_SLOTS, STATS_CLIENTS, STATS_WAITERS
 	U32(pid, STATS_NONE, STATS_NULLABLE, "pid of the client") \
 	U32(tid, STATS_NONE, STATS_NULLABLE, "thread") \
 	U64(waiting_for, STATS_DURATION_NS, 0, "how long it has waited")
+
+#define STATS_INSTANCE_COLUMNS(TEXT, U32, U64) \
+	TEXT(health, 16, "ok, degraded or down: the worst of its pools") \
+	TEXT(reasons, 96, "why it is not ok") \
+	U32(pools, STATS_COUNT, 0, "pools") \
+	U32(clients, STATS_COUNT, 0, "processes attached") \
+	U32(pid, STATS_NONE, 0, "the broker's process") \
+	U32(threads, STATS_COUNT, STATS_NULLABLE, "threads of the broker") \
+	U32(descriptors, STATS_COUNT, STATS_NULLABLE, "descriptors that the broker has open") \
+	U32(descriptors_max, STATS_COUNT, 0, "descriptors that the broker may have open") \
+	STATS_PROCESS_COLUMNS(U32, U64) \
+	U64(segments, STATS_BYTES, 0, "lease segments, together") \
+	U64(stats_segment, STATS_BYTES, 0, "this stats segment") \
+	U64(history_segments, STATS_BYTES, 0, "history segments, together")
+
+/* Of each pool and time; the columns of STATS_BOUNDS follow. */
+#define STATS_HISTOGRAM_COLUMNS(TEXT, U32, U64) \
+	TEXT(pool, LAYOUT_NAME, "pool") \
+	TEXT(database, LAYOUT_NAME, "database") \
+	TEXT(time, 16, "what is timed: wait, hold, connect, query or transaction") \
+	U64(count, STATS_COUNT, STATS_MONOTONIC, "observations") \
+	U64(sum, STATS_DURATION_NS, STATS_MONOTONIC, "their total")
+
+/*
+ * The ladder of the exported histograms, X(ns, seconds): it contains the bounds that OpenTelemetry advises for database
+ * operations. A bound counts the buckets of histogram.h whose middle is not above it: its place is right within 1.6 %.
+ */
+#define STATS_BOUNDS(X) \
+	X(100, "0.0000001") X(250, "0.00000025") X(500, "0.0000005") \
+	X(1000, "0.000001") X(2500, "0.0000025") X(5000, "0.000005") \
+	X(10000, "0.00001") X(25000, "0.000025") X(50000, "0.00005") \
+	X(100000, "0.0001") X(250000, "0.00025") X(500000, "0.0005") \
+	X(1000000, "0.001") X(2500000, "0.0025") X(5000000, "0.005") \
+	X(10000000, "0.01") X(25000000, "0.025") X(50000000, "0.05") \
+	X(100000000, "0.1") X(250000000, "0.25") X(500000000, "0.5") \
+	X(1000000000, "1") X(2500000000, "2.5") X(5000000000, "5") X(10000000000, "10")
+#define STATS_BOUND_COUNT(ns, seconds) + 1
+#define STATS_NBOUNDS (0 STATS_BOUNDS(STATS_BOUND_COUNT))
+/* A bound's column: this, and the bound in seconds. */
+#define STATS_BOUND_PREFIX "le_"
 /* clang-format on */
 
 #define STATS_MEMBER_TEXT(name, size, help) char name[size];
 #define STATS_MEMBER_U32(name, unit, flags, help) uint32_t name;
 #define STATS_MEMBER_U64(name, unit, flags, help) uint64_t name;
 
+struct stats_quantiles {
+#define STATS_MEMBER_TIME(name, unit, flags, help) uint64_t name;
+	STATS_TIME_COLUMNS(STATS_MEMBER_TIME)
+#undef STATS_MEMBER_TIME
+};
+
+struct stats_process {
+	STATS_PROCESS_COLUMNS(STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
 struct stats_pool_row {
 	STATS_POOL_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+	struct stats_quantiles time[STATS_NTIMES];
+	uint64_t rate[STATS_NRATES];
 	uint64_t slot_counter[SLOT_NCOUNTERS];
 	uint64_t client_counter[CLIENT_NCOUNTERS];
 	uint64_t broker_counter[BROKER_NCOUNTERS];
@@ -140,6 +222,15 @@ struct stats_client_row {
 
 struct stats_waiter_row {
 	STATS_WAITER_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
+struct stats_instance_row {
+	STATS_INSTANCE_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
+struct stats_histogram_row {
+	STATS_HISTOGRAM_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+	uint64_t below[STATS_NBOUNDS];
 };
 #undef STATS_MEMBER_TEXT
 #undef STATS_MEMBER_U32
@@ -209,6 +300,9 @@ stats_order(void)
  */
 void stats_copy_text(char *dst, size_t dst_size, const char *src, size_t src_size);
 
+/* The observations up to each bound of the ladder. */
+void stats_bounds_count(const struct histogram_sum *sum, uint64_t ret_below[STATS_NBOUNDS]);
+
 /* Name of a table, and its columns as this version publishes them (at most STATS_MAX_COLUMNS; returns the
  * number). */
 const char *stats_table_name(enum stats_table_id id);
@@ -245,6 +339,7 @@ int stats_writer_new(
 /* Publishes all tables. 0, or -errno when a write failed (the picture stays marked as torn). */
 int stats_writer_publish(
     struct stats_writer *writer, uint32_t state, const struct stats_rows rows[STATS_NTABLES]);
+uint64_t stats_writer_size(const struct stats_writer *writer); /* of the segment; bytes */
 /* Removes the name, if it is still this writer's, and frees. Accepts NULL. */
 void stats_writer_free(struct stats_writer *writer);
 

@@ -127,6 +127,8 @@ row_size(enum stats_table_id id)
 	    [STATS_SLOTS] = sizeof(struct stats_slot_row),
 	    [STATS_CLIENTS] = sizeof(struct stats_client_row),
 	    [STATS_WAITERS] = sizeof(struct stats_waiter_row),
+	    [STATS_INSTANCE] = sizeof(struct stats_instance_row),
+	    [STATS_HISTOGRAMS] = sizeof(struct stats_histogram_row),
 	};
 	return size[id];
 }
@@ -242,6 +244,12 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	header->sequence++;
 	return write_at(
 	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
+}
+
+uint64_t
+stats_writer_size(const struct stats_writer *writer)
+{
+	return writer->header.size;
 }
 
 void

@@ -19,6 +19,8 @@ static const char *const usual_columns[STATS_NTABLES] = {
     [STATS_SLOTS] = "pool,slot,state,flags,server_pid,pid,tid,held_for,idle_for,leases,acquired_at",
     [STATS_CLIENTS] = "client,pid,uid,program,attached_since,leases_held,waiting",
     [STATS_WAITERS] = "pool,row,pid,tid,waiting_for",
+    [STATS_INSTANCE] = "health,reasons,pools,clients,pid,cpu,memory,descriptors,segments,stats_segment",
+    [STATS_HISTOGRAMS] = "pool,time,count,sum",
 };
 
 void

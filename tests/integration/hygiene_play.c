@@ -194,7 +194,7 @@ next(int socket, const void *arg)
 static bool
 is_due(const pglease_stats *stats, const void *arg)
 {
-	return stats->waiting == 1 && stats->max_wait_ns > DUE_NS;
+	return stats->pending == 1 && stats->max_wait_ns > DUE_NS;
 }
 
 static bool

@@ -22,13 +22,25 @@
 struct fixture *it_fixture;
 static pglease *client;
 
+static void
+start(unsigned min, unsigned max, const char *instance_extra, const char *pool_extra)
+{
+	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
+	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = instance_extra};
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+}
+
 void
 it_start(unsigned min, unsigned max, const char *extra)
 {
-	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1};
+	start(min, max, NULL, extra);
+}
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+void
+it_start_as(const char *instance_extra, const char *pool_extra, unsigned max)
+{
+	start(1, max, instance_extra, pool_extra);
 }
 
 void
@@ -174,13 +186,22 @@ it_await(pglease_pool *pool, it_condition condition, const void *arg, const char
 		nanosleep(&step, NULL);
 	}
 	ck_abort_msg("%s never came: total %u idle %u leased %u granted %u busy %u waiting %u clients %u", what,
-	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.waiting, stats.clients);
+	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.pending, stats.clients);
+}
+
+uint64_t
+it_timed(pglease_pool *pool, enum pglease_time time)
+{
+	pglease_times times;
+
+	it_ok(pglease_times_get(pool, time, &times));
+	return times.count;
 }
 
 static bool
 waiting_is(const pglease_stats *stats, const void *arg)
 {
-	return stats->waiting == *(const uint32_t *)arg;
+	return stats->pending == *(const uint32_t *)arg;
 }
 
 void
@@ -192,7 +213,7 @@ it_await_waiting(pglease_pool *pool, uint32_t n)
 static bool
 all_idle(const pglease_stats *stats, const void *arg)
 {
-	return stats->leased == 0 && stats->granted == 0 && stats->busy == 0 && stats->waiting == 0 && stats->idle > 0;
+	return stats->leased == 0 && stats->granted == 0 && stats->busy == 0 && stats->pending == 0 && stats->idle > 0;
 }
 
 void

@@ -19,6 +19,8 @@ extern struct fixture *it_fixture;
 
 /* One pool `app` with these limits; teardown stops and checks. */
 void it_start(unsigned min, unsigned max, const char *extra);
+/* The same, with at least one connection, and lines for the instance's section too; NULL: none. */
+void it_start_as(const char *instance_extra, const char *pool_extra, unsigned max);
 void it_teardown(void);
 
 /* Attached, with the pool `app` open; the test fails if not. */
@@ -54,6 +56,9 @@ typedef bool (*it_condition)(const pglease_stats *stats, const void *arg);
 void it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what);
 void it_await_waiting(pglease_pool *pool, uint32_t n);
 void it_await_all_idle(pglease_pool *pool);
+
+/* How many of these times were noted. */
+uint64_t it_timed(pglease_pool *pool, enum pglease_time time);
 
 /* A number of the first pool that has this name, as the broker publishes it; waits until it is at least `least`. */
 uint64_t it_published(const char *pool, const char *column);

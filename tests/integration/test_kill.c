@@ -238,7 +238,7 @@ END_TEST
 static bool
 due_one(const pglease_stats *stats, const void *arg)
 {
-	return stats->waiting == 1 && stats->max_wait_ns > 3000000;
+	return stats->pending == 1 && stats->max_wait_ns > 3000000;
 }
 
 static bool

@@ -255,7 +255,7 @@ END_TEST
 static bool
 is_due(const pglease_stats *stats, const void *arg)
 {
-	return stats->waiting == 1 && stats->max_wait_ns > 3000000;
+	return stats->pending == 1 && stats->max_wait_ns > 3000000;
 }
 
 START_TEST(a_reload_and_a_waiter)

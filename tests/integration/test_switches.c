@@ -9,15 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void
-start(const char *instance_extra, const char *pool_extra, unsigned max)
-{
-	struct fixture_pool pool = {.name = "app", .min = 1, .max = max, .extra = pool_extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = instance_extra};
-
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-}
-
 START_TEST(without_pooling_a_connection_serves_one_lease)
 {
 	pglease_pool *pool;
@@ -26,7 +17,7 @@ START_TEST(without_pooling_a_connection_serves_one_lease)
 	PGconn *conn;
 	int pid = 0;
 
-	start(NULL, "pooling = no", 1);
+	it_start_as(NULL, "pooling = no", 1);
 	pool = it_attach();
 	for (unsigned i = 0; i < 5; i++) {
 		conn = it_acquire(pool, &lease);
@@ -52,7 +43,7 @@ START_TEST(without_pooling_a_connection_serves_one_lease)
 	it_ok(pglease_stats_get(pool, &stats));
 	ck_assert_uint_eq(stats.acquired, 7);
 	ck_assert_uint_eq(stats.released, 6);
-	ck_assert_uint_eq(stats.hold.count, 6);
+	ck_assert_uint_eq(it_timed(pool, PGLEASE_TIME_HOLD), 6);
 }
 END_TEST
 
@@ -63,7 +54,7 @@ START_TEST(with_pooling_it_serves_many)
 	PGconn *conn;
 	int pid = 0;
 
-	start(NULL, "pooling = yes", 1);
+	it_start_as(NULL, "pooling = yes", 1);
 	pool = it_attach();
 	for (unsigned i = 0; i < 5; i++) {
 		conn = it_acquire(pool, &lease);
@@ -102,7 +93,7 @@ START_TEST(without_pooling_those_who_wait_are_served)
 	pthread_t thread[6];
 	pglease_pool *pool;
 
-	start(NULL, "pooling = no", 2);
+	it_start_as(NULL, "pooling = no", 2);
 	pool = it_attach();
 	for (unsigned i = 0; i < 6; i++)
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, take_turns, pool), 0);
@@ -151,7 +142,7 @@ START_TEST(without_monitoring_nothing_is_counted_or_published)
 	pglease_stats stats;
 	char text[2000];
 
-	start("monitoring = no", NULL, 1);
+	it_start_as("monitoring = no", NULL, 1);
 	pool = it_attach();
 	use(pool);
 	it_ok(pglease_stats_get(pool, &stats));
@@ -159,8 +150,8 @@ START_TEST(without_monitoring_nothing_is_counted_or_published)
 	ck_assert_uint_eq(stats.released, 0);
 	ck_assert_uint_eq(stats.timeouts, 0);
 	ck_assert_uint_eq(stats.adoptions, 0);
-	ck_assert_uint_eq(stats.wait.count, 0);
-	ck_assert_uint_eq(stats.hold.count, 0);
+	ck_assert_uint_eq(it_timed(pool, PGLEASE_TIME_WAIT), 0);
+	ck_assert_uint_eq(it_timed(pool, PGLEASE_TIME_HOLD), 0);
 	/* What is, can be seen all the same. */
 	ck_assert_uint_eq(stats.idle, 1);
 	ck_assert_int_eq(show(text, sizeof(text)), 2);
@@ -175,14 +166,14 @@ START_TEST(with_monitoring_all_is_counted)
 	pglease_stats stats;
 	char text[2000];
 
-	start("monitoring = yes", NULL, 1);
+	it_start_as("monitoring = yes", NULL, 1);
 	pool = it_attach();
 	use(pool);
 	it_ok(pglease_stats_get(pool, &stats));
 	ck_assert_uint_eq(stats.acquired, 1);
 	ck_assert_uint_eq(stats.released, 1);
 	ck_assert_uint_eq(stats.timeouts, 1);
-	ck_assert_uint_eq(stats.hold.count, 1);
+	ck_assert_uint_eq(it_timed(pool, PGLEASE_TIME_HOLD), 1);
 	ck_assert_int_eq(show(text, sizeof(text)), 0);
 	ck_assert_msg(strstr(text, "app") != NULL, "%s", text);
 }

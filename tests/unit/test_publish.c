@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "publish.h"
+#include "queue.h"
 #include "rows.h"
 #include "slots.h"
+#include "health.h"
 #include "stats.h"
 
 #define SLOTS 16
@@ -36,12 +38,15 @@ setup(void)
 	    .instance = instance, .socket_dir = "/nowhere", .mode = 0600};
 	const struct segment *pools[1] = {&segment};
 	const char *error = NULL;
+	bool local = true;
 
 	ck_assert_int_eq(segment_create(&params, &segment, &segment_fd), 0);
 	atomic_store(&segment.header->state, SEGMENT_OPEN);
 	atomic_store(&segment.header->max_connections, 4);
+	atomic_store(&segment.header->slots_used, 4);
 	publisher_params.pools = pools;
 	publisher_params.npools = 1;
+	publisher_params.pool_is_local = &local;
 	ck_assert_int_eq(publisher_new(&publisher_params, &publisher, &error), 0);
 }
 
@@ -186,6 +191,8 @@ START_TEST(test_leases_and_waiters)
 	ck_assert_uint_eq(number("waiters", 0, "pid"), 999);
 	ck_assert_uint_ge(number("waiters", 0, "waiting_for"), 1000000000);
 
+	/* As the library sees it, who walks the ring, there is nobody: the row has not entered it. */
+	ck_assert_uint_eq(queue_length(&segment, &now), 0);
 	/* It has its lease: nobody waits any more. */
 	ck_assert(row_own(&segment, (uint32_t)second, &w));
 	publish();
@@ -222,6 +229,62 @@ START_TEST(test_counters_and_times)
 	ck_assert_uint_le(number("pools", 0, "wait_p99"), 1000000 + 1000000 / 60);
 	ck_assert_uint_ge(number("pools", 0, "hold_p50"), 2000000 - 2000000 / 60);
 	ck_assert_uint_le(number("pools", 0, "hold_max"), 2000000 + 2000000 / 30);
+	ck_assert_uint_eq(number("pools", 0, "efficiency"), 900000);
+
+	ck_assert_uint_eq(view("histograms")->nrows, STATS_NTIMES);
+	ck_assert_str_eq(text("histograms", TIME_WAIT, "time"), "wait");
+	ck_assert_str_eq(text("histograms", TIME_WAIT, "pool"), "app");
+	ck_assert_uint_eq(number("histograms", TIME_WAIT, "count"), 100);
+	ck_assert_uint_eq(number("histograms", TIME_WAIT, "sum"), 10 * 1000000);
+	ck_assert_uint_eq(number("histograms", TIME_WAIT, "le_0.0000001"), 90);
+	ck_assert_uint_eq(number("histograms", TIME_WAIT, "le_0.0005"), 90);
+	ck_assert_uint_eq(number("histograms", TIME_WAIT, "le_0.0025"), 100);
+	ck_assert_uint_eq(number("histograms", TIME_HOLD, "le_0.001"), 0);
+	ck_assert_uint_eq(number("histograms", TIME_HOLD, "le_10"), 100);
+	ck_assert_uint_eq(number("histograms", TIME_QUERY, "count"), 0);
+}
+END_TEST
+
+START_TEST(test_instance)
+{
+	publish();
+	ck_assert_uint_eq(view("instance")->nrows, 1);
+	ck_assert_str_eq(text("instance", 0, "health"), "ok");
+	ck_assert_str_eq(text("instance", 0, "reasons"), "");
+	ck_assert_uint_eq(number("instance", 0, "pid"), (uint64_t)getpid());
+	ck_assert_uint_ge(number("instance", 0, "threads"), 1);
+	ck_assert_uint_ge(number("instance", 0, "descriptors"), 3);
+	ck_assert_uint_lt(number("instance", 0, "descriptors"), number("instance", 0, "descriptors_max"));
+	ck_assert_uint_gt(number("instance", 0, "memory"), 100000);
+	ck_assert_uint_eq(number("instance", 0, "segments"), segment.size);
+	ck_assert_uint_gt(number("instance", 0, "stats_segment"), 10000);
+	/* Bits that this version does not know are no reasons. */
+	atomic_store(&segment.header->health, 1u << 31 | HEALTH_CONNECTS | HEALTH_WAITING);
+	publish();
+	ck_assert_str_eq(text("pools", 0, "health"), "degraded");
+	ck_assert_str_eq(text("pools", 0, "reasons"), "connects,waiting");
+	ck_assert_str_eq(text("instance", 0, "health"), "degraded");
+}
+END_TEST
+
+START_TEST(test_processes)
+{
+	/* This process is a client, and, for once, a server; a process of another name is no server. */
+	add_client(2, (uint32_t)getpid(), "me");
+	make_slot(0, -1, 0);
+	atomic_store(&segment.slot[0].server_pid, (uint32_t)getpid());
+	publish();
+	ck_assert_uint_eq(number("clients", 0, "memory"), UINT64_MAX); /* not looked at yet */
+	publish();
+	ck_assert_uint_gt(number("clients", 0, "memory"), 100000);
+	ck_assert_uint_ne(number("clients", 0, "cpu"), UINT64_MAX);
+	ck_assert_uint_eq(number("slots", 0, "memory"), UINT64_MAX);
+	/* Another process at that place. */
+	atomic_store(&segment.client[2].pid, UINT32_MAX / 2);
+	publish();
+	ck_assert_uint_eq(number("clients", 0, "memory"), UINT64_MAX);
+	publish();
+	ck_assert_uint_eq(number("clients", 0, "memory"), UINT64_MAX);
 }
 END_TEST
 
@@ -289,6 +352,8 @@ main(void)
 	tcase_add_test(tcase, test_nothing_yet);
 	tcase_add_test(tcase, test_leases_and_waiters);
 	tcase_add_test(tcase, test_counters_and_times);
+	tcase_add_test(tcase, test_instance);
+	tcase_add_test(tcase, test_processes);
 	tcase_add_loop_test(tcase, test_scribbled, 0, 7);
 	tcase_add_test(tcase, test_name_in_use);
 	suite_add_tcase(suite, tcase);

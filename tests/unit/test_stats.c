@@ -124,7 +124,8 @@ END_TEST
 START_TEST(test_describe)
 {
 	static const size_t row_size[STATS_NTABLES] = {sizeof(struct stats_pool_row),
-	    sizeof(struct stats_slot_row), sizeof(struct stats_client_row), sizeof(struct stats_waiter_row)};
+	    sizeof(struct stats_slot_row), sizeof(struct stats_client_row), sizeof(struct stats_waiter_row),
+	    sizeof(struct stats_instance_row), sizeof(struct stats_histogram_row)};
 	struct stats_column column[STATS_MAX_COLUMNS];
 	unsigned n = stats_describe((enum stats_table_id)_i, column);
 

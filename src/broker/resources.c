@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Reading /proc/PID/stat and /proc/PID/io; see resources.h and proc(5). */
+#include "resources.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SECOND UINT64_C(1000000000)
+#define COMM 16 /* the kernel's TASK_COMM_LEN */
+/* Processes looked at in one tick: 640 in a second, and a third of a millisecond or so each time. */
+#define PER_TICK 64
+
+static const struct stats_process unknown = {STATS_NO_U64, STATS_NO_U64, STATS_NO_U64, STATS_NO_U64};
+
+struct place {
+	uint32_t pid;
+	char comm[COMM];
+	uint64_t seen_at;
+	struct stats_process process;
+};
+
+struct resources {
+	uint32_t nplaces, next;
+	struct place place[];
+};
+
+struct resources *
+resources_new(uint32_t nplaces)
+{
+	struct resources *r = calloc(1, sizeof(*r) + nplaces * sizeof(r->place[0]));
+
+	if (r == NULL)
+		return NULL;
+	r->nplaces = nplaces;
+	for (uint32_t i = 0; i < nplaces; i++)
+		r->place[i].process = unknown;
+	return r;
+}
+
+void
+resources_free(struct resources *resources)
+{
+	free(resources);
+}
+
+const struct stats_process *
+resources_of(struct resources *r, uint32_t place, uint32_t pid, const char *comm)
+{
+	struct place *p = &r->place[place];
+
+	assert(place < r->nplaces);
+	if (p->pid != pid) {
+		p->pid = pid;
+		p->seen_at = 0;
+		p->process = unknown;
+		snprintf(p->comm, sizeof(p->comm), "%s", comm != NULL ? comm : "");
+	}
+	return &p->process;
+}
+
+/* A file of /proc; its text, cut at the buffer's end. False when it cannot be read. */
+static bool
+read_proc(const char *pid, const char *file, char *buf, size_t size)
+{
+	char path[64];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	n = fread(buf, 1, size - 1, f);
+	fclose(f);
+	buf[n] = '\0';
+	return n != 0;
+}
+
+/* pid (comm) state ppid ...: comm may hold anything, but ends at the last ')'. Fields 14, 15, 20 and 24 of proc(5). */
+static bool
+parse_stat(char *text, const char *comm, struct stats_process *ret, uint32_t *ret_threads)
+{
+	char *open = strchr(text, '('), *close = strrchr(text, ')');
+	uint64_t user, system, threads, pages;
+
+	if (open == NULL || close == NULL || close < open)
+		return false;
+	*close = '\0';
+	if (comm[0] != '\0' && strcmp(open + 1, comm) != 0)
+		return false;
+	if (sscanf(close + 1,
+		" %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64 " %*d %*d %*d %*d %" SCNu64
+		" %*d %*u %*u %" SCNu64,
+		&user, &system, &threads, &pages) != 4)
+		return false;
+	ret->cpu = (user + system) * (SECOND / (uint64_t)sysconf(_SC_CLK_TCK));
+	ret->memory = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	*ret_threads = (uint32_t)threads;
+	return true;
+}
+
+static uint64_t
+parse_io(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+	uint64_t value;
+
+	return at != NULL && sscanf(at + strlen(key), " %" SCNu64, &value) == 1 ? value : STATS_NO_U64;
+}
+
+/* False when there is no such process, or it has another name. */
+static bool
+look(const char *pid, const char *comm, struct stats_process *ret, uint32_t *ret_threads)
+{
+	char text[1024];
+
+	*ret = unknown;
+	if (!read_proc(pid, "stat", text, sizeof(text)) || !parse_stat(text, comm, ret, ret_threads))
+		return false;
+	if (read_proc(pid, "io", text, sizeof(text))) {
+		ret->disk_read = parse_io(text, "\nread_bytes:");
+		ret->disk_written = parse_io(text, "\nwrite_bytes:");
+	}
+	return true;
+}
+
+void
+resources_tick(struct resources *r, uint64_t now)
+{
+	unsigned looked = 0;
+
+	for (uint32_t i = 0; i < r->nplaces && looked < PER_TICK; i++) {
+		struct place *p = &r->place[r->next];
+		char pid[16];
+		uint32_t threads;
+
+		if (p->pid != 0 && p->seen_at != 0 && now - p->seen_at < SECOND)
+			return; /* all after it are younger, or wait for the next round */
+		r->next = (r->next + 1) % r->nplaces;
+		if (p->pid == 0)
+			continue;
+		snprintf(pid, sizeof(pid), "%" PRIu32, p->pid);
+		look(pid, p->comm, &p->process, &threads);
+		p->seen_at = now;
+		looked++;
+	}
+}
+
+/* Entries of /proc/self/fd, without ".", ".." and the one that this opens. */
+static uint32_t
+count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	uint32_t n = 0;
+
+	if (dir == NULL)
+		return STATS_NO_U32;
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n - 3;
+}
+
+void
+resources_of_self(struct resources_own *ret)
+{
+	struct rlimit limit;
+
+	ret->threads = STATS_NO_U32;
+	look("self", "", &ret->process, &ret->threads);
+	ret->descriptors = count_descriptors();
+	ret->descriptors_max = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < STATS_NO_U32
+				   ? (uint32_t)limit.rlim_cur
+				   : STATS_NO_U32;
+}
