@@ -431,6 +431,12 @@ collect_instance(struct publisher *p, const struct segment *const *pools, unsign
 	row->stats_segment = stats_writer_size(p->writer);
 }
 
+void
+publisher_history_size(struct publisher *p, uint64_t bytes)
+{
+	p->instance_row.history_segments = bytes;
+}
+
 int
 publisher_publish(struct publisher *p, uint32_t state, const struct segment *const *pools, unsigned npools)
 {
