@@ -51,6 +51,7 @@ struct instance {
 	struct control *control;
 	struct commands *commands;
 	struct publisher *publisher;
+	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
 	int publish_error;
 	instance_ready ready;
 	void *ready_context;
@@ -337,6 +338,21 @@ start_sockets(struct instance *i)
 	return adopt_new(&adopt, &i->adopt) != 0 || control_new(&control, &i->control) != 0 ? -1 : 0;
 }
 
+/* The settings of these names. */
+static struct stats_limits
+limits_of(const struct pool_settings *s)
+{
+#define TAKE_U32(name, unit, flags, help) .name = (uint32_t)s->name,
+#define TAKE_U64(name, unit, flags, help) .name = s->name,
+	struct stats_limits limits = {STATS_LIMIT_COLUMNS(TAKE_U32, TAKE_U64)};
+#undef TAKE_U32
+#undef TAKE_U64
+
+	if (!s->leak_detection)
+		limits.leak_threshold = 0;
+	return limits;
+}
+
 static int
 start_publisher(struct instance *i)
 {
@@ -351,12 +367,16 @@ start_publisher(struct instance *i)
 	    .group = i->config->instance.monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .pool_is_local = local,
+	    .limits = i->limits,
+	    .clients_max = (uint32_t)i->config->instance.max_clients,
 	    .npools = i->npools,
 	};
 	const char *error;
 
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->npools; n++) {
 		local[n] = i->pools[n]->target.is_local;
+		i->limits[n] = limits_of(i->pools[n]->settings);
+	}
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
