@@ -26,11 +26,13 @@
 #include "pidfile.h"
 #include "publish.h"
 #include "queue.h"
+#include "recorder.h"
 #include "resolver.h"
 #include "server.h"
 #include "sockdir.h"
 
 #define TICK_MS 100
+#define SECOND_NS UINT64_C(1000000000)
 #define CANCELS_WAIT_MS 2000
 /* How long "ready" waits for the pools' first connections: with an upstream that is down it serves all the same. */
 #define READY_LIMIT UINT64_C(2000000000)
@@ -53,6 +55,7 @@ struct instance {
 	struct commands *commands;
 	struct publisher *publisher;
 	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
+	struct recorder *recorder; /* NULL: no history */
 	int publish_error;
 	struct http *http; /* NULL: none */
 	instance_ready ready;
@@ -170,6 +173,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
 	http_tick(i->http, now);
+	recorder_tick(i->recorder);
 	publish(i, state_of(i));
 	look_ready(i);
 	commands_look(i->commands, now);
@@ -328,6 +332,7 @@ start_sockets(struct instance *i)
 	    .socket_dir = i->socket_dir,
 	    .admin_users = s->admin_users,
 	    .admin_groups = s->admin_groups,
+	    .recorder = i->recorder,
 	};
 
 	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
@@ -411,6 +416,30 @@ start_http(struct instance *i)
 }
 
 static int
+start_recorder(struct instance *i)
+{
+	const struct instance_settings *s = &i->config->instance;
+	gid_t group = 0;
+	struct recorder_params params = {
+	    .instance = s->instance,
+	    .instance_id = i->id,
+	    .data_dir = s->data_dir,
+	    .save = s->history_save != 0,
+	    .seconds = (uint32_t)(s->metrics_retention / SECOND_NS),
+	    .mode = (mode_t)s->stats_mode,
+	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
+	    .pools = i->segments,
+	    .npools = i->npools,
+	};
+
+	if (!s->monitoring || !s->history)
+		return 0;
+	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)
+		return log_refuse("monitor_group cannot be looked up any more");
+	return recorder_new(&params, &i->recorder);
+}
+
+static int
 start(struct instance *i)
 {
 	const struct instance_settings *s = &i->config->instance;
@@ -425,7 +454,7 @@ start(struct instance *i)
 	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 ||
 	    sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
 	    (s->pid_file[0] != '\0' && pidfile_take(s->pid_file, &i->pidfile) != 0) || start_embedded(i) != 0 ||
-	    start_pools(i) != 0 || start_publisher(i) != 0 || start_sockets(i) != 0 ||
+	    start_pools(i) != 0 || start_publisher(i) != 0 || start_recorder(i) != 0 || start_sockets(i) != 0 ||
 	    start_http(i) != 0)
 		return -1;
 	i->started_at = clock_ns();
@@ -487,6 +516,7 @@ instance_stop(struct instance *i)
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
+	recorder_free(i->recorder);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_free(i->pools[n]);
 	embedded_stop(i->embedded);

@@ -27,7 +27,8 @@
 	X(EPROTOCOL, 16, "the peer sent something that the protocol does not allow") \
 	X(EUPSTREAM, 17, "the server refuses connections") \
 	X(EREFUSED,  18, "the broker does not do that now") \
-	X(ELIMIT,    19, "the process holds as many leases of the pool as it may")
+	X(ELIMIT,    19, "the process holds as many leases of the pool as it may") \
+	X(ENOHISTORY,20, "no history is kept")
 /* clang-format on */
 
 enum pglease_error {

@@ -3,9 +3,9 @@
  * What clients and the broker say to each other on sockets: formats only.
  *
  * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
- * gets WELCOME (or ERROR), then OPENs pools; it RINGs when it needs the broker (it waits and there is room to grow, or
- * it returned a slot). The connection stays open for the life of the attachment: its end is how the broker learns
- * that the client is gone. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
+ * gets WELCOME (or ERROR), then OPENs pools, and asks for the HISTORY of those that have one; it RINGs when it needs the
+ * broker (it waits and there is room to grow, or it returned a slot). The connection stays open for the life of the
+ * attachment: its end is how the broker learns that the client is gone. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
  *
  * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
  * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
@@ -25,7 +25,7 @@
  * Another one for every change of a message, its size or its meaning. Versions refuse each other, and say so: struct
  * wire_header and struct wire_error never change, and an error is sent in the version of whoever asked.
  */
-#define WIRE_VERSION 2u
+#define WIRE_VERSION 3u
 #define WIRE_PORT 5432 /* a file name, not a TCP port */
 #define WIRE_NONCE 16
 #define WIRE_MAX 1024 /* longest control message */
@@ -40,6 +40,8 @@ enum wire_type {
 	WIRE_COMMAND = 7, /* tool -> broker: struct wire_command */
 	WIRE_RESULT = 8,  /* broker -> tool: struct wire_result; the last one has more = 0 */
 	WIRE_DETACH = 9,  /* client -> broker: no answer; a detach that holds nothing and wants no trace */
+	WIRE_HISTORY = 10, /* client -> broker: struct wire_open, after WIRE_POOL said that there is one */
+	WIRE_PAST = 11,   /* broker -> client: struct wire_pool, with the history's descriptor, which can only read */
 };
 
 struct wire_header {
@@ -72,7 +74,7 @@ struct wire_open {
 struct wire_pool {
 	struct wire_header header;
 	uint32_t pool;
-	uint32_t reserved;
+	uint32_t history; /* 1: the pool has one (WIRE_HISTORY) */
 };
 
 struct wire_ring {

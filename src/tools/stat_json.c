@@ -28,6 +28,10 @@ cell(const struct stats_view *view, uint32_t row, const struct stats_column *col
 		return json_null();
 	if (column->unit == STATS_DURATION_NS || column->unit == STATS_TIMESTAMP_NS)
 		return seconds(value);
+	if (column->unit == STATS_RATE)
+		return json_real((double)value / 1e3);
+	if (column->unit == STATS_RATIO)
+		return json_real((double)value / 1e6);
 	return value <= INT64_MAX ? json_integer((json_int_t)value) : json_real((double)value);
 }
 
@@ -122,8 +126,8 @@ stat_json_show(
 	if (document == NULL || omitted == NULL ||
 	    json_object_set_new(document, "instance", instance(snapshot)))
 		goto out;
-	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
-		const struct stats_view *view = stats_view_find(snapshot, stats_table_name(id));
+	for (unsigned id = 0; id < STAT_NRESOURCES; id++) {
+		const struct stats_view *view = stats_view_find(snapshot, stat_resource_name(id));
 
 		if (!options->resource[id] || view == NULL)
 			continue;

@@ -10,11 +10,24 @@
 #include <string.h>
 
 #include "paths.h"
+#include "stat_history.h"
+#include "stat_time.h"
 
 #define MAX_INTERVAL 86400.0
 #define MIN_INTERVAL 0.01
 
-enum { OPTION_NOHEADINGS = 256, OPTION_LIST_COLUMNS };
+#define NOON UINT64_C(1700000000000000000) /* a moment to try times with */
+#define MIN_STEP UINT64_C(1000000000)
+
+enum {
+	OPTION_NOHEADINGS = 256,
+	OPTION_LIST_COLUMNS,
+	OPTION_HISTORY,
+	OPTION_SINCE,
+	OPTION_UNTIL,
+	OPTION_STEP,
+	OPTION_CSV,
+};
 
 /* clang-format off */
 static const struct option long_options[] = {
@@ -22,7 +35,12 @@ static const struct option long_options[] = {
 	{"slots", no_argument, NULL, 'S'},
 	{"clients", no_argument, NULL, 'C'},
 	{"waiters", no_argument, NULL, 'W'},
+	{"history", no_argument, NULL, OPTION_HISTORY},
+	{"since", required_argument, NULL, OPTION_SINCE},
+	{"until", required_argument, NULL, OPTION_UNTIL},
+	{"step", required_argument, NULL, OPTION_STEP},
 	{"json", no_argument, NULL, 'J'},
+	{"csv", no_argument, NULL, OPTION_CSV},
 	{"raw", no_argument, NULL, 'r'},
 	{"watch", required_argument, NULL, 'w'},
 	{"name", required_argument, NULL, 'n'},
@@ -37,10 +55,17 @@ static const struct option long_options[] = {
 };
 /* clang-format on */
 
+const char *
+stat_resource_name(unsigned resource)
+{
+	return resource == STAT_HISTORY ? STAT_HISTORY_NAME : stats_table_name(resource);
+}
+
 void
 stat_options_usage(FILE *out)
 {
-	fputs("Usage: pgleasestat [-PSCW] [-J | -r] [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
+	fputs("Usage: pgleasestat [-PSCW] [--history [--since T] [--until T] [--step LENGTH]] [-J | -r | --csv]\n"
+	      "                   [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
 	      "Shows the connection pools of a pglease instance.\n"
 	      "\n"
 	      "What (these add; -P if none is given):\n"
@@ -48,12 +73,17 @@ stat_options_usage(FILE *out)
 	      "  -S, --slots         slots: server connections and who leases them\n"
 	      "  -C, --clients       attached processes\n"
 	      "  -W, --waiters       threads that wait for a lease\n"
+	      "      --history       what the pools did, step by step\n"
+	      "      --since T       from then on: 10min, 2h, 1d (ago), 14:05, 2026-11-25T14:05:00Z (1h)\n"
+	      "      --until T       likewise (now)\n"
+	      "      --step LENGTH   10s, 1min, 1h (one that gives about 60 lines)\n"
 	      "  -i, --id ID         only this one: a pool's name, POOL/SLOT, a client's pid, POOL/ROW\n"
 	      "  -n, --name NAME     instance ($PGLEASE_INSTANCE, else main)\n"
 	      "\n"
-	      "How (the last of -J and -r wins):\n"
+	      "How (the last of -J, -r and --csv wins):\n"
 	      "  -J, --json          one JSON document with every column\n"
 	      "  -r, --raw           for scripts: no padding, exact numbers\n"
+	      "      --csv           comma-separated values, exact numbers\n"
 	      "  -b, --bytes         exact numbers: seconds instead of 1.5ms\n"
 	      "  -o, --output LIST   these columns, comma-separated\n"
 	      "      --noheadings    no heading line\n"
@@ -98,12 +128,16 @@ check_combination(const struct stat_options *options, FILE *err)
 {
 	unsigned chosen = 0;
 
-	for (unsigned i = 0; i < STATS_NTABLES; i++)
+	for (unsigned i = 0; i < STAT_NRESOURCES; i++)
 		chosen += options->resource[i];
+	if (!options->resource[STAT_HISTORY] && (options->since != NULL || options->until != NULL || options->step_ns != 0))
+		return fail(err, "--since, --until and --step are about the --history");
+	if (options->format == STAT_CSV && chosen != 1)
+		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W and --history");
 	if (options->id != NULL && chosen != 1)
-		return fail(err, "-i shows one of a kind: choose one of -P, -S, -C and -W");
+		return fail(err, "-i shows one of a kind: choose one of -P, -S, -C, -W and --history");
 	if (options->columns != NULL && chosen != 1)
-		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C and -W");
+		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C, -W and --history");
 	if (paths_check_name(options->instance))
 		return fail(err, "'%s' is no instance's name: at most 47 letters, digits, '_' and '-'",
 		    options->instance);
@@ -114,6 +148,7 @@ int
 stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_options)
 {
 	struct stat_options options = {0};
+	uint64_t moment;
 	bool any = false;
 	int c, r;
 
@@ -132,6 +167,22 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 			break;
 		case 'W':
 			options.resource[STATS_WAITERS] = any = true;
+			break;
+		case OPTION_HISTORY:
+			options.resource[STAT_HISTORY] = any = true;
+			break;
+		case OPTION_SINCE:
+		case OPTION_UNTIL:
+			if (stat_time_parse(optarg, NOON, &moment))
+				return fail(err, "'%s' is no time: " STAT_TIME_ALLOWED, optarg);
+			*(c == OPTION_SINCE ? &options.since : &options.until) = optarg;
+			break;
+		case OPTION_STEP:
+			if (stat_length_parse(optarg, &options.step_ns) || options.step_ns < MIN_STEP)
+				return fail(err, "--step takes " STAT_LENGTH_ALLOWED " of at least a second, not '%s'", optarg);
+			break;
+		case OPTION_CSV:
+			options.format = STAT_CSV;
 			break;
 		case 'J':
 			options.format = STAT_JSON;

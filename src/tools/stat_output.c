@@ -9,10 +9,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "stat_history.h"
 #include "stat_output_priv.h"
 
 /* What a table shows without -o; JSON shows everything. */
-static const char *const usual_columns[STATS_NTABLES] = {
+static const char *const usual_columns[STAT_NRESOURCES] = {
+    [STAT_HISTORY] = STAT_HISTORY_USUAL,
     [STATS_POOLS] =
         "name,state,max,total,idle,leased,granted,busy,waiting,maxwait,wait_count,wait_p50,wait_p99,"
         "hold_p50,hold_p99,timeouts",
@@ -95,6 +97,10 @@ format_cell(const struct stats_view *view, uint32_t row, const struct stats_colu
 		format_timestamp(value, buf, size);
 	} else if (column->unit == STATS_DURATION_NS || column->unit == STATS_TIMESTAMP_NS) {
 		stat_output_seconds(value, buf, size);
+	} else if (column->unit == STATS_RATE) {
+		snprintf(buf, size, "%" PRIu64 ".%03" PRIu64, value / 1000, value % 1000);
+	} else if (column->unit == STATS_RATIO) {
+		snprintf(buf, size, "%" PRIu64 ".%06" PRIu64, value / 1000000, value % 1000000);
 	} else {
 		snprintf(buf, size, "%" PRIu64, value);
 	}
@@ -175,6 +181,8 @@ stat_output_row_has_id(const struct stats_view *view, uint32_t row, const char *
 
 	if (strcmp(view->name, stats_table_name(STATS_POOLS)) == 0)
 		return text_is(view, row, "name", id, strlen(id));
+	if (strcmp(view->name, STAT_HISTORY_NAME) == 0)
+		return text_is(view, row, "pool", id, strlen(id));
 	if (strcmp(view->name, stats_table_name(STATS_CLIENTS)) == 0)
 		return number_is(view, row, "pid", id);
 	return number_is(view, row, column, number) &&
@@ -259,6 +267,55 @@ out:
 	return r;
 }
 
+/* RFC 4180, but for the line's end, which is a newline. What is not there is an empty field. */
+static void
+print_csv_text(const char *text, FILE *out)
+{
+	if (strpbrk(text, ",\"\r\n") == NULL) {
+		fputs(text, out);
+		return;
+	}
+	fputc('"', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '"')
+			fputc('"', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+static int
+print_csv(const struct stats_view *view, const struct column_selection *selection, const struct stat_options *options,
+    FILE *out)
+{
+	char cell[512];
+
+	for (uint32_t i = 0; !options->noheadings && i < selection->n; i++)
+		fprintf(out, "%s%s", i > 0 ? "," : "", selection->column[i]->name);
+	if (!options->noheadings)
+		fputc('\n', out);
+	for (uint32_t row = 0; row < view->nrows; row++) {
+		if (options->id != NULL && !stat_output_row_has_id(view, row, options->id))
+			continue;
+		for (uint32_t i = 0; i < selection->n; i++) {
+			const struct stats_column *column = selection->column[i];
+			uint64_t value;
+
+			if (i > 0)
+				fputc(',', out);
+			if (column->type != STATS_TEXT && !stats_value_u64(view, row, column, &value))
+				continue;
+			if (column->type == STATS_TEXT)
+				snprintf(cell, sizeof(cell), "%s", stats_value_text(view, row, column));
+			else
+				format_cell(view, row, column, true, cell, sizeof(cell));
+			print_csv_text(cell, out);
+		}
+		fputc('\n', out);
+	}
+	return 0;
+}
+
 /* One row in detail: a line per column, with its meaning. */
 static int
 print_detail(const struct stats_view *view, uint32_t row, const struct column_selection *selection,
@@ -305,7 +362,7 @@ stat_output_check_id(
 }
 
 static int
-show_view(const struct stats_view *view, enum stats_table_id id, const struct stat_options *options,
+show_view(const struct stats_view *view, unsigned id, const struct stat_options *options,
     FILE *out, FILE *err)
 {
 	struct column_selection selection;
@@ -323,6 +380,8 @@ show_view(const struct stats_view *view, enum stats_table_id id, const struct st
 	r = stat_output_select(view, list, options->columns != NULL, err, &selection);
 	if (r)
 		return r;
+	if (options->format == STAT_CSV)
+		return print_csv(view, &selection, options, out);
 	if (n == 1 && options->format == STAT_TABLE && options->columns == NULL)
 		return print_detail(view, first, &selection, options, out);
 	return print_rows(view, &selection, options, out);
@@ -337,15 +396,15 @@ stat_output_show(
 
 	if (options->format == STAT_JSON)
 		return stat_json_show(snapshot, options, out, err);
-	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+	for (unsigned id = 0; id < STAT_NRESOURCES; id++) {
 		const struct stats_view *view;
 
 		if (!options->resource[id])
 			continue;
-		view = stats_view_find(snapshot, stats_table_name(id));
+		view = stats_view_find(snapshot, stat_resource_name(id));
 		if (view == NULL) {
 			fprintf(err, "pgleasestat: this broker (%s) publishes no %s\n",
-			    snapshot->header.program, stats_table_name(id));
+			    snapshot->header.program, stat_resource_name(id));
 			continue;
 		}
 		if (more)
@@ -387,19 +446,21 @@ stat_output_list_columns(const struct stats_snapshot *snapshot, const struct sta
 	if (add_column(table, "table", false) || add_column(table, "column", false) ||
 	    add_column(table, "kind", false) || add_column(table, "meaning", false))
 		goto out;
-	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+	for (unsigned id = 0; id < STAT_NRESOURCES; id++) {
 		const struct stats_view *view =
-		    snapshot != NULL ? stats_view_find(snapshot, stats_table_name(id)) : NULL;
+		    snapshot != NULL ? stats_view_find(snapshot, stat_resource_name(id)) : NULL;
 		const struct stats_column *column = view != NULL ? view->column : built_in;
 		unsigned n;
 
 		if (!options->resource[id])
 			continue;
-		n = view != NULL ? view->ncolumns : stats_describe(id, built_in);
+		n = view != NULL             ? view->ncolumns
+		    : id == STAT_HISTORY ? stat_history_describe(built_in)
+		                         : stats_describe(id, built_in);
 		for (unsigned i = 0; i < n; i++) {
 			struct libscols_line *line = scols_table_new_line(table, NULL);
 
-			if (line == NULL || scols_line_set_data(line, 0, stats_table_name(id)) ||
+			if (line == NULL || scols_line_set_data(line, 0, stat_resource_name(id)) ||
 			    scols_line_set_data(line, 1, column[i].name) ||
 			    scols_line_set_data(line, 2, unit_name(&column[i])) ||
 			    scols_line_set_data(line, 3, column[i].help))

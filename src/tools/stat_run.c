@@ -9,8 +9,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "stat_history.h"
 #include "stat_options.h"
 #include "stat_output.h"
+#include "stat_time.h"
 #include "stats.h"
 
 #define STALE_NS UINT64_C(5000000000) /* a broker publishes every 100 ms */
@@ -78,6 +80,26 @@ warn_about(const struct stats_snapshot *snapshot, FILE *err)
 		fprintf(err, "pgleasestat: the numbers are torn: not all of one moment\n");
 }
 
+/* -ENODATA, which has been told, when there is no history to show. */
+static int
+add_history(const struct stat_options *options, struct stats_snapshot *snapshot, FILE *err)
+{
+	struct stat_history_range range = {.step = options->step_ns};
+	struct timespec now;
+	uint64_t now_ns;
+
+	if (!options->resource[STAT_HISTORY])
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+	range.to = now_ns;
+	if (stat_time_parse(options->since != NULL ? options->since : "1h", now_ns, &range.from) != 0 ||
+	    (options->until != NULL && stat_time_parse(options->until, now_ns, &range.to) != 0))
+		return -EINVAL;
+	stat_history_settle(&range);
+	return stat_history_add(snapshot, options->id, &range, err);
+}
+
 static int
 show_once(const struct stat_options *options, FILE *out, FILE *err)
 {
@@ -98,7 +120,13 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	warn_about(&snapshot, err);
 	if (snapshot.gone)
 		status = EXIT_NO_INSTANCE;
-	r = stat_output_show(&snapshot, options, out, err);
+	r = add_history(options, &snapshot, err);
+	if (r == -ENODATA) {
+		stats_snapshot_fini(&snapshot);
+		return EXIT_NO_INSTANCE;
+	}
+	if (r == 0)
+		r = stat_output_show(&snapshot, options, out, err);
 	stats_snapshot_fini(&snapshot);
 	if (r == -ENOENT)
 		return EXIT_NO_ID;
