@@ -77,6 +77,7 @@ struct publisher {
 	uint64_t self_seen_at; /* when instance_row got its process's numbers */
 	uint32_t *client_at; /* index of the row in client_rows by client index, or STATS_NO_U32 */
 	uint32_t clients_max;
+	uint64_t started_at; /* CLOCK_MONOTONIC */
 	uint32_t nslots, nclients, nwaiters, waiter_capacity, waiters_total, client_capacity, slot_capacity;
 	uint64_t now, real; /* of this publication: CLOCK_MONOTONIC, CLOCK_REALTIME */
 };
@@ -188,6 +189,7 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 	if (p == NULL)
 		goto fail;
 	p->off = params->off;
+	p->started_at = clock_ns();
 	r = publisher_size(p, params);
 	if (r)
 		goto fail;
@@ -439,6 +441,7 @@ collect_instance(struct publisher *p, const struct segment *const *pools, unsign
 	uint32_t reasons = 0;
 
 	collect_self(p);
+	row->uptime = age(p, p->started_at);
 	row->segments = 0;
 	for (unsigned i = 0; i < npools; i++) {
 		reasons |= atomic_load_explicit(&pools[i]->header->health, memory_order_relaxed);

@@ -207,6 +207,7 @@ const struct family_left_out families_left_out[] = {
     {STATS_SLOTS, "*", rows},
     {STATS_CLIENTS, "*", rows},
     {STATS_WAITERS, "*", rows},
+    {STATS_INSTANCE, "uptime", "pglease_start_time_seconds"},
     {STATS_INSTANCE, "pid", "no quantity; JSON has it"},
     {STATS_HISTOGRAMS, "pool", "a label"},
     {STATS_HISTOGRAMS, "database", "a label"},

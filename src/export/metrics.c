@@ -348,8 +348,9 @@ write_header(struct writer *w)
 	const size_t n = sizeof(sample) / sizeof(sample[0]);
 
 	for (size_t i = 0; i < n; i++) {
-		if (i == 2 && sample[i].value == 0)
-			continue; /* the library does not know when */
+		/* Where there is no broker, there is nothing more to say; the library does not know when it started. */
+		if ((i > 0 && header->program[0] == '\0') || (i == 2 && sample[i].value == 0))
+			continue;
 		w->head = &sample[i].family;
 		w->headed = false;
 		begin_sample(w, w->head, NULL, 0, "");

@@ -170,6 +170,7 @@ enum stats_table_id {
 #define STATS_INSTANCE_COLUMNS(TEXT, U32, U64) \
 	TEXT(health, 16, "ok, degraded or down: the worst of its pools") \
 	TEXT(reasons, 96, "why it is not ok") \
+	U64(uptime, STATS_DURATION_NS, 0, "time since the broker started") \
 	U32(pools, STATS_COUNT, 0, "pools") \
 	U32(clients, STATS_COUNT, 0, "processes attached") \
 	U32(clients_max, STATS_COUNT, 0, "processes that may be attached") \
