@@ -80,7 +80,11 @@ static struct bufferevent *
 on_connection(struct event_base *base, void *arg)
 {
 	struct http_guard *guard = arg;
-	struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+	/*
+	 * It closes the descriptor, when its last holder lets go. Were evhttp to close it before that, the number might be
+	 * another connection's by the time the events of this one are deleted, and the loop would forget that one.
+	 */
+	struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	struct guarded *c;
 
 	if (bev == NULL)
