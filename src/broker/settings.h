@@ -32,6 +32,8 @@ struct instance_settings {
 	char admin_users[SETTINGS_LIST], admin_groups[SETTINGS_LIST]; /* besides root and the broker's user */
 	uint64_t drain_timeout; /* nanoseconds; 0: no waiting */
 	char pid_file[PATHS_MAX]; /* empty: none */
+	char http_listen[PATHS_MAX]; /* http_address_parse(); empty: no HTTP */
+	uint64_t http_mode; /* mode_t */
 };
 
 struct pool_settings {
@@ -73,6 +75,7 @@ enum setting_type {
 	SETTING_USERS,
 	SETTING_GROUPS,
 	SETTING_GROUP,
+	SETTING_LISTEN,
 };
 
 struct setting {

@@ -317,6 +317,17 @@ typedef struct pglease_times {
  */
 PGLEASE_API int pglease_times_get(pglease_pool *pool, enum pglease_time time, pglease_times *ret_times);
 
+/*
+ * All numbers of the pool as one line of JSON, or as Prometheus text (0.0.4): what pgleasestat -J and the broker's /metrics show
+ * of it, but for what only the broker knows (its settings, processes' CPU time and memory), which is null or left out. No
+ * system call but for memory; as long as five pglease_times_get. *ret is the caller's, to be freed by pglease_free.
+ * Errors: EINVAL, ENOMEM.
+ */
+PGLEASE_API int pglease_stats_json(pglease_pool *pool, char **ret_json) PGLEASE_MUST_CHECK;
+PGLEASE_API int pglease_stats_prometheus(pglease_pool *pool, char **ret_text) PGLEASE_MUST_CHECK;
+/* Frees what a call here has allocated for the caller. Accepts NULL. */
+PGLEASE_API void pglease_free(void *ptr);
+
 enum pglease_health_level { PGLEASE_HEALTH_OK = 0, PGLEASE_HEALTH_DEGRADED, PGLEASE_HEALTH_DOWN };
 
 /*
