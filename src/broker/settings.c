@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "access.h"
+#include "http_address.h"
 #include "log.h"
 
 #define US UINT64_C(1000)
@@ -59,6 +60,11 @@ const struct setting settings[] = {
 	    "How long a stop or drain waits for leases that are out; 0: it does not wait."},
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
 	    "File that holds the broker's process ID while it runs. Default: none."},
+	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
+	    "Where HTTP is served for monitors (/metrics, /stats.json, /healthz, /readyz): a Unix socket, or a port of\n"
+	    "this host's loopback address; whoever can connect can read. Default: nowhere."},
+	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
+	    "Mode of http_listen's Unix socket (octal)."},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
@@ -145,6 +151,14 @@ const struct setting settings[] = {
 	{SETTING_POOL, "tcp_user_timeout", SETTING_DURATION, IN_POOL(tcp_user_timeout), 0, SERVER_MAX, "0",
 	    "How long sent data may stay unacknowledged before TCP gives a server connection up, in milliseconds. 0:\n"
 	    "the system's, or what conninfo gives (tcp_user_timeout)."},
+	{SETTING_POOL, "match_dbname", SETTING_TEXT, IN_POOL(match_dbname), 0, 0, "",
+	    "Programs under pglease-run get a lease of the pool for a connection to one of these databases, separated by\n"
+	    "commas, ... Default: the database of conninfo. * is any."},
+	{SETTING_POOL, "match_user", SETTING_TEXT, IN_POOL(match_user), 0, 0, "",
+	    "... as one of these database users ... Default: the user of conninfo. * is any."},
+	{SETTING_POOL, "match_host", SETTING_TEXT, IN_POOL(match_host), 0, 0, "",
+	    "... on one of these hosts: HOST or HOST:PORT, or the folder of a Unix socket. Default: hosts and ports of\n"
+	    "conninfo. * is any, on any port."},
 	{SETTING_POOL, "users", SETTING_USERS, IN_POOL(users), 0, 0, "",
 	    "Users, by name or number and separated by commas, who may use the pool, besides root and the broker's\n"
 	    "own user; * is everybody."},
@@ -286,6 +300,9 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 	case SETTING_GROUP:
 		snprintf(buf, size, "a group, by name or number");
 		break;
+	case SETTING_LISTEN:
+		snprintf(buf, size, HTTP_ADDRESS_ALLOWED);
+		break;
 	}
 }
 
@@ -331,6 +348,7 @@ int
 settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size)
 {
 	void *to = (char *)values + setting->offset;
+	struct http_address address;
 	char allowed[128];
 	uint64_t n = 0;
 	const char *end;
@@ -355,6 +373,12 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 		/* These say better than the table what is wrong. */
 		if (access_check(setting->type == SETTING_USERS ? ACCESS_USERS : ACCESS_GROUPS, value,
 		        setting->type != SETTING_GROUP, why, why_size) != 0)
+			return -1;
+		sound = true;
+		text = true;
+		break;
+	case SETTING_LISTEN: /* likewise */
+		if (http_address_parse(value, &address, why, why_size) != 0)
 			return -1;
 		sound = true;
 		text = true;

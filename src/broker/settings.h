@@ -32,6 +32,8 @@ struct instance_settings {
 	char admin_users[SETTINGS_LIST], admin_groups[SETTINGS_LIST]; /* besides root and the broker's user */
 	uint64_t drain_timeout; /* nanoseconds; 0: no waiting */
 	char pid_file[PATHS_MAX]; /* empty: none */
+	char http_listen[PATHS_MAX]; /* http_address_parse(); empty: no HTTP */
+	uint64_t http_mode; /* mode_t */
 };
 
 struct pool_settings {
@@ -53,6 +55,7 @@ struct pool_settings {
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
 	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
 	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;
+	char match_dbname[SETTINGS_LIST], match_user[SETTINGS_LIST], match_host[SETTINGS_LIST]; /* empty: as conninfo says */
 	char users[SETTINGS_LIST], groups[SETTINGS_LIST]; /* who may open it, besides root and the broker's user */
 };
 
@@ -72,6 +75,7 @@ enum setting_type {
 	SETTING_USERS,
 	SETTING_GROUPS,
 	SETTING_GROUP,
+	SETTING_LISTEN,
 };
 
 struct setting {

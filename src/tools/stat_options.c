@@ -27,6 +27,9 @@ enum {
 	OPTION_UNTIL,
 	OPTION_STEP,
 	OPTION_CSV,
+	OPTION_PROMETHEUS,
+	OPTION_LIST,
+	OPTION_CHECK,
 };
 
 /* clang-format off */
@@ -35,11 +38,20 @@ static const struct option long_options[] = {
 	{"slots", no_argument, NULL, 'S'},
 	{"clients", no_argument, NULL, 'C'},
 	{"waiters", no_argument, NULL, 'W'},
+	{"instance", no_argument, NULL, 'I'},
 	{"history", no_argument, NULL, OPTION_HISTORY},
 	{"since", required_argument, NULL, OPTION_SINCE},
 	{"until", required_argument, NULL, OPTION_UNTIL},
 	{"step", required_argument, NULL, OPTION_STEP},
+	{"times", no_argument, NULL, 't'},
+	{"pids", no_argument, NULL, 'p'},
+	{"owners", no_argument, NULL, 'c'},
+	{"limits", no_argument, NULL, 'l'},
+	{"summary", no_argument, NULL, 'u'},
+	{"list", no_argument, NULL, OPTION_LIST},
+	{"check", no_argument, NULL, OPTION_CHECK},
 	{"json", no_argument, NULL, 'J'},
+	{"prometheus", no_argument, NULL, OPTION_PROMETHEUS},
 	{"csv", no_argument, NULL, OPTION_CSV},
 	{"raw", no_argument, NULL, 'r'},
 	{"watch", required_argument, NULL, 'w'},
@@ -64,8 +76,10 @@ stat_resource_name(unsigned resource)
 void
 stat_options_usage(FILE *out)
 {
-	fputs("Usage: pgleasestat [-PSCW] [--history [--since T] [--until T] [--step LENGTH]] [-J | -r | --csv]\n"
-	      "                   [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
+	fputs("Usage: pgleasestat [-PSCWI] [--history [--since T] [--until T] [--step LENGTH]] [-t | -p | -c | -l | -u]\n"
+	      "                   [-J | -r | --csv | --prometheus] [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
+	      "       pgleasestat --check [-n NAME] [-i POOL]\n"
+	      "       pgleasestat --list [-J | -r]\n"
 	      "Shows the connection pools of a pglease instance.\n"
 	      "\n"
 	      "What (these add; -P if none is given):\n"
@@ -73,6 +87,7 @@ stat_options_usage(FILE *out)
 	      "  -S, --slots         slots: server connections and who leases them\n"
 	      "  -C, --clients       attached processes\n"
 	      "  -W, --waiters       threads that wait for a lease\n"
+	      "  -I, --instance      the broker itself\n"
 	      "      --history       what the pools did, step by step\n"
 	      "      --since T       from then on: 10min, 2h, 1d (ago), 14:05, 2026-11-25T14:05:00Z (1h)\n"
 	      "      --until T       likewise (now)\n"
@@ -80,15 +95,27 @@ stat_options_usage(FILE *out)
 	      "  -i, --id ID         only this one: a pool's name, POOL/SLOT, a client's pid, POOL/ROW\n"
 	      "  -n, --name NAME     instance ($PGLEASE_INSTANCE, else main)\n"
 	      "\n"
-	      "How (the last of -J, -r and --csv wins):\n"
+	      "Which columns (the last wins):\n"
+	      "  -t, --times         times: how long things take and last\n"
+	      "  -p, --pids          processes and threads\n"
+	      "  -c, --owners        whose they are\n"
+	      "  -l, --limits        limits, and how near they are\n"
+	      "  -u, --summary       sums instead of rows\n"
+	      "  -o, --output LIST   these columns, comma-separated\n"
+	      "\n"
+	      "How (the last of -J, -r, --csv and --prometheus wins):\n"
 	      "  -J, --json          one JSON document with every column\n"
 	      "  -r, --raw           for scripts: no padding, exact numbers\n"
 	      "      --csv           comma-separated values, exact numbers\n"
-	      "  -b, --bytes         exact numbers: seconds instead of 1.5ms\n"
-	      "  -o, --output LIST   these columns, comma-separated\n"
+	      "      --prometheus    everything as Prometheus text\n"
+	      "  -b, --bytes         exact numbers: seconds instead of 1.5ms, bytes instead of 1.5M\n"
 	      "      --noheadings    no heading line\n"
-	      "      --list-columns  list the columns and end\n"
 	      "  -w, --watch SECS    again every SECS seconds\n"
+	      "\n"
+	      "Instead:\n"
+	      "      --check         one line for monitoring systems; status 0 ok, 1 degraded, 2 down, 3 unknown\n"
+	      "      --list          the instances on this host\n"
+	      "      --list-columns  list the columns and end\n"
 	      "  -h, --help          this help\n"
 	      "  -V, --version       version\n"
 	      "\n"
@@ -133,11 +160,20 @@ check_combination(const struct stat_options *options, FILE *err)
 	if (!options->resource[STAT_HISTORY] && (options->since != NULL || options->until != NULL || options->step_ns != 0))
 		return fail(err, "--since, --until and --step are about the --history");
 	if (options->format == STAT_CSV && chosen != 1)
-		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W and --history");
-	if (options->id != NULL && chosen != 1)
+		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W, -I and --history");
+	if (options->id != NULL && (chosen != 1 || options->resource[STATS_INSTANCE]))
 		return fail(err, "-i shows one of a kind: choose one of -P, -S, -C, -W and --history");
 	if (options->columns != NULL && chosen != 1)
-		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C, -W and --history");
+		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C, -W, -I and --history");
+	if (options->columns != NULL && options->aspect == STAT_SUMMARY)
+		return fail(err, "-u has no columns: leave out -o");
+	if (options->format == STAT_CSV && options->aspect == STAT_SUMMARY)
+		return fail(err, "-u has no rows for --csv: leave out one of them");
+	if (options->id != NULL && options->aspect == STAT_SUMMARY)
+		return fail(err, "-u adds up all rows: leave out -i");
+	if (options->format == STAT_PROMETHEUS && options->action == STAT_SHOW &&
+	    (options->id != NULL || options->columns != NULL || options->resource[STAT_HISTORY]))
+		return fail(err, "--prometheus exports everything there is now: leave out -i, -o and --history");
 	if (paths_check_name(options->instance))
 		return fail(err, "'%s' is no instance's name: at most 47 letters, digits, '_' and '-'",
 		    options->instance);
@@ -154,7 +190,7 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 
 	optind = 0; /* glibc: start anew, also at a second call */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:PSCWJrw:n:i:o:bhV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:PSCWItpcluJrw:n:i:o:bhV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'P':
 			options.resource[STATS_POOLS] = any = true;
@@ -167,6 +203,33 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 			break;
 		case 'W':
 			options.resource[STATS_WAITERS] = any = true;
+			break;
+		case 'I':
+			options.resource[STATS_INSTANCE] = any = true;
+			break;
+		case 't':
+			options.aspect = STAT_TIMES;
+			break;
+		case 'p':
+			options.aspect = STAT_PIDS;
+			break;
+		case 'c':
+			options.aspect = STAT_OWNERS;
+			break;
+		case 'l':
+			options.aspect = STAT_LIMITS;
+			break;
+		case 'u':
+			options.aspect = STAT_SUMMARY;
+			break;
+		case OPTION_LIST:
+			options.action = STAT_LIST;
+			break;
+		case OPTION_CHECK:
+			options.action = STAT_CHECK;
+			break;
+		case OPTION_PROMETHEUS:
+			options.format = STAT_PROMETHEUS;
 			break;
 		case OPTION_HISTORY:
 			options.resource[STAT_HISTORY] = any = true;
@@ -232,6 +295,7 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 		return fail(err, "unexpected argument '%s'", argv[optind]);
 	if (!any)
 		options.resource[STATS_POOLS] = true;
+	options.instance_given = options.instance != NULL || getenv("PGLEASE_INSTANCE") != NULL;
 	options.instance = paths_instance(options.instance);
 	r = check_combination(&options, err);
 	if (r)

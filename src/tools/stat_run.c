@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "stat_check.h"
 #include "stat_history.h"
+#include "stat_list.h"
 #include "stat_options.h"
 #include "stat_output.h"
 #include "stat_time.h"
@@ -19,30 +21,35 @@
 
 enum { EXIT_DONE = 0, EXIT_USAGE = 1, EXIT_NO_INSTANCE = 2, EXIT_NO_ID = 3 };
 
-static int
-no_instance(const char *instance, int error, FILE *err)
+static const char *
+why_no_instance(int error)
 {
-	const char *why;
-
 	switch (error) {
 	case -ENOENT:
-		why = "there is no such file; start pgleased, or name another instance with -n";
-		break;
+		return "there is no such file; start pgleased, or name another instance with -n";
 	case -EACCES:
 	case -EPERM:
-		why = "not permitted; ask for another stats_mode in pgleased's configuration";
-		break;
+		return "not permitted; ask for another stats_mode in pgleased's configuration";
 	case -EPROTO:
-		why = "it is of another version of pglease; use the pgleasestat that came with the broker";
-		break;
+		return "it is of another version of pglease; use the pgleasestat that came with the broker";
 	case -EBADMSG:
-		why = "it is no pglease stats segment, or its broker has not finished starting";
-		break;
+		return "it is no pglease stats segment, or its broker has not finished starting";
 	default:
-		why = strerror(-error);
+		return strerror(-error);
 	}
-	fprintf(
-	    err, "pgleasestat: cannot read instance %s (/dev/shm/pglease.%s): %s\n", instance, instance, why);
+}
+
+static int
+no_instance(const struct stat_options *options, int error, FILE *err)
+{
+	const char *instance = options->instance;
+	char names[256] = "";
+
+	/* Nobody said which: there may be others. */
+	if (error == -ENOENT && !options->instance_given)
+		stat_list_names(names, sizeof(names));
+	fprintf(err, "pgleasestat: cannot read instance %s (/dev/shm/pglease.%s): %s%s%s%s\n", instance, instance,
+	    why_no_instance(error), names[0] != '\0' ? " (there are: " : "", names, names[0] != '\0' ? ")" : "");
 	return EXIT_NO_INSTANCE;
 }
 
@@ -100,6 +107,45 @@ add_history(const struct stat_options *options, struct stats_snapshot *snapshot,
 	return stat_history_add(snapshot, options->id, &range, err);
 }
 
+/* Prometheus is told that there is no broker: no file at all would be taken for one that has not been written yet. */
+static void
+show_nobody(const char *instance, FILE *out)
+{
+	struct stats_snapshot nobody = {.gone = true};
+	struct stat_options options = {.format = STAT_PROMETHEUS};
+
+	snprintf(nobody.header.instance, sizeof(nobody.header.instance), "%s", instance);
+	(void)stat_output_show(&nobody, &options, out, NULL);
+}
+
+static int
+check(const struct stat_options *options, FILE *out)
+{
+	struct stats_snapshot snapshot;
+	enum check_status status;
+	char why[256];
+	int r = take_snapshot(options->instance, &snapshot);
+
+	if (r) {
+		snprintf(why, sizeof(why), "cannot read instance %s: %s", options->instance, why_no_instance(r));
+		return (int)stat_check_unknown(why, out);
+	}
+	status = stat_check(&snapshot, options->id, out);
+	stats_snapshot_fini(&snapshot);
+	return (int)status;
+}
+
+static int
+list(const struct stat_options *options, FILE *out, FILE *err)
+{
+	int r = stat_list(options, out);
+
+	if (r == 0)
+		return EXIT_DONE;
+	fprintf(err, "pgleasestat: cannot look for instances in /dev/shm: %s\n", strerror(-r));
+	return EXIT_USAGE;
+}
+
 static int
 show_once(const struct stat_options *options, FILE *out, FILE *err)
 {
@@ -107,9 +153,12 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	int r, status = EXIT_DONE;
 
 	r = take_snapshot(options->instance, &snapshot);
-	if (r)
-		return no_instance(options->instance, r, err);
-	if (snapshot.header.off && !snapshot.gone) {
+	if (r) {
+		if (r == -ENOENT && options->format == STAT_PROMETHEUS)
+			show_nobody(options->instance, out);
+		return no_instance(options, r, err);
+	}
+	if (snapshot.header.off && !snapshot.gone && options->format != STAT_PROMETHEUS) {
 		fprintf(err,
 		    "pgleasestat: monitoring is off for instance %s (broker pid %u; monitoring = no in its "
 		    "configuration): there are no numbers\n",
@@ -183,13 +232,23 @@ list_columns(const struct stat_options *options, FILE *out, FILE *err)
 	return EXIT_USAGE;
 }
 
+/* Who checks takes a 1 for a warning, also that of a wrong command line. */
+static bool
+wants_check(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--check") == 0)
+			return true;
+	return false;
+}
+
 int
 stat_run(int argc, char **argv, FILE *out, FILE *err)
 {
 	struct stat_options options;
 
 	if (stat_options_parse(argc, argv, err, &options))
-		return EXIT_USAGE;
+		return wants_check(argc, argv) ? (int)stat_check_unknown("wrong usage", out) : EXIT_USAGE;
 	/* For the width of characters in tables; what scripts read is the same in every locale. */
 	if (options.format == STAT_TABLE)
 		setlocale(LC_CTYPE, "");
@@ -200,6 +259,10 @@ stat_run(int argc, char **argv, FILE *out, FILE *err)
 	case STAT_VERSION:
 		fputs("pgleasestat " PACKAGE_VERSION "\n", out);
 		return EXIT_DONE;
+	case STAT_LIST:
+		return list(&options, out, err);
+	case STAT_CHECK:
+		return check(&options, out);
 	case STAT_LIST_COLUMNS:
 		return list_columns(&options, out, err);
 	case STAT_SHOW:
