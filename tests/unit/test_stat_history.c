@@ -66,6 +66,19 @@ record(struct history_writer *writer)
 	}
 }
 
+/* Also what a test that failed has left. */
+static void
+remove_all(void)
+{
+	char object[PATHS_MAX];
+
+	if (paths_stats_name(instance, object, sizeof(object)) == 0)
+		shm_unlink(object);
+	for (unsigned i = 0; i < 2; i++)
+		if (paths_history_name(instance, i == 0 ? "app" : "web", object, sizeof(object)) == 0)
+			shm_unlink(object);
+}
+
 static void
 setup(void)
 {
@@ -74,6 +87,7 @@ setup(void)
 	struct stats_rows rows[STATS_NTABLES] = {{pool, 2, 2}};
 	pid_t owner;
 
+	remove_all();
 	ck_assert_int_eq(setenv("PGLEASE_INSTANCE", instance, 1), 0);
 	ck_assert_int_eq(setenv("TZ", "UTC", 1), 0);
 	ck_assert_int_eq(stats_writer_new(&params, &stats, &owner), 0);
@@ -147,9 +161,9 @@ START_TEST(test_table)
 	ck_assert_int_eq(run(RANGE "--step 1min -o pool,time,covered,starts,health,reasons,leases,leases_rate,efficiency,active_max,maxwait,hold_count,hold_p50,hold_p95,hold_mean,cpu"), 0);
 	ck_assert_str_eq(out,
 	    "POOL                TIME COVERED STARTS HEALTH   REASONS LEASES LEASES_RATE EFFICIENCY ACTIVE_MAX MAXWAIT HOLD_COUNT HOLD_P50 HOLD_P95 HOLD_MEAN CPU\n"
-	    "app  2026-11-25 11:00:00   1m00s      1 degraded waiting    600      10.000   0.500000          3   1.50s        600    983us   92.2ms    10.9ms   -\n"
-	    "app  2026-11-25 11:01:00   1m00s      0 ok       -          600      10.000   0.500000          3  1.00ms        600    983us   92.2ms    10.9ms   -\n"
-	    "app  2026-11-25 11:03:00   10.0s      1 ok       -          100      10.000   0.500000          3  1.00ms        100    983us   92.2ms    10.9ms   -\n");
+	    "app  2026-11-25 11:00:00   1m00s      1 degraded waiting    600        10.0      50.0%          3   1.50s        600    983us   92.2ms    10.9ms   -\n"
+	    "app  2026-11-25 11:01:00   1m00s      0 ok       -          600        10.0      50.0%          3  1.00ms        600    983us   92.2ms    10.9ms   -\n"
+	    "app  2026-11-25 11:03:00   10.0s      1 ok       -          100        10.0      50.0%          3  1.00ms        100    983us   92.2ms    10.9ms   -\n");
 	ck_assert_str_eq(err, "");
 }
 END_TEST
@@ -258,7 +272,6 @@ main(void)
 	Suite *suite = suite_create("stat_history");
 	TCase *tcase = tcase_create("stat_history");
 	SRunner *runner;
-	char name[PATHS_MAX];
 	int failed;
 
 	snprintf(instance, sizeof(instance), "unit-stat-history-%d", (int)getpid());
@@ -271,11 +284,6 @@ main(void)
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
-	/* What a failed test left. */
-	snprintf(name, sizeof(name), "/pglease.%s", instance);
-	shm_unlink(name);
-	for (unsigned i = 0; i < 2; i++)
-		if (paths_history_name(instance, i == 0 ? "app" : "web", name, sizeof(name)) == 0)
-			shm_unlink(name);
+	remove_all();
 	return failed != 0;
 }
