@@ -225,6 +225,24 @@ renewed(void *context, const char *sqlstate, const char *why)
 	serve(h);
 }
 
+/* WIRE_SLOT_OF_ATTEMPT: which slot that is, if any. Who the claimant is, is checked later. */
+static void
+find_attempt(const struct adopt *a, struct startup_claim *claim)
+{
+	const struct client *client = clients_get(a->params.clients, claim->client);
+	const struct pool *pool;
+
+	if (client == NULL || claim->pool >= a->params.npools)
+		return;
+	pool = a->params.pools[claim->pool];
+	for (uint32_t slot = 0; slot < pool->seg.nslots; slot++) {
+		if (keys_was_adopted(&pool->server[slot], client_incarnation(client), claim->attempt)) {
+			claim->slot = slot;
+			return;
+		}
+	}
+}
+
 /* A start-up packet. False when the handshake is over (freed) or waits. */
 static bool
 welcome(struct handshake *h, const struct startup *startup)
@@ -240,6 +258,8 @@ welcome(struct handshake *h, const struct startup *startup)
 		    "this socket only hands out leased connections: use libpglease, not a connection string");
 		return false;
 	}
+	if (h->claim.slot == WIRE_SLOT_OF_ATTEMPT)
+		find_attempt(a, &h->claim);
 	server = find_lease(a, &h->claim, &w, &client, &sqlstate, &why);
 	if (server != NULL && keys_was_adopted(server, client_incarnation(client), h->claim.attempt)) {
 		if (!is_from(h, client)) {

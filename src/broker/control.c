@@ -19,6 +19,7 @@
 #include "descriptors.h"
 #include "listener.h"
 #include "log.h"
+#include "match.h"
 #include "pglease_errors.h"
 
 #define SILENT_MAX 256
@@ -292,6 +293,22 @@ on_history(struct session *s, const void *message)
 	return say(s, &answer, sizeof(answer), fd);
 }
 
+/* Anybody who may use the pool is told what it stands for: what matches is no secret from him. */
+static bool
+on_ask(struct session *s, const void *message)
+{
+	const struct wire_ask *ask = message;
+	struct control *c = s->control;
+	struct wire_match answer = {.npools = c->params.npools};
+
+	if (s->commanding)
+		return refuse(s, PGLEASE_EPROTOCOL, "ASK came after COMMAND");
+	wire_header_init(&answer.header, WIRE_MATCH);
+	if (ask->pool < c->params.npools && may_use(s, c->params.pools[ask->pool]))
+		match_describe(c->params.pools[ask->pool], &answer);
+	return say(s, &answer, sizeof(answer), -1);
+}
+
 static bool
 on_ring(struct session *s, const void *message)
 {
@@ -357,6 +374,7 @@ static const struct {
     {WIRE_HISTORY, on_history},
     {WIRE_RING, on_ring},
     {WIRE_DETACH, on_detach},
+    {WIRE_ASK, on_ask},
     {WIRE_COMMAND, on_command},
 };
 

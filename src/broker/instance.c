@@ -224,14 +224,17 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 	cancel_returned(i->pools, i->npools, ticket);
 }
 
-/* Two descriptors for each server connection (a cancel) and each client (its pidfd), and some for all the rest. */
+/*
+ * Two descriptors for each server connection (a cancel), each client (its pidfd) and each history (one that can only read), and
+ * some for all the rest.
+ */
 static unsigned
 descriptors_wanted(const struct configuration *config)
 {
 	uint64_t n = 64 + (config->instance.http_listen[0] != '\0' ? HTTP_DESCRIPTORS : 0) + 2 * config->instance.max_clients;
 
 	for (unsigned i = 0; i < config->npools; i++)
-		n += 2 * config->pool[i].max_connections;
+		n += 2 + 2 * config->pool[i].max_connections;
 	return (unsigned)n;
 }
 
@@ -436,7 +439,10 @@ start_recorder(struct instance *i)
 		return 0;
 	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
-	return recorder_new(&params, &i->recorder);
+	if (recorder_new(&params, &i->recorder) != 0)
+		return -1;
+	publisher_history_size(i->publisher, recorder_size(i->recorder));
+	return 0;
 }
 
 static int

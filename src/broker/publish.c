@@ -477,6 +477,12 @@ publisher_snapshot(const struct publisher *p, struct stats_snapshot *ret)
 	return stats_snapshot_of_rows(stats_writer_header(p->writer), rows, ret);
 }
 
+void
+publisher_history_size(struct publisher *p, uint64_t bytes)
+{
+	p->instance_row.history_segments = bytes;
+}
+
 int
 publisher_publish(struct publisher *p, uint32_t state, const struct segment *const *pools, unsigned npools)
 {

@@ -36,6 +36,8 @@ struct publisher_params {
  * the next call; never NULL).
  */
 int publisher_new(const struct publisher_params *params, struct publisher **ret, const char **ret_error);
+/* What histories take (recorder.h): published with all else. */
+void publisher_history_size(struct publisher *publisher, uint64_t bytes);
 /* Publishes all pools; `state` is the instance's (enum segment_state). Returns 0 or -errno. */
 int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);

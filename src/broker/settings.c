@@ -151,6 +151,14 @@ const struct setting settings[] = {
 	{SETTING_POOL, "tcp_user_timeout", SETTING_DURATION, IN_POOL(tcp_user_timeout), 0, SERVER_MAX, "0",
 	    "How long sent data may stay unacknowledged before TCP gives a server connection up, in milliseconds. 0:\n"
 	    "the system's, or what conninfo gives (tcp_user_timeout)."},
+	{SETTING_POOL, "match_dbname", SETTING_TEXT, IN_POOL(match_dbname), 0, 0, "",
+	    "Programs under pglease-run get a lease of the pool for a connection to one of these databases, separated by\n"
+	    "commas, ... Default: the database of conninfo. * is any."},
+	{SETTING_POOL, "match_user", SETTING_TEXT, IN_POOL(match_user), 0, 0, "",
+	    "... as one of these database users ... Default: the user of conninfo. * is any."},
+	{SETTING_POOL, "match_host", SETTING_TEXT, IN_POOL(match_host), 0, 0, "",
+	    "... on one of these hosts: HOST or HOST:PORT, or the folder of a Unix socket. Default: hosts and ports of\n"
+	    "conninfo. * is any, on any port."},
 	{SETTING_POOL, "users", SETTING_USERS, IN_POOL(users), 0, 0, "",
 	    "Users, by name or number and separated by commas, who may use the pool, besides root and the broker's\n"
 	    "own user; * is everybody."},

@@ -55,6 +55,7 @@ struct pool_settings {
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
 	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
 	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;
+	char match_dbname[SETTINGS_LIST], match_user[SETTINGS_LIST], match_host[SETTINGS_LIST]; /* empty: as conninfo says */
 	char users[SETTINGS_LIST], groups[SETTINGS_LIST]; /* who may open it, besides root and the broker's user */
 };
 

@@ -30,8 +30,8 @@
 /* Nobody waits for longer for another's reset: then its answer is the broker's, and the caller looks for another slot. */
 #define PATIENCE_NS (20 * NS_PER_MS)
 
-static void
-count_failure(struct pool_state *state, int code)
+void
+lease_count_failure(struct pool_state *state, int code)
 {
 	enum client_counter c = code == PGLEASE_ETIMEOUT || code == PGLEASE_EUPSTREAM ? COUNTER_TIMEOUTS : COUNTER_FAILURES;
 
@@ -187,7 +187,7 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	return r;
 }
 
-/* The session was reset since this shell last saw it: what it believes must be the baseline, else it is made anew. */
+/* The session was reset since this shell last saw it: what it believes must be the baseline: it is told, or made anew. */
 static int
 agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, struct shell **shell)
 {
@@ -197,6 +197,8 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, st
 	int r;
 
 	if (reset_off_baseline(state, claim->slot, *shell, true) == 0)
+		return 0;
+	if (reset_tell(state, claim->slot, *shell) == 0 && reset_off_baseline(state, claim->slot, *shell, true) == 0)
 		return 0;
 	shell_discard(state, *shell);
 	r = shell_checkout(state, claim->slot, claim->w, exchange, shell, &fresh);
@@ -359,88 +361,157 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 	}
 }
 
-static int
-acquire_by(pglease_pool *pool, uint64_t start, uint64_t deadline, bool pool_timeout, pglease_lease *ret_lease,
-    PGconn **ret_conn, const struct site *site)
+static void
+make_lease(pglease_pool *pool, const struct pool_state *state, const struct thread_row *tr, const struct claim *claim,
+    pglease_lease *ret)
 {
-	struct pool_state *state;
-	struct thread_row *tr;
+	*ret = (pglease_lease){
+	    .pool = pool,
+	    .incarnation = state->process->incarnation,
+	    .sequence = word_seq(claim->w),
+	    .slot = claim->slot,
+	    .row = tr->row,
+	};
+}
+
+int
+lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
+    pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	uint64_t deadline = wish->deadline;
 	struct claim claim;
 	struct shell *shell;
 	int r;
 
-	r = client_pool_state(pool, &state);
-	if (r != 0)
-		return r;
-	if (pool_timeout)
-		deadline = start + atomic_load_explicit(&state->seg.header->acquire_timeout_ns, memory_order_relaxed);
+	if (wish->pool_timeout)
+		deadline = wish->start + atomic_load_explicit(&state->seg.header->acquire_timeout_ns, memory_order_relaxed);
 	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
-		count_failure(state, r);
+		lease_count_failure(state, r);
 		return r;
 	}
-	if ((r = threads_row(state, &tr)) != 0 ||
-	    (shell = acquire(state, tr, start, deadline, site, &claim, &r)) == NULL) {
+	shell = acquire(state, tr, wish->start, deadline, &wish->site, &claim, &r);
+	if (shell == NULL) {
 		lease_over(state);
-		count_failure(state, r);
+		/* EAGAIN: cancelled. */
+		if (r != PGLEASE_EAGAIN && !(wish->is_look && r == PGLEASE_ETIMEOUT))
+			lease_count_failure(state, r);
 		return r;
 	}
-	*ret_lease = (pglease_lease){
-	    .pool = pool,
-	    .incarnation = state->process->incarnation,
-	    .sequence = word_seq(claim.w),
-	    .slot = claim.slot,
-	    .row = tr->row,
-	};
+	make_lease(pool, state, tr, &claim, ret_lease);
 	*ret_conn = shell->conn;
 	return 0;
 }
 
+int
+lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
+    pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	struct row *row = &state->seg.row[tr->row];
+	struct claim claim = {.slot = 0};
+	struct shell *shell = NULL;
+	int r;
+
+	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
+		lease_count_failure(state, r);
+		return r;
+	}
+	if (!claim_ready(state, tr, &claim))
+		goto none;
+	tr->last_slot = (int)claim.slot;
+	claim.session = word_session(claim.before);
+	/* As in acquire(). */
+	atomic_store_explicit(&row->held, row_token(claim.slot, word_seq(claim.w)), memory_order_relaxed);
+	/* No time for an exchange: what needs one fails. */
+	r = make_usable(state, &claim, wish->start, wish->start, &shell);
+	if (r == 0 && shell != NULL) {
+		note_holder(state, tr, &claim, shell, wish->start, &wish->site);
+		count_lease(state, &claim, shell, 0);
+		make_lease(pool, state, tr, &claim, ret_lease);
+		*ret_conn = shell->conn;
+		return 0;
+	}
+	atomic_store_explicit(&row->held, 0, memory_order_release);
+	if (r != PGLEASE_EBROKEN)
+		give_back_unused(state, &claim);
+	else
+		lease_give_to_broker(state, claim.slot, &claim.w, claim.session == SLOT_OWED ? SLOT_OWED : SLOT_RETIRE);
+none:
+	lease_over(state);
+	return PGLEASE_EAGAIN;
+}
+
 static int
-check_arguments(pglease_pool *pool, const pglease_lease *ret_lease, PGconn *const *ret_conn)
+acquire_by(pglease_pool *pool, const struct wish *wish, pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	struct pool_state *state;
+	struct thread_row *tr;
+	int r = client_pool_state(pool, &state);
+
+	if (r != 0)
+		return r;
+	if ((r = threads_row(state, &tr)) != 0) {
+		lease_count_failure(state, r);
+		return r;
+	}
+	return lease_take(pool, state, tr, wish, ret_lease, ret_conn);
+}
+
+static int
+check_arguments(const pglease_lease *ret_lease, PGconn *const *ret_conn)
+{
+	if (ret_lease == NULL || ret_conn == NULL)
+		return error_set(PGLEASE_EINVAL, "%s is NULL", ret_lease == NULL ? "ret_lease" : "ret_conn");
+	return 0;
+}
+
+int
+lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret)
 {
 	if (pool == NULL)
 		return error_set(PGLEASE_EINVAL, "pool is NULL");
-	if (ret_lease == NULL || ret_conn == NULL)
-		return error_set(PGLEASE_EINVAL, "%s is NULL", ret_lease == NULL ? "ret_lease" : "ret_conn");
+	if (timeout_ms < PGLEASE_TIMEOUT_POOL)
+		return error_set(PGLEASE_EINVAL, "timeout_ms is %d: give milliseconds, or PGLEASE_TIMEOUT_POOL (-1)",
+		    timeout_ms);
+	ret->start = clock_ns();
+	ret->deadline = ret->start + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS;
+	ret->pool_timeout = timeout_ms == PGLEASE_TIMEOUT_POOL;
 	return 0;
 }
 
 static int
 acquire_within(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
 {
-	uint64_t start;
-	int r = check_arguments(pool, ret_lease, ret_conn);
+	struct wish wish = {.site = *site};
+	int r = lease_wish(pool, timeout_ms, &wish);
 
-	if (r != 0)
-		return r;
-	if (timeout_ms < PGLEASE_TIMEOUT_POOL)
-		return error_set(PGLEASE_EINVAL, "timeout_ms is %d: give milliseconds, or PGLEASE_TIMEOUT_POOL (-1)",
-		    timeout_ms);
-	start = clock_ns();
-	return acquire_by(pool, start, start + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS,
-	    timeout_ms == PGLEASE_TIMEOUT_POOL, ret_lease, ret_conn, site);
+	if (r == 0)
+		r = check_arguments(ret_lease, ret_conn);
+	return r != 0 ? r : acquire_by(pool, &wish, ret_lease, ret_conn);
 }
 
 static int
 acquire_until(pglease_pool *pool, const struct timespec *deadline, pglease_lease *ret_lease, PGconn **ret_conn,
     const struct site *site)
 {
-	uint64_t start, until;
-	int r = check_arguments(pool, ret_lease, ret_conn);
+	struct wish wish = {.site = *site};
+	int r = lease_wish(pool, 0, &wish);
 
+	if (r == 0)
+		r = check_arguments(ret_lease, ret_conn);
 	if (r != 0)
 		return r;
 	if (deadline == NULL || deadline->tv_nsec < 0 || deadline->tv_nsec >= 1000000000)
 		return error_set(PGLEASE_EINVAL, "deadline is %s", deadline == NULL ? "NULL" : "not a valid timespec");
-	start = clock_ns();
 	/* A year or more from now is for ever. */
 	if (deadline->tv_sec < 0)
-		until = 0;
-	else if ((uint64_t)deadline->tv_sec > start / NS_PER_S + FOR_EVER_S)
-		until = start + FOR_EVER_S * NS_PER_S;
+		wish.deadline = 0;
+	else if ((uint64_t)deadline->tv_sec > wish.start / NS_PER_S + FOR_EVER_S)
+		wish.deadline = wish.start + FOR_EVER_S * NS_PER_S;
 	else
-		until = (uint64_t)deadline->tv_sec * NS_PER_S + (uint64_t)deadline->tv_nsec;
-	return acquire_by(pool, start, until > start ? until : start, false, ret_lease, ret_conn, site);
+		wish.deadline = (uint64_t)deadline->tv_sec * NS_PER_S + (uint64_t)deadline->tv_nsec;
+	if (wish.deadline < wish.start)
+		wish.deadline = wish.start;
+	return acquire_by(pool, &wish, ret_lease, ret_conn);
 }
 
 #define SITE(file_, line_) \

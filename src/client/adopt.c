@@ -82,7 +82,8 @@ conninfo_make(struct conninfo *c, const struct pool_state *state, uint32_t slot,
 {
 	const struct segment_header *h = state->seg.header;
 	unsigned bit;
-	const char *encoding = baseline_find(segment_baseline(&state->seg, slot), "client_encoding", &bit);
+	const char *encoding =
+	    slot < state->seg.nslots ? baseline_find(segment_baseline(&state->seg, slot), "client_encoding", &bit) : NULL;
 	char port[16], limit[24];
 
 	snprintf(limit, sizeof(limit), "%" PRIu64,
@@ -176,24 +177,23 @@ handshake(PGconn *conn, uint64_t deadline, const struct pool_state *state)
 	return refused(state, PQerrorMessage(conn));
 }
 
-/* Asks for the descriptor and moves it under the PGconn. */
-static int
-take_descriptor(const struct pool_state *state, PGconn *conn, uint64_t deadline)
+int
+adopt_take(const struct pool_state *state, int sock, PGconn *conn, uint64_t deadline)
 {
 	static const char request[] = WIRE_FD_REQUEST;
 	char answer = 0;
 	ssize_t got;
 	int fd = -1, n;
 
-	if (send(PQsocket(conn), request, sizeof(request) - 1, MSG_NOSIGNAL) != (ssize_t)sizeof(request) - 1)
+	if (send(sock, request, sizeof(request) - 1, MSG_NOSIGNAL) != (ssize_t)sizeof(request) - 1)
 		return refused(state, "connection closed");
 	do {
-		n = wait_fd(PQsocket(conn), POLLIN, deadline);
+		n = wait_fd(sock, POLLIN, deadline);
 		if (n == 0)
 			return error_set(PGLEASE_ETIMEOUT, "the broker did not hand out a descriptor in time");
 		if (n < 0)
 			return error_set_errno(PGLEASE_ESYSTEM, -n, "poll");
-		got = wire_recv(PQsocket(conn), &answer, 1, &fd);
+		got = wire_recv(sock, &answer, 1, &fd);
 	} while (got == -EAGAIN);
 	if (got <= 0)
 		return refused(state, "connection closed");
@@ -274,7 +274,7 @@ shell_renewed(struct shell *shell, PGconn *conn)
 {
 	char message[512];
 
-	shell->lost = take_descriptor(shell->owner, conn, clock_ns() + RENEW_MARGIN * UINT64_C(1000000000)) != 0;
+	shell->lost = adopt_take(shell->owner, PQsocket(conn), conn, clock_ns() + RENEW_MARGIN * UINT64_C(1000000000)) != 0;
 	if (!shell->lost) {
 		note_connection(shell, conn);
 		shell->dirty_before = false;
@@ -313,40 +313,70 @@ adopt_leased_shell(const PGconn *conn)
 		   : NULL;
 }
 
+uint64_t
+adopt_attempt(struct pool_state *state)
+{
+	return atomic_fetch_add_explicit(&state->attempts, 1, memory_order_relaxed) + 1;
+}
+
+void
+adopt_claim(const struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t sequence, uint64_t attempt,
+    char ret[ADOPT_CLAIM])
+{
+	snprintf(ret, ADOPT_CLAIM, WIRE_ADOPT_FORMAT, state->pool, slot, generation, sequence, state->process->client, attempt,
+	    state->process->nonce);
+}
+
 int
-adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
-    struct shell *shell)
+adopt_dial(const struct pool_state *state, uint32_t slot, const char *claim, PGconn **ret_conn)
 {
 	struct conninfo info = {.used = 0};
-	char options[256];
 	PGconn *conn;
-	int r;
 
-	snprintf(options, sizeof(options), WIRE_ADOPT_FORMAT, state->pool, slot, generation, word_seq(w),
-	    state->process->client, atomic_fetch_add_explicit(&state->attempts, 1, memory_order_relaxed) + 1,
-	    state->process->nonce);
-	conninfo_make(&info, state, slot, options);
+	conninfo_make(&info, state, slot, claim);
 	if (info.truncated)
 		return error_set(PGLEASE_EINVAL, "socket folder, user or database name too long");
 	conn = PQconnectStart(info.text);
 	if (conn == NULL)
 		return error_set(PGLEASE_ENOMEM, "out of memory");
+	*ret_conn = conn;
+	return 0;
+}
+
+int
+adopt_own(struct pool_state *state, uint32_t slot, struct shell *shell, PGconn *conn)
+{
+	if (!PQregisterEventProc(conn, shell_event, "pglease", shell) || !PQsetInstanceData(conn, shell_event, shell))
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	shell->owner = state;
+	shell->slot = slot;
+	note_connection(shell, conn);
+	return 0;
+}
+
+int
+adopt(struct pool_state *state, uint32_t slot, uint64_t generation, uint64_t w, uint64_t deadline,
+    struct shell *shell)
+{
+	char claim[ADOPT_CLAIM];
+	PGconn *conn;
+	int r;
+
+	adopt_claim(state, slot, generation, word_seq(w), adopt_attempt(state), claim);
+	r = adopt_dial(state, slot, claim, &conn);
+	if (r != 0)
+		return r;
 	if (PQstatus(conn) == CONNECTION_BAD) {
 		r = refused(state, PQerrorMessage(conn));
 		goto fail;
 	}
 	r = handshake(conn, deadline, state);
 	if (r == 0)
-		r = take_descriptor(state, conn, deadline);
-	if (r == 0 && (!PQregisterEventProc(conn, shell_event, "pglease", shell) ||
-			  !PQsetInstanceData(conn, shell_event, shell)))
-		r = error_set(PGLEASE_ENOMEM, "out of memory");
-	if (r != 0)
-		goto fail;
-	shell->owner = state;
-	shell->slot = slot;
-	note_connection(shell, conn);
-	return 0;
+		r = adopt_take(state, PQsocket(conn), conn, deadline);
+	if (r == 0)
+		r = adopt_own(state, slot, shell, conn);
+	if (r == 0)
+		return 0;
 
 fail:
 	/* Before the move its socket is the broker's, after it the session's: never say Terminate to either. */

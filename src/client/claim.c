@@ -66,6 +66,39 @@ claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struc
 	return false;
 }
 
+/* Whether the slot's session can be used as it is, by a PGconn that is there. A racy look: the lessee looks again. */
+static bool
+is_ready(const struct pool_state *state, uint32_t slot, uint64_t w)
+{
+	unsigned session = word_session(w);
+
+	return word_state(w) == SLOT_IDLE &&
+	       (session == 0 || (session == SLOT_DIRTY && word_who(w) == state->process->client)) &&
+	       atomic_load(&atomic_load(&state->shell[slot])->state) == SHELL_FREE;
+}
+
+bool
+claim_ready(struct pool_state *state, struct thread_row *tr, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	uint32_t start = tr->last_slot >= 0 ? (uint32_t)tr->last_slot : state->process->client % seg->nslots;
+
+	for (uint32_t i = 0; i < seg->nslots; i++) {
+		uint32_t slot = (start + i) % seg->nslots;
+		uint64_t w = slot_load(seg, slot);
+
+		if (!is_ready(state, slot, w))
+			continue;
+		ret->before = w;
+		if (slot_lease(seg, slot, &w, tr->row, state->process->client)) { /* S6 */
+			ret->slot = slot;
+			ret->w = w;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Leave, then pass it on: a post that this waiter may have swallowed is given to the next if a slot is idle. */
 static void
 pass_on(struct segment *seg)
@@ -219,9 +252,12 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			return 1;
 		now = clock_ns();
 		r = cut_off ? gone(state) : claim_open(state);
-		if (r != 0 || now >= deadline) {
+		/* Whoever cancels stores, then posts: pairs with the loads here and the clearing of `posted` above. */
+		if (r != 0 || now >= deadline || atomic_load(&tr->cancelled)) {
 			if (give_up(state, tr, wait, &row_w, ret))
 				return 1;
+			if (r == 0 && atomic_load(&tr->cancelled))
+				return error_set(PGLEASE_EAGAIN, "the request was cancelled");
 			return r != 0 ? r : claim_timeout(state, since, now);
 		}
 		if (ring && may_grow(seg))

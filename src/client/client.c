@@ -16,6 +16,8 @@
 #include "adopt.h"
 #include "client_priv.h"
 #include "dial.h"
+#include "loose.h"
+#include "request.h"
 #include "rows.h"
 #include "shell.h"
 #include "threshold.h"
@@ -293,6 +295,7 @@ pool_state_close(struct pool_state *state)
 {
 	pool_state_abandon(state);
 	shell_free_all(state);
+	loose_free_all(state);
 	free(state);
 }
 
@@ -513,8 +516,10 @@ pglease_detach(pglease *client)
 		struct pool_state *state = atomic_load(&pool->state);
 
 		client->pools = pool->next;
-		if (own && state->serial == process->serial)
+		if (own && state->serial == process->serial) {
+			request_end_all(state);
 			give_up_all(state);
+		}
 		threshold_fini(&pool->watch);
 		pool_end(pool);
 		pool_state_close(state);

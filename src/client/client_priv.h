@@ -22,6 +22,7 @@
 #include "wire.h"
 
 struct pool_state;
+struct thread_row;
 
 /* Which file a descriptor is, so that a number that the application closed and got again is not taken for ours. */
 struct fd_id {
@@ -107,6 +108,8 @@ struct pool_state {
 	int dead_fd;            /* /dev/null: moved under a shell before it is disposed of */
 	uint64_t id;            /* names it in the threads' lists of rows; never used again */
 	struct pool_state *next_registered; /* threads.c */
+	struct thread_row *_Atomic loose;   /* loose.c: only added to */
+	struct pglease_request *requests;   /* request.c; guard_lock() */
 };
 
 /* Thresholds (threshold.c). `seen` and `above` belong to whoever looks. */

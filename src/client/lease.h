@@ -36,6 +36,26 @@ lease_count_end(const struct pool_state *state, const struct shell *shell, enum 
 		atomic_store_explicit(at, counter_get(at) + 1, memory_order_release);
 }
 
+struct thread_row;
+
+/* When an acquire began, how long it may wait, and from where it was called. */
+struct wish {
+	uint64_t start, deadline; /* CLOCK_MONOTONIC ns; deadline <= start: it does not wait */
+	bool pool_timeout;        /* the pool's acquire_timeout instead of `deadline` */
+	bool is_look;             /* only whether there is one: a time-out is not counted, for the wait follows */
+	struct site site;
+};
+
+/* Checks and translates; the deadline's code and message are the public functions'. */
+int lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret);
+/* A lease for this row, which holds none. Waits as the wish says. The errors of pglease_acquire; what fails is counted. */
+int lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
+    pglease_lease *ret_lease, PGconn **ret_conn);
+/* The same, only of a slot that can be used at once: PGLEASE_EAGAIN if there is none, without a message. */
+int lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
+    pglease_lease *ret_lease, PGconn **ret_conn);
+void lease_count_failure(struct pool_state *state, int code);
+
 /* One more lease of this process: 0, or PGLEASE_ELIMIT with the message. Until lease_over. */
 int lease_begin(struct pool_state *state);
 void lease_over(struct pool_state *state);

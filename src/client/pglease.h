@@ -167,6 +167,48 @@ enum pglease_session {
 PGLEASE_API int pglease_release_as(const pglease_lease *lease, enum pglease_session session);
 
 /*
+ * Acquiring without blocking, for event loops:
+ *
+ *	pglease_acquire_start(pool, PGLEASE_TIMEOUT_POOL, &request);
+ *	while ((r = pglease_acquire_finish(request, &lease, &conn)) == PGLEASE_EAGAIN)
+ *		... wait until the descriptor of pglease_acquire_fd(request, &fd) is readable, and do other things ...
+ *
+ * A connection that is idle, and for which this process has a PGconn, is got by the start itself: without a system call, but for
+ * the look at a connection that has been idle for long; look with pglease_acquire_finish before you ask for a descriptor.
+ * For everything else (waiting, making a PGconn, resetting another process's session) the library starts a thread, which gets no signals and ends
+ * with the request. A request lives until it is finished or cancelled, and is for one thread at a time.
+ *
+ * The lease is like any other, but for this: it is no thread's, so it does not end with the thread that started or finished the request.
+ *
+ * Fork: requests stay with the parent; in the child, finish frees the child's copy with EFORKED, and cancel frees it. A detach
+ * ends the requests that are pending; pglease_acquire_finish then frees the handle, with EINVAL.
+ */
+typedef struct pglease_request pglease_request;
+/* Errors: as pglease_acquire, of what is known at once. */
+PGLEASE_API int pglease_acquire_start(pglease_pool *pool, int timeout_ms, pglease_request **ret_request)
+    PGLEASE_MUST_CHECK;
+#define pglease_acquire_start(pool, timeout_ms, ret_request) \
+	pglease_acquire_start_at((pool), (timeout_ms), (ret_request), __FILE__, __LINE__)
+PGLEASE_API int pglease_acquire_start_at(pglease_pool *pool, int timeout_ms, pglease_request **ret_request,
+    const char *file, int line) PGLEASE_MUST_CHECK;
+/*
+ * A descriptor that is readable once pglease_acquire_finish gives anything but EAGAIN. It is the request's: wait for it, never read
+ * or close it; it is gone when the request is. Errors: EINVAL, ESYSTEM (no descriptors left).
+ */
+PGLEASE_API int pglease_acquire_fd(pglease_request *request, int *ret_fd) PGLEASE_MUST_CHECK;
+/*
+ * EAGAIN: not yet. Otherwise the request is over, and its handle freed (but for an EINVAL about a NULL): 0, or the errors of
+ * pglease_acquire, EFORKED, EINVAL.
+ */
+PGLEASE_API int pglease_acquire_finish(pglease_request *request, pglease_lease *ret_lease, PGconn **ret_conn)
+    PGLEASE_MUST_CHECK;
+/*
+ * Gives up; what was granted meanwhile goes back. Waits for the library's thread: at once, as a rule, and for at most a second
+ * when broker or server are slow with an exchange that has begun. Accepts NULL.
+ */
+PGLEASE_API void pglease_acquire_cancel(pglease_request *request);
+
+/*
  * PQexecParams, with a statement that stays prepared: the first execution in a server session prepares it,
  * and all later ones, of this or another process that leases the connection, only bind and execute.
  * Arguments and result are those of PQexecParams, and so is the behaviour, but for this:

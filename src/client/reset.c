@@ -2,10 +2,13 @@
 /* Between two lessees, the client's part. */
 #include "reset.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "adopt.h"
 #include "lease.h"
@@ -154,6 +157,60 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 			off |= UINT64_C(1) << (bit < 63 ? bit : 63);
 	}
 	return off;
+}
+
+/* ParameterStatus of each parameter that the PGconn is wrong about. The size; 0: none, or no room. */
+static size_t
+messages(const struct pool_state *state, uint32_t slot, const PGconn *conn, uint8_t *buf, size_t size)
+{
+	const char *name, *value, *believed;
+	size_t used = 0;
+
+	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL;) {
+		size_t n = strlen(name) + 1, v = strlen(value) + 1;
+		uint32_t length = htonl((uint32_t)(4 + n + v));
+
+		believed = PQparameterStatus(conn, name);
+		if (believed != NULL && strcmp(believed, value) == 0)
+			continue;
+		if (5 + n + v > size - used)
+			return 0;
+		buf[used] = 'S';
+		memcpy(buf + used + 1, &length, sizeof(length));
+		memcpy(buf + used + 5, name, n);
+		memcpy(buf + used + 5 + n, value, v);
+		used += 5 + n + v;
+	}
+	return used;
+}
+
+/*
+ * libpq takes such a message at any time when it is idle. For the moment of its reading, its socket is one of our own; the
+ * server's open file stays open meanwhile, by another number.
+ */
+int
+reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell)
+{
+	uint8_t buf[LAYOUT_BASELINE * 2];
+	PGconn *conn = shell->conn;
+	size_t size = messages(state, slot, conn, buf, sizeof(buf));
+	int pair[2], saved, sock = PQsocket(conn), r = PGLEASE_EBROKEN;
+
+	if (size == 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+		return PGLEASE_EBROKEN;
+	saved = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	if (saved >= 0) {
+		if (send(pair[1], buf, size, MSG_NOSIGNAL) == (ssize_t)size && dup3(pair[0], sock, O_CLOEXEC) == sock) {
+			if (PQconsumeInput(conn) && !PQisBusy(conn))
+				r = 0;
+			if (dup3(saved, sock, O_CLOEXEC) != sock)
+				r = PGLEASE_EBROKEN;
+		}
+		close(saved);
+	}
+	close(pair[0]);
+	close(pair[1]);
+	return r;
 }
 
 int

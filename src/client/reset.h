@@ -44,6 +44,11 @@ void reset_remember(const struct pool_state *state, uint32_t slot, struct shell 
  * that are reported; else only those that escaping depends on.
  */
 uint64_t reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct shell *shell, bool whole);
+/*
+ * Tells the PGconn the baseline's value of every parameter that it believes to be another, as the server would have, had its
+ * PGconn read the answer to the reset. 0, or PGLEASE_EBROKEN: it believes what it did.
+ */
+int reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell);
 /* At release: what the user set on the PGconn is libpq's default again, so that nothing of his is called later. */
 void reset_conn(const struct shell *shell);
 /*

@@ -248,6 +248,28 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	return 0;
 }
 
+int
+shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGconn *conn)
+{
+	PGconn *before = shell->conn;
+	struct fd_id socket_id = shell->socket_id;
+	int r;
+
+	shell->conn = NULL; /* as in shell_empty */
+	r = adopt_own(state, slot, shell, conn);
+	if (r != 0) {
+		shell->conn = before;
+		return r;
+	}
+	if (conn_die(before, &socket_id, state->dead_fd))
+		PQfinish(before);
+	shell->lost = false; /* said by that PGconn's end */
+	shell->notice_receiver = PQsetNoticeReceiver(conn, NULL, NULL);
+	shell->notice_processor = PQsetNoticeProcessor(conn, NULL, NULL);
+	shell->events_size = 0; /* of no PGconn: the application may have had it before us */
+	return 0;
+}
+
 void
 shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 {

@@ -15,6 +15,11 @@
  */
 int shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t deadline, struct shell **ret_shell,
     bool *ret_fresh);
+/*
+ * Another PGconn, adopted for the same lease, in the place of the shell's, which is disposed of. It is not kept beyond the lease.
+ * ENOMEM: the shell is as before.
+ */
+int shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGconn *conn);
 /* Before the slot is given up: the shell is kept for the next lease, within the bound. */
 void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
 /* The same, but the shell is of no further use. */

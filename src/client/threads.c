@@ -150,18 +150,13 @@ rows_purge(void)
 	pthread_setspecific(key, thread_rows);
 }
 
-static int
-row_new(struct pool_state *state, struct thread_row **ret_row)
+int
+threads_claim(struct pool_state *state, struct thread_row **ret_row)
 {
-	struct thread_row *tr;
+	struct thread_row *tr = calloc(1, sizeof(*tr));
 	uint64_t w;
 	int row;
 
-	pthread_once(&key_once, key_make);
-	if (key_error != 0)
-		return error_set_errno(PGLEASE_ESYSTEM, key_error, "cannot make a thread-specific key");
-	rows_purge();
-	tr = calloc(1, sizeof(*tr));
 	if (tr == NULL)
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	/* Each client starts at a place of its own, so that rows of one process are neighbours, and searches short. */
@@ -175,8 +170,25 @@ row_new(struct pool_state *state, struct thread_row **ret_row)
 	}
 	atomic_store_explicit(&state->seg.row[row].tid, (uint32_t)gettid(), memory_order_relaxed);
 	atomic_store(&state->seg.row[row].held, 0);
-	*tr = (struct thread_row){
-	    .next = thread_rows, .state = state, .id = state->id, .row = (uint32_t)row, .last_slot = -1};
+	*tr = (struct thread_row){.state = state, .id = state->id, .row = (uint32_t)row, .last_slot = -1};
+	*ret_row = tr;
+	return 0;
+}
+
+static int
+row_new(struct pool_state *state, struct thread_row **ret_row)
+{
+	struct thread_row *tr;
+	int r;
+
+	pthread_once(&key_once, key_make);
+	if (key_error != 0)
+		return error_set_errno(PGLEASE_ESYSTEM, key_error, "cannot make a thread-specific key");
+	rows_purge();
+	r = threads_claim(state, &tr);
+	if (r != 0)
+		return r;
+	tr->next = thread_rows;
 	thread_rows = tr;
 	pthread_setspecific(key, thread_rows);
 	*ret_row = tr;

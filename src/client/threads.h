@@ -14,6 +14,9 @@ struct thread_row {
 	uint64_t id;              /* state->id */
 	uint32_t row;
 	int last_slot; /* affinity; the slot it holds when it holds one; -1: none yet */
+	/* Of rows that no thread has (loose.h); else false. */
+	_Atomic bool taken;
+	_Atomic bool cancelled; /* the wait is to end: checked after each rescan, before the sleep; a post follows its store */
 };
 
 /* Registers a pool state, so that threads that end know whether it still is there. */
@@ -22,5 +25,7 @@ void threads_register(struct pool_state *state);
 void threads_unregister(struct pool_state *state);
 /* A row of the calling thread that holds no lease, claimed if need be (R1). Errors: ENOROWS, ENOMEM. */
 int threads_row(struct pool_state *state, struct thread_row **ret_row);
+/* R1: a row of the process's, which is in no list. Errors: ENOROWS, ENOMEM. */
+int threads_claim(struct pool_state *state, struct thread_row **ret_row);
 
 #endif

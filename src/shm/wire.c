@@ -37,6 +37,10 @@ wire_size(enum wire_type type)
 		return sizeof(struct wire_result);
 	case WIRE_DETACH:
 		return sizeof(struct wire_header);
+	case WIRE_ASK:
+		return sizeof(struct wire_ask);
+	case WIRE_MATCH:
+		return sizeof(struct wire_match);
 	}
 	return 0;
 }

@@ -5,7 +5,9 @@
  * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
  * gets WELCOME (or ERROR), then OPENs pools, and asks for the HISTORY of those that have one; it RINGs when it needs the
  * broker (it waits and there is room to grow, or it returned a slot). The connection stays open for the life of the
- * attachment: its end is how the broker learns that the client is gone. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
+ * attachment: its end is how the broker learns that the client is gone. Before HELLO, or without one, it may ASK which
+ * connections the pools stand for, one at a time. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the
+ * last ends the connection.
  *
  * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
  * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
@@ -40,8 +42,10 @@ enum wire_type {
 	WIRE_COMMAND = 7, /* tool -> broker: struct wire_command */
 	WIRE_RESULT = 8,  /* broker -> tool: struct wire_result; the last one has more = 0 */
 	WIRE_DETACH = 9,  /* client -> broker: no answer; a detach that holds nothing and wants no trace */
-	WIRE_HISTORY = 10, /* client -> broker: struct wire_open, after WIRE_POOL said that there is one */
-	WIRE_PAST = 11,   /* broker -> client: struct wire_pool, with the history's descriptor, which can only read */
+	WIRE_ASK = 10,    /* anyone -> broker: struct wire_ask */
+	WIRE_MATCH = 11,  /* broker -> anyone: struct wire_match */
+	WIRE_HISTORY = 12, /* client -> broker: struct wire_open, after WIRE_POOL said that there is one */
+	WIRE_PAST = 13,   /* broker -> client: struct wire_pool, with the history's descriptor, which can only read */
 };
 
 struct wire_header {
@@ -83,6 +87,25 @@ struct wire_ring {
 	uint32_t reserved;
 };
 
+struct wire_ask {
+	struct wire_header header;
+	uint32_t pool; /* index in the instance */
+	uint32_t reserved;
+};
+
+#define WIRE_MATCH_NAMES 192
+#define WIRE_MATCH_HOSTS 448
+
+/* Which connections of programs that do not know pglease the pool stands for: lists separated by commas, or "*". */
+struct wire_match {
+	struct wire_header header;
+	uint32_t npools; /* of the instance */
+	uint32_t reserved;
+	char pool[LAYOUT_NAME]; /* "": there is none of this index for whoever asks */
+	char dbname[WIRE_MATCH_NAMES], user[WIRE_MATCH_NAMES];
+	char host[WIRE_MATCH_HOSTS]; /* each as HOST PORT, in place of libpq's default ports and hosts what that means; "*": any */
+};
+
 struct wire_error {
 	struct wire_header header;
 	int32_t code; /* enum pglease_error */
@@ -114,6 +137,8 @@ static_assert(sizeof(struct wire_welcome) == 48, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_open) == 72, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_pool) == 16, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_ring) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_ask) == 16, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_match) == 912, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_command) == 96, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
 
@@ -125,6 +150,9 @@ static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
 	"pglease.adopt=%" PRIu32 ":%" PRIu32 ":%" PRIu64 ":%" PRIu64 ":%" PRIu32 ":%" PRIu64 ":%s"
 #define WIRE_ADOPT_SCAN \
 	"pglease.adopt=%" SCNu32 ":%" SCNu32 ":%" SCNu64 ":%" SCNu64 ":%" SCNu32 ":%" SCNu64 ":%32[0-9a-f]"
+
+/* In the place of the slot, from a PGconn that was made before its lease: the one last adopted by this attempt. A renewal only. */
+#define WIRE_SLOT_OF_ATTEMPT UINT32_MAX
 
 #define WIRE_FD_REQUEST "PGLSFD1\n" /* 8 bytes */
 #define WIRE_FD_OK 'D'

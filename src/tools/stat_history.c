@@ -238,15 +238,22 @@ stat_history_add(struct stats_snapshot *snapshot, const char *pool, const struct
 	const struct stats_column *name = pools != NULL ? stats_column_find(pools, "name") : NULL;
 	struct stats_column *columns = calloc(STATS_MAX_COLUMNS, sizeof(*columns));
 	struct collection c = {0};
-	bool any = false;
+	bool any = false, known = false;
 	int r = columns == NULL ? -ENOMEM : 0;
 
 	for (uint32_t row = 0; r == 0 && name != NULL && name->type == STATS_TEXT && row < pools->nrows; row++) {
 		c.pool = stats_value_text(pools, row, name);
-		if (pool == NULL || strcmp(pool, c.pool) == 0)
-			r = ask_pool(&c, snapshot->header.instance, range, &any, err);
+		if (pool != NULL && strcmp(pool, c.pool) != 0)
+			continue;
+		known = true;
+		r = ask_pool(&c, snapshot->header.instance, range, &any, err);
 	}
-	if (r == 0 && !any && (pool == NULL || c.pool == NULL))
+	if (r == 0 && pool != NULL && !known) {
+		fprintf(err, "pgleasestat: no '%s' among the %u pools; pgleasestat without -i shows them all\n", pool,
+		    pools != NULL ? pools->nrows : 0);
+		r = -ENOENT;
+	}
+	if (r == 0 && !any)
 		r = -ENODATA;
 	if (r == 0 && snapshot->ntables == STATS_MAX_TABLES)
 		r = -ENOMEM;

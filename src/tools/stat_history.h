@@ -25,8 +25,8 @@ unsigned stat_history_describe(struct stats_column *ret_columns);
 /* Defaults and steps that begin at round times. */
 void stat_history_settle(struct stat_history_range *range);
 /*
- * Adds the table to a snapshot, whose pools it asks (pool NULL: all of them). A pool without a history is told on `err`. 0, -ENOMEM, or
- * -ENODATA when no pool had one.
+ * Adds the table to a snapshot, whose pools it asks (pool NULL: all of them). A pool without a history is told on `err`, and an
+ * unknown one: -ENOENT. -ENODATA when no pool had one; -ENOMEM.
  */
 int stat_history_add(struct stats_snapshot *snapshot, const char *pool, const struct stat_history_range *range, FILE *err);
 

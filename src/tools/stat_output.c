@@ -275,7 +275,7 @@ show_view(const struct stats_view *view, unsigned id, const struct stat_options 
 	const char *list = options->columns;
 	int r;
 
-	if (options->id != NULL) {
+	if (options->id != NULL && id != STAT_HISTORY) { /* only the pool's history was asked for */
 		r = stat_output_check_id(view, options->id, err, &first, &n);
 		if (r)
 			return r;

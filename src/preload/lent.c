@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The life of a leased PGconn in a program that takes it for its own: connect, settings, reset, finish. */
+#include "lent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client_priv.h"
+#include "fallback.h"
+#include "lock.h"
+#include "loose.h"
+#include "options.h"
+#include "refusal.h"
+
+#define BUCKETS 256
+
+static struct lent *buckets[BUCKETS]; /* under the lock */
+
+static struct lent **
+bucket_of(const PGconn *conn)
+{
+	uintptr_t n = (uintptr_t)conn;
+
+	return &buckets[(n >> 4 ^ n >> 12) % BUCKETS];
+}
+
+struct lent *
+lent_find(const PGconn *conn)
+{
+	struct lent *l;
+
+	if (conn == NULL || !lock_take())
+		return NULL;
+	for (l = *bucket_of(conn); l != NULL; l = l->next)
+		if (l->conn == conn)
+			break;
+	lock_release();
+	return l;
+}
+
+static void
+table_add(struct lent *l)
+{
+	struct lent **b = bucket_of(l->conn);
+
+	if (!lock_take())
+		return; /* cannot be: it was taken before */
+	l->next = *b;
+	*b = l;
+	lock_release();
+}
+
+static void
+table_remove(struct lent *l)
+{
+	if (!lock_take())
+		return;
+	for (struct lent **p = bucket_of(l->conn); *p != NULL; p = &(*p)->next) {
+		if (*p == l) {
+			*p = l->next;
+			break;
+		}
+	}
+	lock_release();
+}
+
+static enum reset_policy
+policy_of(const pglease_pool *pool)
+{
+	const struct pool_state *state = atomic_load(&pool->state);
+
+	return (enum reset_policy)atomic_load_explicit(&state->seg.header->reset_policy, memory_order_relaxed);
+}
+
+/*
+ * To its next lessee the session is to be a fresh one, also when that is this very process; a pool that resets nothing says
+ * otherwise, but what the program's parameters have set does not outlive it.
+ */
+static enum pglease_session
+session_of(const struct lent *l)
+{
+	return policy_of(l->lease.pool) == RESET_NEVER && !l->wanted->has_unreported ? PGLEASE_SESSION_USED
+										     : PGLEASE_SESSION_DIRTY;
+}
+
+static void
+lent_free(struct lent *l)
+{
+	wanted_done(l->lib, l->wanted);
+	free(l);
+}
+
+/* Gives the lease back and forgets it. */
+static void
+give_back(struct lent *l)
+{
+	/* A revoked lease, or a parent's (PGLEASE_EFORKED), is none of ours to mourn. */
+	(void)!pglease_release_as(&l->lease, session_of(l));
+	pools_done(&l->use);
+}
+
+/* The statements for the program's settings; NULL: none. fallback_application_name is not worth a reset of a pool that has none. */
+static char *
+settings_sql(const struct lent *l, bool *ret_failed)
+{
+	return options_sql(l->lib, l->wanted, l->conn, policy_of(l->lease.pool) != RESET_NEVER, ret_failed);
+}
+
+static bool
+is_good(struct library *lib, const PGresult *result)
+{
+	ExecStatusType status = lib->PQresultStatus(result);
+
+	return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+}
+
+/* False: the session does not take them. */
+static bool
+settings_apply(struct lent *l)
+{
+	bool failed;
+	char *sql = settings_sql(l, &failed);
+	PGresult *result;
+
+	if (sql == NULL)
+		return !failed;
+	result = l->lib->PQexec(l->conn, sql);
+	failed = !is_good(l->lib, result);
+	l->lib->PQclear(result);
+	free(sql);
+	return !failed;
+}
+
+/* The same, not waited for: lent_poll goes on with it. */
+static bool
+settings_send(struct lent *l)
+{
+	bool failed, sent;
+	char *sql = settings_sql(l, &failed);
+
+	if (sql == NULL)
+		return !failed;
+	sent = l->lib->PQsendQuery(l->conn, sql) == 1;
+	free(sql);
+	l->state = LENT_SETTING;
+	return sent;
+}
+
+static PGconn *
+refuse(struct lent *l, const char *why)
+{
+	l->state = LENT_REFUSED;
+	l->conn = refusal(l->lib, why);
+	if (l->conn == NULL) {
+		lent_free(l);
+		return NULL;
+	}
+	table_add(l);
+	return l->conn;
+}
+
+/* What a wait for a connection can come to in a pool that is sound: no reason to go past it. */
+static bool
+is_final(int code)
+{
+	return code == PGLEASE_ETIMEOUT || code == PGLEASE_EDRAINING || code == PGLEASE_ELIMIT || code == PGLEASE_ENOROWS ||
+	       code == PGLEASE_EUPSTREAM;
+}
+
+/*
+ * Asynchronously: a connection that is idle is taken at once, which may take a short exchange with broker or server; so the
+ * program's socket never changes. Only when there is none to be had it gets a placeholder.
+ */
+static int
+acquire(struct lent *l, bool started)
+{
+	struct wish wish = {.site = {.file = program_invocation_short_name}}, now;
+	int r = lease_wish(l->use.pool, l->wanted->timeout_ms, &wish);
+
+	if (r != 0)
+		return r;
+	now = wish;
+	if (started) {
+		now.deadline = now.start;
+		now.pool_timeout = false;
+		now.is_look = true;
+	}
+	r = loose_acquire(l->use.pool, &now, &l->lease, &l->conn);
+	if (!started || r != PGLEASE_ETIMEOUT)
+		return r;
+	r = placeholder_start(l->lib, l->use.pool, &wish, &l->placeholder, &l->conn);
+	if (r == 0)
+		l->state = LENT_PENDING;
+	return r;
+}
+
+/* A lease, in l. 0, or a code; PGLEASE_ENOPOOL: no pool stands for it. */
+static int
+lease(struct lent *l, bool started)
+{
+	int r = PGLEASE_EGONE;
+
+	/* The broker may have been started anew since this process attached. */
+	for (unsigned i = 0; i < 2 && r == PGLEASE_EGONE; i++) {
+		switch (pools_find(l->lib, l->wanted, &l->use)) {
+		case POOLS_NONE:
+			return PGLEASE_ENOPOOL;
+		case POOLS_FAILED:
+			return PGLEASE_ENOBROKER;
+		case POOLS_FOUND:
+			break;
+		}
+		r = acquire(l, started);
+		if (r == PGLEASE_EGONE)
+			pools_gone(l->lib, &l->use);
+		if (r != 0)
+			pools_done(&l->use);
+	}
+	return r;
+}
+
+PGconn *
+lent_connect(struct library *lib, struct wanted *wanted, bool started)
+{
+	struct lent *l;
+	char why[1024];
+	int r;
+
+	if (wanted == NULL)
+		return NULL;
+	if (wanted->direct != NULL || (l = calloc(1, sizeof(*l))) == NULL) {
+		wanted_done(lib, wanted);
+		return NULL;
+	}
+	l->lib = lib;
+	l->wanted = wanted;
+	r = lease(l, started);
+	if (r == PGLEASE_ENOPOOL) {
+		lent_free(l);
+		return NULL;
+	}
+	if (r != 0) {
+		snprintf(why, sizeof(why), "pglease: %s", pglease_error_message());
+		if (!is_final(r) && fallback_is_direct(pglease_error_message())) {
+			lent_free(l);
+			return NULL;
+		}
+		return refuse(l, why);
+	}
+	if (l->state == LENT_PENDING) {
+		table_add(l);
+		return l->conn;
+	}
+	/* Who cannot be served so is served by the server, which says what is wrong with the settings. */
+	if (started ? !settings_send(l) : !settings_apply(l)) {
+		give_back(l);
+		lent_free(l);
+		return NULL;
+	}
+	table_add(l);
+	return l->conn;
+}
+
+PostgresPollingStatusType
+lent_poll(struct lent *l)
+{
+	PostgresPollingStatusType polling;
+	PGresult *result;
+	bool good = true;
+
+	if (l->state == LENT_PENDING) {
+		polling = placeholder_poll(l->placeholder, &l->lease);
+		if (polling != PGRES_POLLING_OK && polling != PGRES_POLLING_FAILED)
+			return polling;
+		l->placeholder = NULL;
+		l->state = polling == PGRES_POLLING_OK ? LENT_READY : LENT_REFUSED;
+		if (polling == PGRES_POLLING_FAILED) {
+			pools_done(&l->use);
+			return polling;
+		}
+		if (!settings_send(l))
+			return PGRES_POLLING_FAILED;
+		return l->state == LENT_SETTING ? PGRES_POLLING_READING : PGRES_POLLING_OK;
+	}
+	if (l->state == LENT_REFUSED)
+		return PGRES_POLLING_FAILED;
+	if (l->state != LENT_SETTING)
+		return PGRES_POLLING_OK;
+	if (!l->lib->PQconsumeInput(l->conn))
+		return PGRES_POLLING_FAILED;
+	for (;;) {
+		if (l->lib->PQisBusy(l->conn))
+			return PGRES_POLLING_READING;
+		result = l->lib->PQgetResult(l->conn);
+		if (result == NULL)
+			break;
+		good = good && is_good(l->lib, result);
+		l->lib->PQclear(result);
+	}
+	l->state = LENT_READY;
+	return good ? PGRES_POLLING_OK : PGRES_POLLING_FAILED;
+}
+
+void
+lent_finish(struct lent *l)
+{
+	table_remove(l);
+	if (l->state == LENT_PENDING) {
+		placeholder_free(l->placeholder);
+		pools_done(&l->use);
+		l->state = LENT_REFUSED;
+	}
+	if (l->state == LENT_REFUSED)
+		l->lib->PQfinish(l->conn);
+	else
+		give_back(l);
+	lent_free(l);
+}
+
+/* The new session has the program's settings, or what went wrong is the PGconn's to tell. */
+static bool
+renewed(struct lent *l)
+{
+	l->state = LENT_READY;
+	return l->lib->PQstatus(l->conn) == CONNECTION_OK && settings_apply(l);
+}
+
+static bool
+is_leased(const struct lent *l)
+{
+	return l->state != LENT_REFUSED && l->state != LENT_PENDING;
+}
+
+void
+lent_reset(struct lent *l)
+{
+	l->lib->PQreset(l->conn);
+	if (is_leased(l))
+		renewed(l);
+}
+
+int
+lent_reset_start(struct lent *l)
+{
+	if (is_leased(l))
+		l->state = LENT_RESETTING;
+	return l->lib->PQresetStart(l->conn);
+}
+
+PostgresPollingStatusType
+lent_reset_poll(struct lent *l)
+{
+	PostgresPollingStatusType polling = l->lib->PQresetPoll(l->conn);
+
+	if (polling == PGRES_POLLING_OK && l->state == LENT_RESETTING && !renewed(l))
+		return PGRES_POLLING_FAILED;
+	return polling;
+}
+
+PGPing
+lent_ping(struct library *lib, struct wanted *wanted)
+{
+	struct pool_use use;
+	const struct pool_state *state;
+	PGPing ping = PQPING_NO_ATTEMPT;
+
+	if (wanted == NULL)
+		return ping;
+	if (wanted->direct == NULL && pools_find(lib, wanted, &use) == POOLS_FOUND) {
+		state = atomic_load(&use.pool->state);
+		if (atomic_load(&state->seg.header->state) == SEGMENT_OPEN &&
+		    atomic_load_explicit(&state->seg.header->upstream_down, memory_order_relaxed) == 0)
+			ping = PQPING_OK;
+		pools_done(&use);
+	}
+	wanted_done(lib, wanted);
+	return ping;
+}

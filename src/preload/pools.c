@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Matching and attaching. */
+#include "pools.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "adopt.h"
+#include "client_priv.h"
+#include "dial.h"
+#include "lock.h"
+
+#define LIST_NS UINT64_C(10000000000) /* how long the broker's list is believed */
+#define ANSWER_NS UINT64_C(2000000000)
+#define MAX_OPEN LAYOUT_MAX_POOLS
+
+struct attachment {
+	pglease *client;
+	unsigned uses; /* with one while it is the library's present one */
+};
+
+/* What the broker said last; under the lock. */
+static struct wire_match list[LAYOUT_MAX_POOLS];
+static unsigned nlist;
+static uint64_t listed_at; /* 0: never */
+
+/* One question and its answer. */
+static bool
+ask(int sock, uint32_t index, struct wire_match *ret)
+{
+	struct wire_ask question = {.pool = index};
+	struct wire_match answer;
+	uint64_t deadline = clock_ns() + ANSWER_NS;
+	ssize_t n;
+	int fd = -1;
+
+	wire_header_init(&question.header, WIRE_ASK);
+	if (wire_send(sock, &question, sizeof(question), -1) != (ssize_t)sizeof(question))
+		return false;
+	do {
+		if (wait_fd(sock, POLLIN, deadline) <= 0)
+			return false;
+		n = wire_recv(sock, &answer, sizeof(answer), &fd);
+	} while (n == -EAGAIN);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || !wire_is(&answer, (size_t)n, WIRE_MATCH))
+		return false;
+	answer.pool[sizeof(answer.pool) - 1] = answer.dbname[sizeof(answer.dbname) - 1] =
+	    answer.user[sizeof(answer.user) - 1] = answer.host[sizeof(answer.host) - 1] = '\0';
+	*ret = answer;
+	return true;
+}
+
+/* Under the lock. False: no broker, or not one that answers; the message is set. */
+static bool
+list_read(void)
+{
+	char dir[PATHS_MAX], tried[DIAL_TRIED];
+	const char *instance = paths_instance(NULL);
+	uint32_t n = 1;
+	bool good = true;
+	int sock;
+
+	if (listed_at != 0 && clock_ns() - listed_at < LIST_NS)
+		return true;
+	listed_at = 0;
+	nlist = 0;
+	if (paths_check_name(instance) != 0 || dial_broker(instance, NULL, dir, &sock, tried) != 0) {
+		error_set(PGLEASE_ENOBROKER, "no broker of instance %.64s can be reached", instance);
+		return false;
+	}
+	for (uint32_t i = 0; good && i < n && i < LAYOUT_MAX_POOLS; i++) {
+		good = ask(sock, i, &list[i]);
+		if (good)
+			n = list[i].npools;
+		nlist = i + 1;
+	}
+	close(sock);
+	if (!good) {
+		nlist = 0;
+		error_set(PGLEASE_ENOBROKER, "the broker of instance %s does not say what its pools stand for", instance);
+		return false;
+	}
+	listed_at = clock_ns();
+	return true;
+}
+
+/* Whether `value` is in a list separated by commas; blanks around an item do not count. */
+static bool
+is_listed(const char *value, const char *items)
+{
+	size_t size = strlen(value);
+
+	if (strcmp(items, "*") == 0)
+		return true;
+	while (*items != '\0') {
+		size_t n;
+
+		items += strspn(items, " ");
+		n = strcspn(items, ",");
+		while (n > 0 && items[n - 1] == ' ')
+			n--;
+		if (n == size && strncmp(items, value, n) == 0)
+			return true;
+		items += strcspn(items, ",");
+		items += *items == ',';
+	}
+	return false;
+}
+
+/* libpq without a host takes the folder that it was built with: one of these, as a rule. "" stands for that. */
+static bool
+is_default_host(const char *host)
+{
+	return host == NULL || *host == '\0' || strcmp(host, "/var/run/postgresql") == 0 || strcmp(host, "/run/postgresql") == 0 ||
+	       strcmp(host, "/tmp") == 0;
+}
+
+static bool
+host_is_listed(const struct wanted *w, const char *items)
+{
+	const char *port = w->port != NULL ? w->port : "5432";
+	char item[300];
+
+	if (strcmp(items, "*") == 0)
+		return true;
+	snprintf(item, sizeof(item), "%s %s", w->host != NULL ? w->host : "", port);
+	if (is_listed(item, items))
+		return true;
+	if (w->host != NULL && !is_default_host(w->host))
+		return false;
+	if (w->host == NULL) {
+		snprintf(item, sizeof(item), "/var/run/postgresql %s", port);
+		return is_listed(item, items);
+	}
+	snprintf(item, sizeof(item), " %s", port);
+	for (const char *c = items; c != NULL; c = strchr(c, ',')) {
+		c += *c == ',';
+		if (strncmp(c, item, strlen(item)) == 0 && (c[strlen(item)] == ',' || c[strlen(item)] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+static const char *
+find_pool(const struct wanted *w)
+{
+	for (unsigned i = 0; i < nlist; i++)
+		if (list[i].pool[0] != '\0' && w->dbname != NULL && w->user != NULL && is_listed(w->dbname, list[i].dbname) &&
+		    is_listed(w->user, list[i].user) && host_is_listed(w, list[i].host))
+			return list[i].pool;
+	return NULL;
+}
+
+/* Under the lock. */
+static void
+attachment_done(struct attachment *a)
+{
+	if (--a->uses != 0)
+		return;
+	pglease_detach(a->client);
+	free(a);
+}
+
+/* Under the lock. */
+static int
+attach(struct library *lib)
+{
+	struct attachment *a;
+	int r;
+
+	if (lib->attachment != NULL)
+		return 0;
+	a = calloc(1, sizeof(*a));
+	if (a == NULL)
+		return error_set(PGLEASE_ENOMEM, "out of memory");
+	r = pglease_attach(NULL, NULL, &a->client);
+	if (r != 0) {
+		free(a);
+		return r;
+	}
+	a->uses = 1;
+	lib->attachment = a;
+	return 0;
+}
+
+static void
+leave(struct library *lib)
+{
+	struct attachment *a = lib->attachment;
+
+	lib->attachment = NULL;
+	listed_at = 0;
+	attachment_done(a);
+}
+
+enum pools_answer
+pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *ret)
+{
+	const char *name = getenv("PGLEASE_POOL");
+	enum pools_answer answer = POOLS_FAILED;
+	int r = PGLEASE_EGONE;
+
+	if (!lock_take()) {
+		error_set(PGLEASE_ENOMEM, "out of memory");
+		return POOLS_FAILED;
+	}
+	if (name == NULL || *name == '\0') {
+		if (!list_read())
+			goto out;
+		name = find_pool(wanted);
+		if (name == NULL) {
+			answer = POOLS_NONE;
+			goto out;
+		}
+	}
+	/* A broker that was started anew is not the one that was attached to. */
+	for (unsigned i = 0; i < 2 && r == PGLEASE_EGONE; i++) {
+		r = attach(lib);
+		if (r == 0)
+			r = pglease_pool_open(lib->attachment->client, name, &ret->pool);
+		if (r == PGLEASE_EGONE && lib->attachment != NULL)
+			leave(lib);
+	}
+	if (r != 0)
+		goto out;
+	ret->attachment = lib->attachment;
+	ret->attachment->uses++;
+	answer = POOLS_FOUND;
+out:
+	lock_release();
+	return answer;
+}
+
+void
+pools_done(const struct pool_use *use)
+{
+	if (!lock_take())
+		return;
+	attachment_done(use->attachment);
+	lock_release();
+}
+
+void
+pools_gone(struct library *lib, const struct pool_use *use)
+{
+	if (!lock_take())
+		return;
+	if (lib->attachment == use->attachment)
+		leave(lib);
+	lock_release();
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Which pool stands for what a program wants, as the broker says, and this process's attachments: one for each libpq. Nothing
+ * of it happens before a program connects.
+ */
+#ifndef PGLEASE_PRELOAD_POOLS_H
+#define PGLEASE_PRELOAD_POOLS_H
+
+#include "pglease.h"
+#include "wanted.h"
+
+/* A pool of an attachment, in use: the attachment stays until pools_done. */
+struct pool_use {
+	struct attachment *attachment;
+	pglease_pool *pool;
+};
+
+enum pools_answer {
+	POOLS_NONE,   /* no pool stands for it: it is none of our business */
+	POOLS_FOUND,
+	POOLS_FAILED, /* one does, or may; but the broker cannot be had: pglease_error_message() */
+};
+enum pools_answer pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *ret);
+void pools_done(const struct pool_use *use);
+/* The attachment has come to its end (PGLEASE_EGONE): the next pools_find makes another. */
+void pools_gone(struct library *lib, const struct pool_use *use);
+
+#endif
