@@ -402,3 +402,9 @@ fixture_await_log(struct fixture *fixture, const char *text, int timeout_ms)
 	return child_await_line(fixture->log, &fixture->log_offset, text,
 	    fixture->broker.pid != 0 ? &fixture->broker : NULL, timeout_ms);
 }
+
+int
+fixture_watch(const struct fixture *fixture, pid_t pid, int sig)
+{
+	return guardian_watch(&fixture->guardian, pid, sig);
+}

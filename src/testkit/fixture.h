@@ -93,6 +93,9 @@ int fixture_run(struct fixture *fixture, const char *program, const char *const 
  * sleep needed, for the log is watched. */
 int fixture_await_log(struct fixture *fixture, const char *text, int timeout_ms);
 
+/* The test has started a process of its own: it gets this signal if the test crashes. */
+int fixture_watch(const struct fixture *fixture, pid_t pid, int sig);
+
 const char *fixture_error(void);
 
 #endif

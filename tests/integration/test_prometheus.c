@@ -119,6 +119,7 @@ START_TEST(prometheus_scrapes)
 	snprintf(listen, sizeof(listen), "--web.listen-address=%s", where);
 	write_config(config, web_of_broker(), "");
 	ck_assert_msg(child_start(args, log, NULL, &prometheus) == 0, "%s", child_error());
+	ck_assert_int_eq(fixture_watch(it_fixture, prometheus.pid, SIGKILL), 0);
 	await_line(log, &prometheus);
 
 	await_value(where, "up%7Bjob=%22pglease%22%7D", 1);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* HTTP's small parts: addresses, hosts, and what a client accepts. The whole: tests/integration/test_http.c. */
+#include "unit.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "http_address.h"
+#include "http_pages.h"
+
+START_TEST(addresses_are_this_hosts)
+{
+	static const char *const good[] = {"127.0.0.1:80", "127.1.2.3:0", "localhost:65535", "[::1]:9187", "unix:/run/x"};
+	static const char *const bad[] = {"", ":", ":80", "80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:+1",
+	    "127.0.0.1:080000", "128.0.0.1:80", "0.0.0.0:80", "::1:80", "[::]:80", "[::2]:80", "[::ffff:127.0.0.1]:80", "*:80",
+	    "localhost.localdomain:80", "unix:", "unix:x", "UNIX:/x", "http://127.0.0.1:80", "127.0.0.1 :80"};
+	struct http_address address;
+	char why[192], path[160] = "unix:/";
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		ck_assert_msg(http_address_parse(good[i], &address, why, sizeof(why)) == 0, "%s: %s", good[i], why);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		why[0] = '\0';
+		ck_assert_msg(http_address_parse(bad[i], &address, why, sizeof(why)) == -1, "%s", bad[i]);
+		ck_assert_msg(strstr(why, "allowed") != NULL, "%s: %s", bad[i], why);
+	}
+	memset(path + 6, 'x', 106); /* a socket's path has 107 */
+	ck_assert_int_eq(http_address_parse(path, &address, why, sizeof(why)), 0);
+	path[112] = 'x';
+	ck_assert_int_eq(http_address_parse(path, &address, why, sizeof(why)), -1);
+	ck_assert_int_eq(http_address_parse("localhost:258", &address, why, sizeof(why)), 0);
+	ck_assert_uint_eq(ntohs(((struct sockaddr_in *)&address.socket)->sin_port), 258);
+	ck_assert_uint_eq(ntohl(((struct sockaddr_in *)&address.socket)->sin_addr.s_addr), INADDR_LOOPBACK);
+}
+END_TEST
+
+START_TEST(hosts_are_this_one)
+{
+	static const char *const ours[] = {"localhost", "Localhost:1", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:80"};
+	static const char *const not_ours[] = {"", ":", "example.com", "localhost.", "localhost.example.com", "127.0.0.1x",
+	    "127.0.0.1.nip.io:80", "10.0.0.1", "[::1", "[::1]x", "[::2]", "::1", " localhost", "localhost evil"};
+	struct http_address address;
+	char why[192];
+
+	ck_assert_int_eq(http_address_parse("127.0.0.1:80", &address, why, sizeof(why)), 0);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		ck_assert_msg(http_address_host_is_ours(&address, ours[i]), "%s", ours[i]);
+	for (size_t i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++)
+		ck_assert_msg(!http_address_host_is_ours(&address, not_ours[i]), "%s", not_ours[i]);
+	ck_assert(http_address_host_is_ours(&address, NULL));
+	ck_assert_int_eq(http_address_parse("unix:/x", &address, why, sizeof(why)), 0);
+	ck_assert(http_address_host_is_ours(&address, "anything"));
+}
+END_TEST
+
+START_TEST(openmetrics_only_when_asked)
+{
+	static const char *const yes[] = {
+	    "application/openmetrics-text",
+	    "application/openmetrics-text; version=1.0.0",
+	    "Application/OpenMetrics-Text ;version=1.0.0 ; charset=utf-8",
+	    /* Prometheus 2.42 */
+	    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+	    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+	    "text/plain;q=0.5, application/openmetrics-text;q=0.5",
+	    "application/openmetrics-text;q=0.001",
+	};
+	static const char *const no[] = {
+	    "",
+	    "*/*",
+	    "text/plain",
+	    "text/html,application/xhtml+xml,*/*;q=0.8",
+	    "application/openmetrics-text;version=0.0.1",
+	    "application/openmetrics-text;version=2.0.0",
+	    "application/openmetrics-text;q=0",
+	    "application/openmetrics-text;q=0.4,text/plain;q=0.5",
+	    "application/openmetrics-textual",
+	    ",,;;,;q=",
+	};
+
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		ck_assert_msg(http_pages_wants_openmetrics(yes[i]), "%s", yes[i]);
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		ck_assert_msg(!http_pages_wants_openmetrics(no[i]), "%s", no[i]);
+	ck_assert(!http_pages_wants_openmetrics(NULL));
+}
+END_TEST
+
+UNIT_MAIN("HTTP parts", addresses_are_this_hosts, hosts_are_this_one, openmetrics_only_when_asked)
