@@ -522,7 +522,7 @@ instance_stop(struct instance *i)
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
-	recorder_free(i->recorder);
+	recorder_free(i->recorder, i->started_at != 0);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_free(i->pools[n]);
 	embedded_stop(i->embedded);

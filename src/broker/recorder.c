@@ -332,8 +332,7 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 	}
 	for (; recorder->npools < params->npools; recorder->npools++) {
 		if (open_pool(recorder, recorder->npools, params) != 0) {
-			/* The ones that are made have nothing new to save, but would be lost. */
-			recorder_free(recorder);
+			recorder_free(recorder, false);
 			return -1;
 		}
 	}
@@ -358,19 +357,20 @@ save(const struct recorder *recorder, unsigned pool)
 }
 
 void
-recorder_free(struct recorder *recorder)
+recorder_free(struct recorder *recorder, bool has_run)
 {
 	struct moment now = moment_now();
 
 	if (recorder == NULL)
 		return;
-	for (unsigned i = 0; i < recorder->npools; i++)
+	for (unsigned i = 0; has_run && i < recorder->npools; i++)
 		look(&recorder->pool[i], now.mono);
-	if (now.boot > recorder->row_at)
+	if (has_run && now.boot > recorder->row_at)
 		record_all(recorder, &now, true);
 	for (unsigned i = 0; i < recorder->npools; i++) {
-		save(recorder, i);
-		history_writer_free(recorder->pool[i].writer);
+		if (has_run)
+			save(recorder, i);
+		history_writer_free(recorder->pool[i].writer, !has_run);
 	}
 	free(recorder);
 }

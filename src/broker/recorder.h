@@ -37,7 +37,10 @@ void recorder_tick(struct recorder *recorder);
 int recorder_reader(const struct recorder *recorder, unsigned pool);
 /* Bytes of all histories. Accepts NULL. */
 uint64_t recorder_size(const struct recorder *recorder);
-/* Writes the last rows, saves, and removes the objects. Accepts NULL. */
-void recorder_free(struct recorder *recorder);
+/*
+ * Writes the last rows, saves, and removes the objects; but if the instance has never run (it could not start), nothing is changed:
+ * what a broker before it left stays as it is. Accepts NULL.
+ */
+void recorder_free(struct recorder *recorder, bool has_run);
 
 #endif

@@ -37,12 +37,23 @@ try_take(struct thread_row *tr)
 	return false;
 }
 
+/*
+ * The row that the thread had last is the first choice, for the slot that it had with it. The state's number is never used again:
+ * while it is this state's, the row is there.
+ */
+static _Thread_local struct {
+	uint64_t id;
+	struct thread_row *tr;
+} last;
+
 int
 loose_get(struct pool_state *state, struct thread_row **ret_row)
 {
 	struct thread_row *tr;
 	int r;
 
+	if (last.id == state->id && try_take(tr = last.tr))
+		goto out;
 	for (tr = atomic_load(&state->loose); tr != NULL; tr = tr->next)
 		if (try_take(tr))
 			goto out;
@@ -55,6 +66,8 @@ loose_get(struct pool_state *state, struct thread_row **ret_row)
 	while (!atomic_compare_exchange_weak(&state->loose, &tr->next, tr))
 		;
 out:
+	last.id = state->id;
+	last.tr = tr;
 	atomic_store(&tr->cancelled, false);
 	atomic_store_explicit(&state->seg.row[tr->row].tid, thread_id(), memory_order_relaxed);
 	*ret_row = tr;

@@ -259,9 +259,9 @@ column_is_sound(const struct stats_column *column, uint32_t row_size)
 static void
 add_part(struct history_view *view, const struct stats_column *theirs, const struct stats_column *ours)
 {
-	struct history_part *last = &view->part[view->nparts - 1];
+	struct history_part *last = view->nparts != 0 ? &view->part[view->nparts - 1] : NULL;
 
-	if (view->nparts != 0 && last->from + last->size == theirs->offset && last->to + last->size == ours->offset) {
+	if (last != NULL && last->from + last->size == theirs->offset && last->to + last->size == ours->offset) {
 		last->size += ours->size;
 		return;
 	}

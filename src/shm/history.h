@@ -228,8 +228,11 @@ int history_writer_reader(const struct history_writer *writer);
 uint64_t history_writer_size(const struct history_writer *writer);
 /* Saves all rows: into a temporary file beside `path`, which is then renamed. 0 or -errno. */
 int history_writer_save(const struct history_writer *writer, const char *path);
-/* Removes the name, if it is still this writer's, and frees. Accepts NULL. */
-void history_writer_free(struct history_writer *writer);
+/*
+ * Removes the name, if it is still this writer's, and frees; `leave`: unless the object has rows of a broker that died, which then are
+ * left for the next one. Accepts NULL.
+ */
+void history_writer_free(struct history_writer *writer, bool leave);
 
 /* --- Readers. --- */
 

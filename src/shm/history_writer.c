@@ -22,7 +22,7 @@ struct history_writer {
 	struct history_header header;
 	struct stats_column columns[HISTORY_MAX_COLUMNS];
 	uint64_t serial; /* of the last sample */
-	bool keep;       /* another broker's, until this one has all it needs */
+	bool inherited;  /* it has, or stands for, the object of a broker that died */
 };
 
 int
@@ -272,7 +272,7 @@ take_over(struct history_writer *writer, int fd, off_t size, uint64_t now, struc
 		refuse(why, "the history of the broker before cannot be read", r);
 	} else if (size != 0 && is_as_wanted(writer, fd, ret_view, size, now)) {
 		writer->fd = fd;
-		writer->keep = true;
+		writer->inherited = true;
 		note_serial(writer);
 		return 0;
 	}
@@ -373,8 +373,10 @@ history_writer_new(const struct history_params *params, struct history_writer **
 	if (r != 0)
 		goto fail;
 	if (fresh) {
+		bool from_object = bytes.base != NULL;
+
 		r = fill_object(writer);
-		if (r == 0 && bytes.base == NULL && params->file != NULL) {
+		if (r == 0 && !from_object && params->file != NULL) {
 			r = history_load(params->file, &bytes, view, why);
 			r = r == -ENOMEM ? r : 0; /* a bad file is no reason not to start */
 		}
@@ -382,6 +384,7 @@ history_writer_new(const struct history_params *params, struct history_writer **
 			r = carry(writer, view, params->now);
 		if (r == 0)
 			r = history_write_at(writer->fd, &writer->header.magic, sizeof(writer->header.magic), 0);
+		writer->inherited = r == 0 && from_object;
 	}
 	if (r == 0)
 		r = close_minute(writer);
@@ -389,7 +392,6 @@ history_writer_new(const struct history_params *params, struct history_writer **
 		r = open_to_readers(writer, params);
 	if (r != 0)
 		goto fail;
-	writer->keep = false;
 	history_bytes_fini(&bytes);
 	free(view);
 	*ret = writer;
@@ -398,7 +400,7 @@ history_writer_new(const struct history_params *params, struct history_writer **
 fail:
 	history_bytes_fini(&bytes);
 	free(view);
-	history_writer_free(writer);
+	history_writer_free(writer, true);
 	return r;
 }
 
@@ -421,7 +423,7 @@ history_writer_save(const struct history_writer *writer, const char *path)
 }
 
 void
-history_writer_free(struct history_writer *writer)
+history_writer_free(struct history_writer *writer, bool leave)
 {
 	struct stat st;
 
@@ -429,7 +431,7 @@ history_writer_free(struct history_writer *writer)
 		return;
 	if (writer->fd >= 0) {
 		/* No link left: somebody removed it by hand, and the name may be another's by now. */
-		if (!writer->keep && fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
+		if (!(leave && writer->inherited) && fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
 			shm_unlink(writer->name);
 		close(writer->fd); /* drops the lock, after the name */
 	}

@@ -33,7 +33,7 @@ config() {
 	file=$dir/$1.ini
 	shift
 	{
-		printf '[pglease]\ninstance = %s\nsocket_dir = %s/run\n' "$instance" "$dir"
+		printf '[pglease]\ninstance = %s\nsocket_dir = %s/run\ndata_dir = %s/data\n' "$instance" "$dir" "$dir"
 		printf '%s\n' "$@"
 		printf '[pool app]\nconninfo = host=%s/nowhere user=nobody\nconnect_timeout = 1s\n' "$dir"
 		printf '[pool two]\nconninfo = host=%s/nowhere user=nobody\nmin_connections = 0\n' "$dir"

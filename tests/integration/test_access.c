@@ -318,10 +318,10 @@ start_with_method(const char *hba, const char *conninfo)
 	ck_assert_msg(fixture_server_stop(it_fixture) == 0, "%s", fixture_error());
 	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
 	snprintf(text, sizeof(text),
-	    "[pglease]\ninstance = %s\nsocket_dir = %s\nlog_level = debug\n[pool app]\n"
+	    "[pglease]\ninstance = %s\nsocket_dir = %s\ndata_dir = %s/embedded\nlog_level = debug\n[pool app]\n"
 	    "max_connections = 1\nconninfo = host=%s/pg dbname=postgres %s\n",
 	    fixture_instance(it_fixture), fixture_socket_dir(it_fixture), fixture_folder(it_fixture),
-	    conninfo);
+	    fixture_folder(it_fixture), conninfo);
 	write_file("pgleased.ini", text, 0600);
 	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
 }

@@ -35,8 +35,8 @@ start_app(const char *listen, const char *pool)
 	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
 	f = fopen(fixture_config(it_fixture), "w");
 	ck_assert_ptr_nonnull(f);
-	fprintf(f, "[pglease]\ninstance = %s\nsocket_dir = %s\nlog_level = debug\n[pool app]\n%s\n",
-	    fixture_instance(it_fixture), fixture_socket_dir(it_fixture), pool);
+	fprintf(f, "[pglease]\ninstance = %s\nsocket_dir = %s\ndata_dir = %s/embedded\nlog_level = debug\n[pool app]\n%s\n",
+	    fixture_instance(it_fixture), fixture_socket_dir(it_fixture), fixture_folder(it_fixture), pool);
 	ck_assert_int_eq(fclose(f), 0);
 }
 

@@ -91,6 +91,20 @@ START_TEST(pqreset_gives_another_session)
 }
 END_TEST
 
+START_TEST(its_queries_are_counted_and_timed)
+{
+	pglease_stats stats;
+
+	start(1, "");
+	scenario("timed");
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.queries, 9);
+	ck_assert_uint_eq(stats.query_errors, 1);
+	ck_assert_uint_eq(stats.query_rows, 10);
+	ck_assert_uint_eq(stats.transactions, 5);
+}
+END_TEST
+
 START_TEST(a_query_is_cancelled)
 {
 	start(1, "");
@@ -262,7 +276,7 @@ END_TEST
 
 IT_MAIN("preload", every_way_to_connect_leases, each_connection_is_a_fresh_one, start_up_settings_are_of_one_connection,
     and_of_a_pool_that_resets_nothing, it_says_where_it_wanted_to_be_connected, pqreset_gives_another_session,
-    a_query_is_cancelled, an_event_loop_has_more_than_the_pool, waits_end_well_or_with_words, threads_hand_them_on,
+    its_queries_are_counted_and_timed, a_query_is_cancelled, an_event_loop_has_more_than_the_pool, waits_end_well_or_with_words, threads_hand_them_on,
     a_child_harms_no_connection_of_its_parent, who_vanishes_harms_nobody, only_what_matches_is_taken,
     a_pool_says_what_matches, a_pool_that_is_named_takes_all, without_a_broker,
     a_libpq_of_an_extension_and_a_second_one, pglease_run_is_the_command)

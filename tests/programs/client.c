@@ -314,6 +314,28 @@ cancel(void)
 	PQfinish(conn);
 }
 
+/* Nine queries of ten rows, one error; five transactions. */
+static void
+timed(void)
+{
+	PGconn *conn = good(PQconnectdb(""));
+
+	ask(conn, "select 1 union all select 2");
+	PQclear(PQexec(conn, "select 1/0"));
+	PQclear(PQexec(conn, "begin"));
+	PQclear(PQexecParams(conn, "select 1", 0, NULL, NULL, NULL, NULL, 0));
+	PQclear(PQprepare(conn, "s", "select generate_series(1, 3)", 0, NULL));
+	PQclear(PQexecPrepared(conn, "s", 0, NULL, NULL, NULL, 0));
+	PQclear(PQexec(conn, "end"));
+	PQsendQuery(conn, "select 1");
+	while (PQgetResult(conn) != NULL)
+		;
+	PQsendQueryPrepared(conn, "s", 0, NULL, NULL, NULL, 0);
+	PQclear(PQgetResult(conn));
+	PQclear(PQgetResult(conn));
+	PQfinish(conn);
+}
+
 /* On a pool of two: some of them get their connection while others have theirs. */
 #define MANY 12
 
@@ -541,7 +563,7 @@ main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 	} scenarios[] = {{"ways", ways}, {"fresh", fresh}, {"settings", settings}, {"info", info}, {"reset", reset},
-	    {"cancel", cancel}, {"loop", loop}, {"waiting", waiting}, {"threads", threads}, {"forks", forks},
+	    {"timed", timed}, {"cancel", cancel}, {"loop", loop}, {"waiting", waiting}, {"threads", threads}, {"forks", forks},
 	    {"vanishes", vanishes}};
 
 	if (argc < 2)

@@ -37,7 +37,7 @@ done
 is 'generated tables' sh scripts/manual-tables --check "$PGLEASE_BUILDDIR"
 
 # Options: "-x, --long" or "-x" at the start of a help line; ".It Fl x , -long" or ".It Fl x" in the manual.
-for program in pgleased pgleasectl pgleasestat; do
+for program in pgleased pgleasectl pgleasestat pglease-run; do
 	page=$(echo doc/$program.[18])
 	"$PGLEASE_BUILDDIR/$program" -h |
 		sed -nE 's/^ +(-[^ ,])(, (--[a-z-]+))?( .*)?$/\1 \3/p; s/^ +(--[a-z-]+).*$/\1/p' | sed 's/ *$//' | sort >"$dir/wanted"

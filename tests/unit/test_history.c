@@ -19,13 +19,20 @@
 static char instance[48], name[PATHS_MAX], folder[64], file[96];
 static char why[HISTORY_WHY];
 
+/* Also what a test that failed has left. */
+static void
+remove_all(void)
+{
+	shm_unlink(name);
+	unlink(file);
+	rmdir(file);
+	rmdir(folder);
+}
+
 static void
 setup(void)
 {
-	snprintf(instance, sizeof(instance), "unit-history-%d", (int)getpid());
-	ck_assert_int_eq(paths_history_name(instance, "app", name, sizeof(name)), 0);
-	snprintf(folder, sizeof(folder), "/tmp/%s", instance);
-	snprintf(file, sizeof(file), "%s/history.app", folder);
+	remove_all();
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 }
 
@@ -211,7 +218,7 @@ START_TEST(test_size)
 	ck_assert_uint_ge((uint64_t)st.st_blocks * 512, header.size); /* there, not only promised */
 	ck_assert_uint_eq(st.st_mode & 0777, 0640);
 	ck_assert_uint_eq(history_writer_size(writer), header.size);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 	ck_assert_int_eq(shm_open(name, O_RDONLY, 0), -1);
 	ck_assert_int_eq(errno, ENOENT);
 }
@@ -245,7 +252,7 @@ START_TEST(test_round_trip)
 	check_ring(&mapped, HISTORY_MINUTES, 0, 7, 1);
 	history_bytes_fini(&bytes);
 	history_bytes_fini(&map);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -261,7 +268,7 @@ START_TEST(test_no_seconds)
 	check_ring(&view, HISTORY_SECONDS, 0, 0, 1);
 	check_ring(&view, HISTORY_MINUTES, 0, 1, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -275,7 +282,7 @@ START_TEST(test_read_only)
 	ck_assert_int_ne(ftruncate(fd, 0), 0);
 	ck_assert_int_ne((int)pwrite(fd, "x", 1, 0), 1);
 	ck_assert_ptr_eq(mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -325,7 +332,7 @@ START_TEST(test_taken_over)
 	check_ring(&view, HISTORY_SECONDS, 5, 15, 1);
 	check_ring(&view, HISTORY_MINUTES, 0, 14, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -343,7 +350,26 @@ START_TEST(test_other_retention)
 	check_ring(&view, HISTORY_MINUTES, 0, 14, 1);
 	history_bytes_fini(&bytes);
 	ck_assert_uint_eq(history_writer_sample(writer), 15);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
+}
+END_TEST
+
+/* A broker that could not start leaves what it found. */
+START_TEST(test_left)
+{
+	uint32_t seconds = _i == 0 ? 10 : 4; /* taken over; moved into another object */
+	struct history_bytes bytes;
+	struct history_view view;
+
+	die_after(10, 14, 14);
+	history_writer_free(new_writer(seconds), true);
+	open_view(&bytes, &view);
+	check_ring(&view, HISTORY_MINUTES, 0, 14, 1);
+	history_bytes_fini(&bytes);
+	/* Its own, new one it does not leave. */
+	shm_unlink(name);
+	history_writer_free(new_writer(seconds), true);
+	ck_assert_int_eq(history_open(instance, "app", &bytes, &view), -ENOENT);
 }
 END_TEST
 
@@ -355,7 +381,7 @@ START_TEST(test_in_use)
 	ck_assert_int_eq(try_writer(3, &other), -EBUSY);
 	ck_assert_ptr_null(other);
 	append(writer, HISTORY_SECONDS, 2);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -392,7 +418,7 @@ START_TEST(test_dead_in_a_row)
 	open_view(&bytes, &view);
 	check_ring(&view, HISTORY_SECONDS, 5, 15, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -418,7 +444,7 @@ START_TEST(test_last_minute)
 	ck_assert_uint_eq(row.serial, 6);
 	ck_assert_int_eq(memcmp(&row, &sum, sizeof(row)), 0);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -434,7 +460,7 @@ START_TEST(test_last_minute_lost)
 	open_view(&bytes, &view);
 	check_ring(&view, HISTORY_MINUTES, 0, 2, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -456,7 +482,7 @@ START_TEST(test_future)
 		ck_assert_uint_eq(row.time, params.now - (5 - k) * SECOND);
 	}
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -473,7 +499,7 @@ save(uint64_t rows, uint64_t minutes)
 			append(writer, HISTORY_MINUTES, serial);
 	}
 	ck_assert_int_eq(history_writer_save(writer, file), 0);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 
 START_TEST(test_saved)
@@ -499,7 +525,7 @@ START_TEST(test_saved)
 	append(writer, HISTORY_SECONDS, n + 1);
 	ck_assert_uint_eq(history_writer_sample(writer), n + 2);
 	ck_assert_int_eq(history_writer_save(writer, file), 0); /* over the old one */
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -513,7 +539,7 @@ START_TEST(test_object_before_file)
 	save(3, 3);
 	die_after(10, 5, 5); /* begins with the file's three */
 	writer = new_writer(10);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 	unlink(file);
 	die_after(10, 5, 5);
 	save(0, 0);
@@ -521,7 +547,7 @@ START_TEST(test_object_before_file)
 	open_view(&bytes, &view);
 	check_ring(&view, HISTORY_SECONDS, 0, 5, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 END_TEST
 
@@ -537,7 +563,7 @@ begins_anew(const char *because)
 	check_ring(&view, HISTORY_SECONDS, 0, 0, 1);
 	check_ring(&view, HISTORY_MINUTES, 0, 0, 1);
 	history_bytes_fini(&bytes);
-	history_writer_free(writer);
+	history_writer_free(writer, false);
 }
 
 /* One bit of any byte. */
@@ -672,6 +698,10 @@ START_TEST(test_other_columns)
 	ck_assert_int_eq(memcmp(row.bucket, expected.bucket, sizeof(row.bucket)), 0);
 	ck_assert_uint_eq(row.serial, 5);
 	ck_assert_uint_eq(row.waiting_max, expected.waiting_max);
+	/* A row that does not know its own number is none. */
+	rows[1024]++;
+	ck_assert(!history_view_row(&view, HISTORY_SECONDS, 0, sizeof(row), &row));
+	rows[1024]--;
 
 	/* Without a place, with another kind of place, with a column outside: not to be read. */
 	for (unsigned i = 0; i < n; i++) {
@@ -779,7 +809,7 @@ START_TEST(test_race)
 	    (unsigned long long)lost, (unsigned long long)copied);
 	ck_assert_uint_gt(whole, 0);
 	history_bytes_fini(&map);
-	history_writer_free(race.writer);
+	history_writer_free(race.writer, false);
 }
 END_TEST
 
@@ -824,7 +854,7 @@ START_TEST(test_killed_anywhere)
 		ck_assert(history_view_row(&view, HISTORY_SECONDS, end, sizeof(row), &row));
 		check_row(&row, end, end + 1);
 		history_bytes_fini(&bytes);
-		history_writer_free(writer);
+		history_writer_free(writer, false);
 	}
 }
 END_TEST
@@ -841,15 +871,22 @@ main(void)
 	SRunner *runner;
 	int failed;
 
+	snprintf(instance, sizeof(instance), "unit-history-%d", (int)getpid());
+	snprintf(folder, sizeof(folder), "/tmp/%s", instance);
+	snprintf(file, sizeof(file), "%s/history.app", folder);
+	if (paths_history_name(instance, "app", name, sizeof(name)) != 0)
+		return EXIT_FAILURE;
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, *tests[i]);
 	tcase_add_loop_test(tcase, test_saved, 0, 7);
+	tcase_add_loop_test(tcase, test_left, 0, 2);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	remove_all();
 	return failed != 0;
 }

@@ -86,8 +86,8 @@ setup(void)
 static void
 teardown(void)
 {
-	history_writer_free(app);
-	history_writer_free(web);
+	history_writer_free(app, false);
+	history_writer_free(web, false);
 	stats_writer_free(stats);
 	free(out);
 	free(err);
@@ -206,13 +206,13 @@ END_TEST
 
 START_TEST(test_none)
 {
-	history_writer_free(app);
+	history_writer_free(app, false);
 	app = NULL;
 	ck_assert_int_eq(run(RANGE "-o pool"), 0); /* web has one */
 	ck_assert_ptr_nonnull(strstr(err, "no history of pool app: its broker keeps none"));
 	ck_assert_int_eq(run(RANGE "-i app"), 2);
 	ck_assert_str_eq(out, "");
-	history_writer_free(web);
+	history_writer_free(web, false);
 	web = NULL;
 	ck_assert_int_eq(run(RANGE), 2);
 }
@@ -258,6 +258,7 @@ main(void)
 	Suite *suite = suite_create("stat_history");
 	TCase *tcase = tcase_create("stat_history");
 	SRunner *runner;
+	char name[PATHS_MAX];
 	int failed;
 
 	snprintf(instance, sizeof(instance), "unit-stat-history-%d", (int)getpid());
@@ -270,5 +271,11 @@ main(void)
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	/* What a failed test left. */
+	snprintf(name, sizeof(name), "/pglease.%s", instance);
+	shm_unlink(name);
+	for (unsigned i = 0; i < 2; i++)
+		if (paths_history_name(instance, i == 0 ? "app" : "web", name, sizeof(name)) == 0)
+			shm_unlink(name);
 	return failed != 0;
 }
