@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * A snapshot as Prometheus text or OpenMetrics; see export.h. The formats: prometheus.io/docs/instrumenting/exposition_formats
- * and RFC-style "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0.0. They differ here in the
- * names of counters' families, in one type's name and in the end.
+ * A snapshot as Prometheus text or OpenMetrics; see export.h. The formats:
+ * prometheus.io/docs/instrumenting/exposition_formats, and "OpenMetrics, a cloud-native, highly scalable metrics protocol",
+ * version 1.0.0. They differ here in the names of counters' families, in one type's name and in the end.
  */
 #include <stdio.h>
 #include <string.h>

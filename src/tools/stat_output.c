@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* How pgleasestat shows a snapshot: which rows and columns, as tables, raw or CSV. JSON is in stat_json.c, sums in stat_summary.c. */
+/* How pgleasestat shows a snapshot: which rows, as tables, raw or CSV. JSON: stat_json.c; sums: stat_summary.c. */
 #include "stat_output.h"
 
 #include <errno.h>

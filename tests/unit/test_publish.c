@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "publish.h"
 #include "queue.h"
+#include "resources.h"
 #include "rows.h"
 #include "slots.h"
 #include "health.h"
@@ -289,6 +291,69 @@ START_TEST(test_processes)
 END_TEST
 
 /* A client of the pool can write all of the segment. The publisher must survive it, under sanitizers too. */
+/* What a group's processes use: what is gone does not come back as memory, and is not lost as CPU time or disk. */
+START_TEST(test_groups_of_processes)
+{
+	struct resources *r = resources_new(3, 2);
+	const struct stats_process *born = resources_of_group(r, 0), *met = resources_of_group(r, 1);
+	uint64_t cpu, memory;
+	uint32_t pid = (uint32_t)getpid();
+	struct timespec ts;
+
+	do /* this process has used some CPU time: a tick of the kernel's clock at least */
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	while (ts.tv_sec == 0 && ts.tv_nsec < 30000000);
+	resources_group(r, 0, 2, 0, true);
+	resources_group(r, 2, 1, 1, false);
+	ck_assert(born->memory == STATS_NO_U64 && born->cpu == STATS_NO_U64);
+	(void)resources_of(r, 0, pid, NULL);
+	(void)resources_of(r, 2, pid, NULL);
+	resources_tick(r, 1000000000);
+	memory = born->memory;
+	cpu = born->cpu;
+	ck_assert(memory != STATS_NO_U64 && memory != 0);
+	ck_assert(cpu != STATS_NO_U64 && cpu >= 10000000);
+	ck_assert_uint_eq(met->cpu, 0); /* not what it had used before it came */
+	ck_assert_uint_eq(met->memory, memory);
+	(void)resources_of(r, 1, pid, NULL); /* twice the same: twice as much */
+	resources_tick(r, 3000000000);
+	ck_assert_uint_gt(born->memory, memory);
+	ck_assert_uint_ge(born->cpu, 2 * cpu);
+	cpu = born->cpu;
+	(void)resources_of(r, 0, 0, NULL);
+	(void)resources_of(r, 1, 0, NULL);
+	ck_assert_uint_eq(born->memory, 0);
+	ck_assert_uint_eq(born->cpu, cpu);
+	ck_assert_uint_eq(met->memory, memory);
+	resources_free(r);
+}
+END_TEST
+
+/* The copy that HTTP shows is what was published. */
+START_TEST(test_snapshot_is_what_was_published)
+{
+	struct stats_snapshot copy;
+
+	ck_assert_int_eq(publisher_snapshot(publisher, &copy), 0);
+	ck_assert_uint_eq(copy.ntables, 0); /* nothing yet */
+	stats_snapshot_fini(&copy);
+	publish();
+	ck_assert_int_eq(publisher_snapshot(publisher, &copy), 0);
+	ck_assert_uint_eq(copy.ntables, snapshot.ntables);
+	ck_assert_str_eq(copy.header.instance, instance);
+	for (unsigned i = 0; i < copy.ntables; i++) {
+		const struct stats_view *a = &copy.table[i], *b = view(a->name);
+
+		ck_assert_uint_eq(a->nrows, b->nrows);
+		ck_assert_uint_eq(a->row_size, b->row_size);
+		ck_assert_uint_eq(a->ncolumns, b->ncolumns);
+		ck_assert_int_eq(memcmp(a->column, b->column, a->ncolumns * sizeof(*a->column)), 0);
+		ck_assert_int_eq(memcmp(a->rows, b->rows, (size_t)a->nrows * a->row_size), 0);
+	}
+	stats_snapshot_fini(&copy);
+}
+END_TEST
+
 START_TEST(test_scribbled)
 {
 	static const unsigned char pattern[] = {0xff, 0x7f, 0x80, 0x01, 0x45, 0x3a, 0x2f};
@@ -354,6 +419,8 @@ main(void)
 	tcase_add_test(tcase, test_counters_and_times);
 	tcase_add_test(tcase, test_instance);
 	tcase_add_test(tcase, test_processes);
+	tcase_add_test(tcase, test_groups_of_processes);
+	tcase_add_test(tcase, test_snapshot_is_what_was_published);
 	tcase_add_loop_test(tcase, test_scribbled, 0, 7);
 	tcase_add_test(tcase, test_name_in_use);
 	suite_add_tcase(suite, tcase);
