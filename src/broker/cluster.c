@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "datadir.h"
 #include "log.h"
 
 #define PROGRAMS "/usr/lib/postgresql"
@@ -47,22 +48,11 @@ find_user(struct cluster *c)
 static int
 find_folder(struct cluster *c, const char *instance, const char *data_dir)
 {
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-	int n;
+	int r = datadir_path(instance, data_dir, c->folder, sizeof(c->folder));
 
-	if (*data_dir != '\0')
-		n = snprintf(c->folder, sizeof(c->folder), "%s", data_dir);
-	else if (geteuid() == 0)
-		n = snprintf(c->folder, sizeof(c->folder), "/var/lib/pglease/%s", instance);
-	else if (state != NULL && *state == '/')
-		n = snprintf(c->folder, sizeof(c->folder), "%s/pglease/%s", state, instance);
-	else if (home != NULL && *home == '/')
-		n = snprintf(c->folder, sizeof(c->folder), "%s/.local/state/pglease/%s", home, instance);
-	else
+	if (r == -ENOENT)
 		return log_refuse("embedded PostgreSQL: no place for its data: set data_dir");
-	if (n < 0 || (size_t)n >= sizeof(c->folder))
-		return log_refuse("embedded PostgreSQL: the path of data_dir is too long");
-	return 0;
+	return r == 0 ? 0 : log_refuse("embedded PostgreSQL: the path of data_dir is too long");
 }
 
 static bool
@@ -138,20 +128,9 @@ find_programs(struct cluster *c)
 static int
 make_folder(const char *path, mode_t mode)
 {
-	char part[PATHS_MAX + 16];
+	int r = datadir_make(path, mode);
 
-	snprintf(part, sizeof(part), "%s", path);
-	for (char *at = part + 1; *at != '\0'; at++) {
-		if (*at != '/')
-			continue;
-		*at = '\0';
-		if (mkdir(part, 0755) != 0 && errno != EEXIST)
-			return log_refuse("embedded PostgreSQL: cannot make %s: %m", part);
-		*at = '/';
-	}
-	if (mkdir(path, mode) != 0 && errno != EEXIST)
-		return log_refuse("embedded PostgreSQL: cannot make %s: %m", path);
-	return 0;
+	return r == 0 ? 0 : log_refuse("embedded PostgreSQL: cannot make %s: %s", path, strerror(-r));
 }
 
 /* A folder of the server's own. */

@@ -234,31 +234,63 @@ may_use(const struct session *s, const struct pool *pool)
 	return allowed;
 }
 
+/* The pool that a client asks for; NULL after an answer, of which *ret_alive says whether the session outlived it. */
+static struct pool *
+pool_asked_for(struct session *s, const struct wire_open *question, uint32_t *ret_index, bool *ret_alive)
+{
+	struct control *c = s->control;
+	char name[LAYOUT_NAME];
+
+	if (s->client == NULL) {
+		*ret_alive = refuse(s, PGLEASE_EPROTOCOL, "OPEN or HISTORY came before HELLO");
+		return NULL;
+	}
+	copy_program(name, sizeof(name), question->pool, sizeof(question->pool));
+	for (unsigned i = 0; i < c->params.npools; i++) {
+		if (strcmp(c->params.pools[i]->settings->name, name) != 0)
+			continue;
+		if (!may_use(s, c->params.pools[i])) {
+			*ret_alive = say_error(s, PGLEASE_EPERM,
+			    "uid %lu may not use the pool %s: ask for `users` or `groups` in its configuration",
+			    (unsigned long)client_uid(s->client), name);
+			return NULL;
+		}
+		*ret_index = i;
+		return c->params.pools[i];
+	}
+	*ret_alive = say_error(s, PGLEASE_ENOPOOL, "the instance %s has no pool \"%s\"", c->params.instance, name);
+	return NULL;
+}
+
 static bool
 on_open(struct session *s, const void *message)
 {
-	const struct wire_open *open_message = message;
-	struct control *c = s->control;
 	struct wire_pool answer = {0};
-	char name[LAYOUT_NAME];
+	bool alive = false;
+	const struct pool *pool = pool_asked_for(s, message, &answer.pool, &alive);
 
-	if (s->client == NULL)
-		return refuse(s, PGLEASE_EPROTOCOL, "OPEN came before HELLO");
-	copy_program(name, sizeof(name), open_message->pool, sizeof(open_message->pool));
-	for (unsigned i = 0; i < c->params.npools; i++) {
-		struct pool *pool = c->params.pools[i];
+	if (pool == NULL)
+		return alive;
+	wire_header_init(&answer.header, WIRE_POOL);
+	answer.history = recorder_reader(s->control->params.recorder, answer.pool) >= 0;
+	return say(s, &answer, sizeof(answer), pool->fd);
+}
 
-		if (strcmp(pool->settings->name, name) != 0)
-			continue;
-		if (!may_use(s, pool))
-			return say_error(s, PGLEASE_EPERM,
-			    "uid %lu may not use the pool %s: ask for `users` or `groups` in its configuration",
-			    (unsigned long)client_uid(s->client), name);
-		wire_header_init(&answer.header, WIRE_POOL);
-		answer.pool = i;
-		return say(s, &answer, sizeof(answer), pool->fd);
-	}
-	return say_error(s, PGLEASE_ENOPOOL, "the instance %s has no pool \"%s\"", c->params.instance, name);
+static bool
+on_history(struct session *s, const void *message)
+{
+	struct wire_pool answer = {0};
+	bool alive = false;
+	int fd;
+
+	if (pool_asked_for(s, message, &answer.pool, &alive) == NULL)
+		return alive;
+	fd = recorder_reader(s->control->params.recorder, answer.pool);
+	if (fd < 0)
+		return say_error(s, PGLEASE_ENOHISTORY, "the instance %s keeps no history", s->control->params.instance);
+	wire_header_init(&answer.header, WIRE_PAST);
+	answer.history = 1;
+	return say(s, &answer, sizeof(answer), fd);
 }
 
 /* Anybody who may use the pool is told what it stands for: what matches is no secret from him. */
@@ -339,6 +371,7 @@ static const struct {
 } messages[] = {
     {WIRE_HELLO, on_hello},
     {WIRE_OPEN, on_open},
+    {WIRE_HISTORY, on_history},
     {WIRE_RING, on_ring},
     {WIRE_DETACH, on_detach},
     {WIRE_ASK, on_ask},

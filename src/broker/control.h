@@ -8,6 +8,7 @@
 
 #include "clients.h"
 #include "commands.h"
+#include "recorder.h"
 
 struct control;
 
@@ -17,6 +18,7 @@ struct control_params {
 	unsigned npools;
 	struct clients *clients;
 	struct commands *commands;
+	const struct recorder *recorder; /* NULL: there are no histories */
 	unsigned max_clients;
 	uint64_t instance_id;
 	const char *instance, *socket_dir;

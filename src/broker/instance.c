@@ -20,16 +20,19 @@
 #include "descriptors.h"
 #include "embedded.h"
 #include "hangups.h"
+#include "http.h"
 #include "log.h"
 #include "maintain.h"
 #include "pidfile.h"
 #include "publish.h"
 #include "queue.h"
+#include "recorder.h"
 #include "resolver.h"
 #include "server.h"
 #include "sockdir.h"
 
 #define TICK_MS 100
+#define SECOND_NS UINT64_C(1000000000)
 #define CANCELS_WAIT_MS 2000
 /* How long "ready" waits for the pools' first connections: with an upstream that is down it serves all the same. */
 #define READY_LIMIT UINT64_C(2000000000)
@@ -51,7 +54,10 @@ struct instance {
 	struct control *control;
 	struct commands *commands;
 	struct publisher *publisher;
+	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
+	struct recorder *recorder; /* NULL: no history */
 	int publish_error;
+	struct http *http; /* NULL: none */
 	instance_ready ready;
 	void *ready_context;
 	bool stopping;
@@ -166,6 +172,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	clients_tick(i->clients);
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
+	http_tick(i->http, now);
+	recorder_tick(i->recorder);
 	publish(i, state_of(i));
 	look_ready(i);
 	commands_look(i->commands, now);
@@ -216,14 +224,17 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 	cancel_returned(i->pools, i->npools, ticket);
 }
 
-/* Two descriptors for each server connection (a cancel) and each client (its pidfd), and some for all the rest. */
+/*
+ * Two descriptors for each server connection (a cancel), each client (its pidfd) and each history (one that can only read), and
+ * some for all the rest.
+ */
 static unsigned
 descriptors_wanted(const struct configuration *config)
 {
-	uint64_t n = 64 + 2 * config->instance.max_clients;
+	uint64_t n = 64 + (config->instance.http_listen[0] != '\0' ? HTTP_DESCRIPTORS : 0) + 2 * config->instance.max_clients;
 
 	for (unsigned i = 0; i < config->npools; i++)
-		n += 2 * config->pool[i].max_connections;
+		n += 2 + 2 * config->pool[i].max_connections;
 	return (unsigned)n;
 }
 
@@ -324,6 +335,7 @@ start_sockets(struct instance *i)
 	    .socket_dir = i->socket_dir,
 	    .admin_users = s->admin_users,
 	    .admin_groups = s->admin_groups,
+	    .recorder = i->recorder,
 	};
 
 	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
@@ -335,6 +347,21 @@ start_sockets(struct instance *i)
 	control.commands = i->commands;
 	adopt.clients = control.clients = i->clients;
 	return adopt_new(&adopt, &i->adopt) != 0 || control_new(&control, &i->control) != 0 ? -1 : 0;
+}
+
+/* The settings of these names. */
+static struct stats_limits
+limits_of(const struct pool_settings *s)
+{
+#define TAKE_U32(name, unit, flags, help) .name = (uint32_t)s->name,
+#define TAKE_U64(name, unit, flags, help) .name = s->name,
+	struct stats_limits limits = {STATS_LIMIT_COLUMNS(TAKE_U32, TAKE_U64)};
+#undef TAKE_U32
+#undef TAKE_U64
+
+	if (!s->leak_detection)
+		limits.leak_threshold = 0;
+	return limits;
 }
 
 static int
@@ -351,15 +378,71 @@ start_publisher(struct instance *i)
 	    .group = i->config->instance.monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .pool_is_local = local,
+	    .limits = i->limits,
+	    .clients_max = (uint32_t)i->config->instance.max_clients,
 	    .npools = i->npools,
 	};
 	const char *error;
 
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->npools; n++) {
 		local[n] = i->pools[n]->target.is_local;
+		i->limits[n] = limits_of(i->pools[n]->settings);
+	}
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
+}
+
+static const char *
+why_not_ready(void *context)
+{
+	const struct instance *i = context;
+
+	return i->stopping ? "the broker stops" : i->ready != NULL ? "the broker has not finished starting" : NULL;
+}
+
+static int
+start_http(struct instance *i)
+{
+	struct http_params params = {
+	    .base = i->shared.base,
+	    .listen = i->config->instance.http_listen,
+	    .mode = (mode_t)i->config->instance.http_mode,
+	    .pages = {.publisher = i->publisher,
+		.pools = i->segments,
+		.npools = i->npools,
+		.why_not_ready = why_not_ready,
+		.context = i},
+	};
+
+	return params.listen[0] != '\0' ? http_new(&params, &i->http) : 0;
+}
+
+static int
+start_recorder(struct instance *i)
+{
+	const struct instance_settings *s = &i->config->instance;
+	gid_t group = 0;
+	struct recorder_params params = {
+	    .instance = s->instance,
+	    .instance_id = i->id,
+	    .data_dir = s->data_dir,
+	    .save = s->history_save != 0,
+	    .seconds = (uint32_t)(s->metrics_retention / SECOND_NS),
+	    .mode = (mode_t)s->stats_mode,
+	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
+	    .pools = i->segments,
+	    .npools = i->npools,
+	};
+
+	if (!s->monitoring || !s->history)
+		return 0;
+	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)
+		return log_refuse("monitor_group cannot be looked up any more");
+	if (recorder_new(&params, &i->recorder) != 0)
+		return -1;
+	publisher_history_size(i->publisher, recorder_size(i->recorder));
+	return 0;
 }
 
 static int
@@ -377,7 +460,8 @@ start(struct instance *i)
 	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 ||
 	    sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
 	    (s->pid_file[0] != '\0' && pidfile_take(s->pid_file, &i->pidfile) != 0) || start_embedded(i) != 0 ||
-	    start_pools(i) != 0 || start_publisher(i) != 0 || start_sockets(i) != 0)
+	    start_pools(i) != 0 || start_publisher(i) != 0 || start_recorder(i) != 0 || start_sockets(i) != 0 ||
+	    start_http(i) != 0)
 		return -1;
 	i->started_at = clock_ns();
 	for (unsigned n = 0; n < i->npools; n++) {
@@ -432,11 +516,13 @@ instance_stop(struct instance *i)
 		pool_stop(i->pools[n]);
 	if (i->publisher != NULL)
 		publish(i, SEGMENT_CLOSED);
+	http_free(i->http);
 	control_free(i->control);
 	commands_free(i->commands);
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
+	recorder_free(i->recorder);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_free(i->pools[n]);
 	embedded_stop(i->embedded);

@@ -38,12 +38,24 @@
 		(row)->disk_written = taken->disk_written; \
 	} while (0)
 
+/* And those of a group of processes, whose names begin with whose they are. */
+#define TAKE_GROUP(row, whose, from) \
+	do { \
+		const struct stats_process *taken = (from); \
+\
+		(row)->whose##_cpu = taken->cpu; \
+		(row)->whose##_memory = taken->memory; \
+		(row)->whose##_disk_read = taken->disk_read; \
+		(row)->whose##_disk_written = taken->disk_written; \
+	} while (0)
+
 /* What is known of a pool between publications. */
 struct pool_memory {
 	struct collect_names names;
 	struct collect_times times;
 	uint32_t first_place; /* of its slots' backends in `resources` */
 	bool is_local;        /* these are processes of this host */
+	const struct stats_limits *limits; /* NULL: not known */
 	uint64_t scanned_at; /* when the rows were last scanned for waiters */
 	uint32_t waiting_rows; /* published at the last scan of the rows */
 };
@@ -60,9 +72,12 @@ struct publisher {
 	struct stats_waiter_row *waiter_rows;
 	struct stats_histogram_row *histogram_rows; /* npools * STATS_NTIMES */
 	struct stats_instance_row instance_row;
-	struct resources *resources; /* of the slots' backends, and behind them of the clients; NULL: not looked at */
+	/* Of the slots' backends, and behind them of the clients; a group for each pool, and behind them the clients'. */
+	struct resources *resources;
 	uint64_t self_seen_at; /* when instance_row got its process's numbers */
 	uint32_t *client_at; /* index of the row in client_rows by client index, or STATS_NO_U32 */
+	uint32_t clients_max;
+	uint64_t started_at; /* CLOCK_MONOTONIC */
 	uint32_t nslots, nclients, nwaiters, waiter_capacity, waiters_total, client_capacity, slot_capacity;
 	uint64_t now, real; /* of this publication: CLOCK_MONOTONIC, CLOCK_REALTIME */
 };
@@ -105,7 +120,7 @@ publisher_size(struct publisher *p, const struct publisher_params *params)
 	p->client_at = calloc(clients + 1, sizeof(*p->client_at));
 	p->waiter_rows = calloc((size_t)p->waiter_capacity + 1, sizeof(*p->waiter_rows));
 	p->histogram_rows = calloc(params->npools * STATS_NTIMES + 1, sizeof(*p->histogram_rows));
-	p->resources = resources_new(p->slot_capacity + p->client_capacity);
+	p->resources = resources_new(p->slot_capacity + p->client_capacity, params->npools + 1);
 	if (p->memory == NULL || p->pool_rows == NULL || p->slot_rows == NULL || p->client_rows == NULL ||
 	    p->client_at == NULL || p->waiter_rows == NULL || p->histogram_rows == NULL || p->resources == NULL)
 		return -ENOMEM;
@@ -113,9 +128,12 @@ publisher_size(struct publisher *p, const struct publisher_params *params)
 		p->memory[i].first_place = place;
 		place += params->pools[i]->nslots;
 		p->memory[i].is_local = params->pool_is_local != NULL && params->pool_is_local[i];
-
+		p->memory[i].limits = params->limits != NULL ? &params->limits[i] : NULL;
+		resources_group(p->resources, p->memory[i].first_place, params->pools[i]->nslots, i, true);
 		collect_names(params->pools[i], &p->memory[i].names);
 	}
+	resources_group(p->resources, p->slot_capacity, p->client_capacity, p->npools, false);
+	p->clients_max = params->clients_max;
 	return 0;
 }
 
@@ -171,6 +189,7 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 	if (p == NULL)
 		goto fail;
 	p->off = params->off;
+	p->started_at = clock_ns();
 	r = publisher_size(p, params);
 	if (r)
 		goto fail;
@@ -392,6 +411,8 @@ collect_all_of_pool(struct publisher *p, const struct segment *seg, unsigned ind
 	struct stats_pool_row *pool = &p->pool_rows[index];
 
 	collect_pool(seg, &memory->names, p->now, &memory->times, pool, &p->histogram_rows[index * STATS_NTIMES]);
+	stats_take_limits(pool, memory->limits);
+	TAKE_GROUP(pool, server, resources_of_group(p->resources, index));
 	collect_slots(p, seg, memory, pool);
 	collect_waiters(p, seg, memory, pool);
 }
@@ -420,6 +441,7 @@ collect_instance(struct publisher *p, const struct segment *const *pools, unsign
 	uint32_t reasons = 0;
 
 	collect_self(p);
+	row->uptime = age(p, p->started_at);
 	row->segments = 0;
 	for (unsigned i = 0; i < npools; i++) {
 		reasons |= atomic_load_explicit(&pools[i]->header->health, memory_order_relaxed);
@@ -428,7 +450,37 @@ collect_instance(struct publisher *p, const struct segment *const *pools, unsign
 	collect_health(reasons, row->health, row->reasons);
 	row->pools = npools;
 	row->clients = p->nclients;
+	row->clients_max = p->clients_max;
+	TAKE_GROUP(row, client, resources_of_group(p->resources, p->npools));
 	row->stats_segment = stats_writer_size(p->writer);
+}
+
+static void
+list_rows(const struct publisher *p, struct stats_rows rows[STATS_NTABLES])
+{
+	rows[STATS_POOLS] = (struct stats_rows){p->pool_rows, p->npools, p->npools};
+	rows[STATS_SLOTS] = (struct stats_rows){p->slot_rows, p->nslots, p->nslots};
+	rows[STATS_CLIENTS] = (struct stats_rows){p->client_rows, p->nclients, p->nclients};
+	rows[STATS_WAITERS] = (struct stats_rows){p->waiter_rows, p->nwaiters, p->waiters_total};
+	rows[STATS_INSTANCE] = (struct stats_rows){&p->instance_row, 1, 1};
+	rows[STATS_HISTOGRAMS] =
+	    (struct stats_rows){p->histogram_rows, p->npools * STATS_NTIMES, p->npools * STATS_NTIMES};
+}
+
+int
+publisher_snapshot(const struct publisher *p, struct stats_snapshot *ret)
+{
+	struct stats_rows rows[STATS_NTABLES] = {0};
+
+	if (!p->off && p->now != 0)
+		list_rows(p, rows);
+	return stats_snapshot_of_rows(stats_writer_header(p->writer), rows, ret);
+}
+
+void
+publisher_history_size(struct publisher *p, uint64_t bytes)
+{
+	p->instance_row.history_segments = bytes;
 }
 
 int
@@ -457,12 +509,7 @@ publisher_publish(struct publisher *p, uint32_t state, const struct segment *con
 		collect_all_of_pool(p, pools[i], i);
 	collect_instance(p, pools, npools);
 	resources_tick(p->resources, p->now);
-	rows[STATS_POOLS] = (struct stats_rows){p->pool_rows, npools, npools};
-	rows[STATS_SLOTS] = (struct stats_rows){p->slot_rows, p->nslots, p->nslots};
-	rows[STATS_CLIENTS] = (struct stats_rows){p->client_rows, p->nclients, p->nclients};
-	rows[STATS_WAITERS] = (struct stats_rows){p->waiter_rows, p->nwaiters, p->waiters_total};
-	rows[STATS_INSTANCE] = (struct stats_rows){&p->instance_row, 1, 1};
-	rows[STATS_HISTOGRAMS] = (struct stats_rows){p->histogram_rows, npools * STATS_NTIMES, npools * STATS_NTIMES};
+	list_rows(p, rows);
 	return stats_writer_publish(p->writer, state, rows);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "segment.h"
+#include "stats.h"
 
 struct publisher;
 
@@ -22,6 +23,8 @@ struct publisher_params {
 	const gid_t *group; /* monitor_group; NULL: the broker's own */
 	const struct segment *const
 	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
+	const struct stats_limits *limits; /* of each pool, kept; NULL: not known */
+	uint32_t clients_max;
 	const bool *pool_is_local; /* of each pool: the server is on this host; NULL: none is */
 	unsigned npools;
 };
@@ -33,11 +36,15 @@ struct publisher_params {
  * the next call; never NULL).
  */
 int publisher_new(const struct publisher_params *params, struct publisher **ret, const char **ret_error);
+/* What histories take (recorder.h): published with all else. */
+void publisher_history_size(struct publisher *publisher, uint64_t bytes);
 /* Publishes all pools; `state` is the instance's (enum segment_state). Returns 0 or -errno. */
 int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
 /* The broker's resident memory as last published; bytes; 0: unknown. */
 uint64_t publisher_own_memory(const struct publisher *publisher);
+/* A copy of what was last published; no rows before that, or with monitoring off. 0 or -ENOMEM. */
+int publisher_snapshot(const struct publisher *publisher, struct stats_snapshot *ret);
 /* Removes the stats segment. Accepts NULL. */
 void publisher_free(struct publisher *publisher);
 

@@ -19,24 +19,36 @@ static const struct stats_process unknown = {STATS_NO_U64, STATS_NO_U64, STATS_N
 
 struct place {
 	uint32_t pid;
+	uint32_t group;
+	bool born_here;
 	char comm[COMM];
 	uint64_t seen_at;
 	struct stats_process process;
 };
 
 struct resources {
-	uint32_t nplaces, next;
+	uint32_t nplaces, next, ngroups;
+	struct stats_process *group;
 	struct place place[];
 };
 
 struct resources *
-resources_new(uint32_t nplaces)
+resources_new(uint32_t nplaces, uint32_t ngroups)
 {
 	struct resources *r = calloc(1, sizeof(*r) + nplaces * sizeof(r->place[0]));
 
+	assert(ngroups > 0);
 	if (r == NULL)
 		return NULL;
+	r->group = calloc(ngroups, sizeof(*r->group));
+	if (r->group == NULL) {
+		free(r);
+		return NULL;
+	}
 	r->nplaces = nplaces;
+	r->ngroups = ngroups;
+	for (uint32_t i = 0; i < ngroups; i++)
+		r->group[i] = unknown;
 	for (uint32_t i = 0; i < nplaces; i++)
 		r->place[i].process = unknown;
 	return r;
@@ -45,7 +57,63 @@ resources_new(uint32_t nplaces)
 void
 resources_free(struct resources *resources)
 {
+	if (resources == NULL)
+		return;
+	free(resources->group);
 	free(resources);
+}
+
+void
+resources_group(struct resources *r, uint32_t first, uint32_t n, uint32_t group, bool born_here)
+{
+	assert(group < r->ngroups && first <= r->nplaces && n <= r->nplaces - first);
+	for (uint32_t i = first; i < first + n; i++) {
+		r->place[i].group = group;
+		r->place[i].born_here = born_here;
+	}
+}
+
+const struct stats_process *
+resources_of_group(const struct resources *r, uint32_t group)
+{
+	assert(group < r->ngroups);
+	return &r->group[group];
+}
+
+/* A counter of the group grows by what a process's has grown since it was `before`. */
+static void
+grow(uint64_t *sum, uint64_t before, uint64_t after, bool born_here)
+{
+	uint64_t from = before != STATS_NO_U64 ? before : born_here ? 0 : after;
+
+	if (after == STATS_NO_U64)
+		return;
+	if (*sum == STATS_NO_U64)
+		*sum = 0;
+	if (after > from)
+		*sum += after - from;
+}
+
+/* A gauge of the group, without what a process had before, with what it has now. */
+static void
+exchange(uint64_t *sum, uint64_t before, uint64_t after)
+{
+	if (before != STATS_NO_U64)
+		*sum -= before;
+	if (after != STATS_NO_U64)
+		*sum = (*sum != STATS_NO_U64 ? *sum : 0) + after;
+}
+
+static void
+set(struct resources *r, struct place *p, const struct stats_process *now)
+{
+	struct stats_process *group = &r->group[p->group];
+
+	grow(&group->cpu, p->process.cpu, now->cpu, p->born_here);
+	grow(&group->disk_read, p->process.disk_read, now->disk_read, p->born_here);
+	grow(&group->disk_written, p->process.disk_written, now->disk_written, p->born_here);
+	exchange(&group->memory, p->process.memory, now->memory);
+	p->process = *now;
 }
 
 const struct stats_process *
@@ -57,7 +125,7 @@ resources_of(struct resources *r, uint32_t place, uint32_t pid, const char *comm
 	if (p->pid != pid) {
 		p->pid = pid;
 		p->seen_at = 0;
-		p->process = unknown;
+		set(r, p, &unknown);
 		snprintf(p->comm, sizeof(p->comm), "%s", comm != NULL ? comm : "");
 	}
 	return &p->process;
@@ -136,6 +204,7 @@ resources_tick(struct resources *r, uint64_t now)
 
 	for (uint32_t i = 0; i < r->nplaces && looked < PER_TICK; i++) {
 		struct place *p = &r->place[r->next];
+		struct stats_process process;
 		char pid[16];
 		uint32_t threads;
 
@@ -145,7 +214,8 @@ resources_tick(struct resources *r, uint64_t now)
 		if (p->pid == 0)
 			continue;
 		snprintf(pid, sizeof(pid), "%" PRIu32, p->pid);
-		look(pid, p->comm, &p->process, &threads);
+		look(pid, p->comm, &process, &threads);
+		set(r, p, &process);
 		p->seen_at = now;
 		looked++;
 	}

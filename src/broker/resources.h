@@ -17,8 +17,15 @@ struct resources_own {
 	uint32_t descriptors_max;
 };
 
-/* Room for `nplaces` processes, each at a place of the caller's. NULL without memory. */
-struct resources *resources_new(uint32_t nplaces);
+/* Room for `nplaces` processes, each at a place of the caller's, in group 0 of `ngroups`. NULL without memory. */
+struct resources *resources_new(uint32_t nplaces, uint32_t ngroups);
+/* Places into a group. `born_here`: what its processes used before they were first looked at counts as well. */
+void resources_group(struct resources *resources, uint32_t first, uint32_t n, uint32_t group, bool born_here);
+/*
+ * What a group's processes use together: memory of those that there are; CPU time and disk also of those that there were, so
+ * that it never goes back. STATS_NO_U64 for what was never seen.
+ */
+const struct stats_process *resources_of_group(const struct resources *resources, uint32_t group);
 void resources_free(struct resources *resources); /* accepts NULL */
 /*
  * The numbers of the process at a place, as far as they are known: of process `pid`, 0: nobody. At the first call for a

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "access.h"
+#include "http_address.h"
 #include "log.h"
 
 #define US UINT64_C(1000)
@@ -30,7 +31,7 @@ const struct setting settings[] = {
 	    "Folder of the broker's sockets, made if it is missing. Default: /run/pglease/INSTANCE for root, else\n"
 	    "$XDG_RUNTIME_DIR/pglease/INSTANCE, else /tmp/pglease-UID/INSTANCE."},
 	{SETTING_INSTANCE, "data_dir", SETTING_PATH, IN_INSTANCE(data_dir), 0, 0, "",
-	    "Folder of the embedded PostgreSQL. Default: /var/lib/pglease/INSTANCE for root, else\n"
+	    "Folder of the embedded PostgreSQL and of saved histories. Default: /var/lib/pglease/INSTANCE for root, else\n"
 	    "$XDG_STATE_HOME/pglease/INSTANCE, else ~/.local/state/pglease/INSTANCE."},
 	{SETTING_INSTANCE, "max_clients", SETTING_COUNT, IN_INSTANCE(max_clients), 1, LAYOUT_MAX_CLIENTS, "256",
 	    "How many processes can be attached at a time."},
@@ -40,6 +41,14 @@ const struct setting settings[] = {
 	    "Mode of the statistics segment (octal): who may read it with pgleasestat."},
 	{SETTING_INSTANCE, "monitoring", SETTING_BOOL, IN_INSTANCE(monitoring), 0, 1, "yes",
 	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so."},
+	{SETTING_INSTANCE, "history", SETTING_BOOL, IN_INSTANCE(history), 0, 1, "yes",
+	    "yes: each pool has a history in shared memory, of a row for each second of metrics_retention and one for\n"
+	    "each minute of a day; 15.4 MB with the defaults. With monitoring = no there is none."},
+	{SETTING_INSTANCE, "metrics_retention", SETTING_DURATION, IN_INSTANCE(metrics_retention), 0, 24 * HOUR, "1h",
+	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 264 MB, for each\n"
+	    "pool. 0: there are only rows of a minute each (4.4 MB)."},
+	{SETTING_INSTANCE, "history_save", SETTING_BOOL, IN_INSTANCE(history_save), 0, 1, "yes",
+	    "yes: at a stop the histories are saved in data_dir, for the next start."},
 	{SETTING_INSTANCE, "monitor_group", SETTING_GROUP, IN_INSTANCE(monitor_group), 0, 0, "",
 	    "Group of the statistics segment, by name or number, for a stats_mode of 0640. Default: the broker's."},
 	{SETTING_INSTANCE, "admin_users", SETTING_USERS, IN_INSTANCE(admin_users), 0, 0, "",
@@ -51,6 +60,11 @@ const struct setting settings[] = {
 	    "How long a stop or drain waits for leases that are out; 0: it does not wait."},
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
 	    "File that holds the broker's process ID while it runs. Default: none."},
+	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
+	    "Where HTTP is served for monitors (/metrics, /stats.json, /healthz, /readyz): a Unix socket, or a port of\n"
+	    "this host's loopback address; whoever can connect can read. Default: nowhere."},
+	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
+	    "Mode of http_listen's Unix socket (octal)."},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
@@ -286,6 +300,9 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 	case SETTING_GROUP:
 		snprintf(buf, size, "a group, by name or number");
 		break;
+	case SETTING_LISTEN:
+		snprintf(buf, size, HTTP_ADDRESS_ALLOWED);
+		break;
 	}
 }
 
@@ -331,6 +348,7 @@ int
 settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size)
 {
 	void *to = (char *)values + setting->offset;
+	struct http_address address;
 	char allowed[128];
 	uint64_t n = 0;
 	const char *end;
@@ -355,6 +373,12 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 		/* These say better than the table what is wrong. */
 		if (access_check(setting->type == SETTING_USERS ? ACCESS_USERS : ACCESS_GROUPS, value,
 		        setting->type != SETTING_GROUP, why, why_size) != 0)
+			return -1;
+		sound = true;
+		text = true;
+		break;
+	case SETTING_LISTEN: /* likewise */
+		if (http_address_parse(value, &address, why, why_size) != 0)
 			return -1;
 		sound = true;
 		text = true;

@@ -16,7 +16,7 @@
 
 #define SETTINGS_CONNINFO 256
 #define SETTINGS_LIST 192 /* a list of users or groups */
-#define SETTINGS_MAX 64 /* of one section and the other together */
+#define SETTINGS_MAX 96 /* of one section and the other together */
 
 struct instance_settings {
 	char instance[LAYOUT_NAME];
@@ -26,10 +26,14 @@ struct instance_settings {
 	uint64_t log_level; /* enum log_level */
 	uint64_t stats_mode; /* mode_t */
 	uint64_t monitoring; /* 0 or 1 */
+	uint64_t history, history_save; /* 0 or 1 */
+	uint64_t metrics_retention; /* nanoseconds; 0: no rows of seconds */
 	char monitor_group[LAYOUT_NAME]; /* empty: the broker's own */
 	char admin_users[SETTINGS_LIST], admin_groups[SETTINGS_LIST]; /* besides root and the broker's user */
 	uint64_t drain_timeout; /* nanoseconds; 0: no waiting */
 	char pid_file[PATHS_MAX]; /* empty: none */
+	char http_listen[PATHS_MAX]; /* http_address_parse(); empty: no HTTP */
+	uint64_t http_mode; /* mode_t */
 };
 
 struct pool_settings {
@@ -71,6 +75,7 @@ enum setting_type {
 	SETTING_USERS,
 	SETTING_GROUPS,
 	SETTING_GROUP,
+	SETTING_LISTEN,
 };
 
 struct setting {

@@ -180,6 +180,44 @@ fail:
 	return r;
 }
 
+/*
+ * Maps the pool's history, where there is one and it can be had: without it the pool is as good, but for pglease_history. Only a
+ * control connection that has failed is an error.
+ */
+static int
+history_get(const struct pglease *client, const char *name, struct pool_state *state)
+{
+	struct wire_open question = {0};
+	struct wire_pool answer;
+	struct history_view *view = malloc(sizeof(*view));
+	int fd = -1, r = 0;
+
+	if (view == NULL)
+		return 0;
+	wire_header_init(&question.header, WIRE_HISTORY);
+	snprintf(question.pool, sizeof(question.pool), "%s", name);
+	r = exchange(client, state->process->control, &question, sizeof(question), WIRE_PAST, &answer, sizeof(answer), &fd);
+	if (r == 0 && fd >= 0 && history_map(fd, &state->past, view) == 0) {
+		if (strcmp(view->pool, name) == 0)
+			state->history = view;
+		else
+			history_bytes_fini(&state->past); /* a late answer, to an earlier question */
+	}
+	if (state->history == NULL)
+		free(view);
+	if (fd >= 0)
+		close(fd);
+	return r == PGLEASE_ENOHISTORY ? 0 : r;
+}
+
+static void
+history_drop(struct pool_state *state)
+{
+	history_bytes_fini(&state->past);
+	free(state->history);
+	state->history = NULL;
+}
+
 static int
 pool_state_open(struct pglease *client, const char *name, struct process *process, struct pool_state **ret_state)
 {
@@ -217,11 +255,16 @@ pool_state_open(struct pglease *client, const char *name, struct process *proces
 		r = error_set(PGLEASE_EPROTOCOL, "the broker gave this client an index beyond the segment's");
 		goto fail;
 	}
+	state->process = process;
+	if (answer.history != 0) {
+		r = history_get(client, name, state);
+		if (r != 0)
+			goto fail;
+	}
 	r = shell_make_all(state);
 	if (r != 0)
 		goto fail;
 	state->serial = process->serial;
-	state->process = process;
 	state->pool = answer.pool;
 	state->max_shells = client->max_shells;
 	state->socket_dir = client->socket_dir;
@@ -231,6 +274,7 @@ pool_state_open(struct pglease *client, const char *name, struct process *proces
 	return 0;
 
 fail:
+	history_drop(state);
 	segment_unmap(&state->seg);
 	free(state);
 	return r;
@@ -242,6 +286,7 @@ pool_state_abandon(struct pool_state *state)
 {
 	threads_unregister(state);
 	shell_discard_all(state, state->serial != guard_serial());
+	history_drop(state);
 	segment_unmap(&state->seg);
 }
 

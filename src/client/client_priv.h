@@ -14,6 +14,7 @@
 
 #include "error.h"
 #include "guard.h"
+#include "history.h"
 #include "paths.h"
 #include "pglease.h"
 #include "segment.h"
@@ -92,6 +93,8 @@ struct pool_state {
 	uint64_t serial; /* of the process */
 	struct process *process;
 	struct segment seg;
+	struct history_bytes past; /* the pool's history, mapped; nothing when there is none */
+	struct history_view *history; /* NULL: there is none */
 	uint32_t pool; /* index in the instance */
 	struct shell *_Atomic *shell; /* nslots of them; the segment is unmapped before they are freed */
 	uint32_t nslots;

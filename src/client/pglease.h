@@ -317,6 +317,17 @@ typedef struct pglease_times {
  */
 PGLEASE_API int pglease_times_get(pglease_pool *pool, enum pglease_time time, pglease_times *ret_times);
 
+/*
+ * All numbers of the pool as one line of JSON, or as Prometheus text (0.0.4): what pgleasestat -J and the broker's /metrics show
+ * of it, but for what only the broker knows (its settings, processes' CPU time and memory), which is null or left out. No
+ * system call but for memory; as long as five pglease_times_get. *ret is the caller's, to be freed by pglease_free.
+ * Errors: EINVAL, ENOMEM.
+ */
+PGLEASE_API int pglease_stats_json(pglease_pool *pool, char **ret_json) PGLEASE_MUST_CHECK;
+PGLEASE_API int pglease_stats_prometheus(pglease_pool *pool, char **ret_text) PGLEASE_MUST_CHECK;
+/* Frees what a call here has allocated for the caller. Accepts NULL. */
+PGLEASE_API void pglease_free(void *ptr);
+
 enum pglease_health_level { PGLEASE_HEALTH_OK = 0, PGLEASE_HEALTH_DEGRADED, PGLEASE_HEALTH_DOWN };
 
 /*
@@ -366,6 +377,47 @@ PGLEASE_API int pglease_on_threshold(pglease_pool *pool, pglease_threshold_callb
 PGLEASE_API const char *pglease_threshold_name(enum pglease_threshold threshold);
 /* Looks at once, if nobody else does. Errors: EINVAL. */
 PGLEASE_API int pglease_threshold_check(pglease_pool *pool);
+
+/*
+ * What a pool did in a stretch of time. Times of quantiles and maximum are within 12.5 %, from 128 ns (what is shorter counts as 0)
+ * to 2^37 ns (137 s; what is longer counts as that); counts and means are exact.
+ */
+typedef struct pglease_history_row {
+	uint64_t from_ns, to_ns; /* CLOCK_REALTIME: the step */
+	uint64_t covered_ns;     /* of it, what was recorded: less while no broker ran */
+	uint32_t starts;         /* of a broker */
+	uint32_t health;         /* 0 ok, 1 degraded, 2 down: the worst there was */
+	/* At the end of the step; the averages are over the time covered. */
+	uint32_t max_connections, total, idle, active, pending, clients;
+	uint32_t active_max, pending_max; /* the most at one time, as seen ten times a second */
+	double total_mean, active_mean, pending_mean;
+	uint64_t max_wait_ns; /* the greatest age of a waiter */
+	/* How many in the step. */
+	uint64_t acquired, acquired_immediate, acquired_waited, released, returned, timeouts, failures;
+	uint64_t opened, open_failed, closed, revoked, leaks, adoptions, rollbacks, handovers;
+	uint64_t resets, resets_pipelined, resets_late, resets_spared, broker_resets;
+	uint64_t queries, query_errors, query_rows, transactions;
+	double efficiency; /* share of the leases that did not wait; 1 when there was none */
+	double connections_per_second, leases_per_second, queries_per_second, transactions_per_second;
+	uint64_t broker_cpu_ns, broker_memory; /* UINT64_MAX: unknown; bytes at the end of the step */
+	pglease_times time[5];                 /* by enum pglease_time: of what ended in the step */
+} pglease_history_row;
+
+/* Return 0 to go on; anything else ends the walk. */
+typedef int (*pglease_history_handler)(void *context, const pglease_history_row *row);
+
+/*
+ * The pool's history from from_ns to before to_ns (CLOCK_REALTIME), in steps of step_ns (0: all in one), oldest first; calls
+ * `handler` for each step of which anything was recorded. For the last hour (metrics_retention) there is a row a second, for a day a
+ * row a minute: finer steps than these give the rows that there are. A row counts for the step in which the middle of
+ * its second or minute lies, and no two questions count it twice.
+ *
+ * No system call, no lock, no memory is taken; about a microsecond for each row of a second or minute. The row that is given is valid
+ * during the call only. Returns 0, what the handler returned, or an error: EINVAL; ENOHISTORY when the broker keeps none
+ * (history = no or monitoring = no), or it could not be mapped when the pool was opened.
+ */
+PGLEASE_API int pglease_history(pglease_pool *pool, uint64_t from_ns, uint64_t to_ns, uint64_t step_ns,
+    pglease_history_handler handler, void *context);
 
 /*
  * Control, for those who may (pgleased.ini(5), admin_users): by default root and the broker's user. Each call talks to the

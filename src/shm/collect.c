@@ -102,6 +102,9 @@ collect_pool(const struct segment *seg, const struct collect_names *names, uint6
 	ret_pool->peak = totals.peak;
 	ret_pool->efficiency = (uint32_t)(totals_efficiency(&totals) * 1e6);
 	ret_pool->segment_bytes = seg->size;
+	stats_take_limits(ret_pool, NULL);
+	ret_pool->server_cpu = ret_pool->server_memory = STATS_NO_U64;
+	ret_pool->server_disk_read = ret_pool->server_disk_written = STATS_NO_U64;
 	collect_health(totals_health(seg, now), ret_pool->health, ret_pool->reasons);
 	memcpy(ret_pool->slot_counter, totals.slot, sizeof(ret_pool->slot_counter));
 	memcpy(ret_pool->client_counter, totals.client, sizeof(ret_pool->client_counter));

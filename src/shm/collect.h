@@ -28,7 +28,7 @@ struct collect_times {
 };
 
 void collect_names(const struct segment *seg, struct collect_names *ret);
-/* All of the pool's row, and one row for each time; `now`: CLOCK_MONOTONIC ns. */
+/* All of the pool's row but what only the broker knows, which is none, and one row for each time; `now`: CLOCK_MONOTONIC ns. */
 void collect_pool(const struct segment *seg, const struct collect_names *names, uint64_t now,
     struct collect_times *times, struct stats_pool_row *ret_pool, struct stats_histogram_row ret_histogram[STATS_NTIMES]);
 /* Columns "health" and "reasons" from a set of reasons, of which unknown ones are left out. */

@@ -109,3 +109,9 @@ paths_stats_name(const char *instance, char *buf, size_t size)
 {
 	return print_path(buf, size, "/pglease.%s", instance);
 }
+
+int
+paths_history_name(const char *instance, const char *pool, char *buf, size_t size)
+{
+	return print_path(buf, size, "/pglease.%s.history.%s", instance, pool);
+}

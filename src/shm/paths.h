@@ -34,5 +34,7 @@ int paths_adopt_socket(const char *dir, char *buf, size_t size);
 
 /* "/pglease.<instance>": the POSIX name of the instance's stats segment. */
 int paths_stats_name(const char *instance, char *buf, size_t size);
+/* "/pglease.<instance>.history.<pool>": that of a pool's history. A name has no dot: it is no instance's stats segment. */
+int paths_history_name(const char *instance, const char *pool, char *buf, size_t size);
 
 #endif

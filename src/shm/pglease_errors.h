@@ -28,7 +28,8 @@
 	X(EUPSTREAM, 17, "the server refuses connections") \
 	X(EREFUSED,  18, "the broker does not do that now") \
 	X(ELIMIT,    19, "the process holds as many leases of the pool as it may") \
-	X(EAGAIN,    20, "not yet: the request has not come to its end")
+	X(EAGAIN,    20, "not yet: the request has not come to its end") \
+	X(ENOHISTORY,21, "no history is kept")
 /* clang-format on */
 
 enum pglease_error {

@@ -134,6 +134,20 @@ describe_pool(struct stats_column *column)
 		       broker_counter_info, BROKER_NCOUNTERS, STATS_COUNT, STATS_MONOTONIC);
 }
 
+uint32_t
+stats_row_size(enum stats_table_id id)
+{
+	static const uint32_t size[STATS_NTABLES] = {
+	    [STATS_POOLS] = sizeof(struct stats_pool_row),
+	    [STATS_SLOTS] = sizeof(struct stats_slot_row),
+	    [STATS_CLIENTS] = sizeof(struct stats_client_row),
+	    [STATS_WAITERS] = sizeof(struct stats_waiter_row),
+	    [STATS_INSTANCE] = sizeof(struct stats_instance_row),
+	    [STATS_HISTOGRAMS] = sizeof(struct stats_histogram_row),
+	};
+	return size[id];
+}
+
 unsigned
 stats_describe(enum stats_table_id id, struct stats_column *ret_columns)
 {
@@ -148,6 +162,21 @@ stats_describe(enum stats_table_id id, struct stats_column *ret_columns)
 		return n + describe_numbers(ret_columns + n, offsetof(struct stats_histogram_row, below),
 			       bound_info, STATS_NBOUNDS, STATS_COUNT, STATS_MONOTONIC);
 	return n;
+}
+
+void
+stats_take_limits(struct stats_pool_row *row, const struct stats_limits *limits)
+{
+#define NONE_U32(name, unit, flags, help) .name = STATS_NO_U32,
+#define NONE_U64(name, unit, flags, help) .name = STATS_NO_U64,
+	static const struct stats_limits none = {STATS_LIMIT_COLUMNS(NONE_U32, NONE_U64)};
+#undef NONE_U32
+#undef NONE_U64
+	const struct stats_limits *from = limits != NULL ? limits : &none;
+
+#define TAKE(name, unit, flags, help) row->name = from->name;
+	STATS_LIMIT_COLUMNS(TAKE, TAKE)
+#undef TAKE
 }
 
 void

@@ -88,7 +88,26 @@ enum stats_table_id {
 	U32(efficiency, STATS_RATIO, 0, "share of the leases that did not wait") \
 	TEXT(health, 16, "ok, degraded or down") \
 	TEXT(reasons, 96, "why it is not ok") \
-	U64(segment_bytes, STATS_BYTES, 0, "size of the lease segment")
+	U64(segment_bytes, STATS_BYTES, 0, "size of the lease segment") \
+	STATS_LIMIT_COLUMNS(U32, U64) \
+	U64(server_cpu, STATS_DURATION_NS, STATS_MONOTONIC | STATS_NULLABLE, \
+	    "CPU time of the pool's backends, with those that have ended") \
+	U64(server_memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the backends, shared memory counted in each") \
+	U64(server_disk_read, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes that the backends read from disk") \
+	U64(server_disk_written, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes that the backends wrote to disk")
+
+/* A pool's settings, as far as operators compare numbers with them: told by the broker, 0 is off, none elsewhere. */
+#define STATS_LIMIT_COLUMNS(U32, U64) \
+	U32(min_connections, STATS_COUNT, STATS_NULLABLE, "connections that are kept open") \
+	U32(reserve_connections, STATS_COUNT, STATS_NULLABLE, "connections above max while a worker waits for long") \
+	U32(max_leases_per_client, STATS_COUNT, STATS_NULLABLE, "leases that a process may hold at a time") \
+	U64(acquire_timeout, STATS_DURATION_NS, STATS_NULLABLE, "how long a worker waits unless it says otherwise") \
+	U64(connect_timeout, STATS_DURATION_NS, STATS_NULLABLE, "how long opening a connection may take") \
+	U64(reset_timeout, STATS_DURATION_NS, STATS_NULLABLE, "how long resetting a session may take") \
+	U64(idle_timeout, STATS_DURATION_NS, STATS_NULLABLE, "idle connections above the minimum are closed after this") \
+	U64(max_lifetime, STATS_DURATION_NS, STATS_NULLABLE, "connections are replaced at this age") \
+	U64(leak_threshold, STATS_DURATION_NS, STATS_NULLABLE, "a lease held for longer is reported") \
+	U64(lease_limit, STATS_DURATION_NS, STATS_NULLABLE, "a lease held for longer is revoked")
 
 /* Of each time in STATS_TIMES (totals.h), after its name: quantiles and maximum are within 1.6 %. */
 #define STATS_TIME_COLUMNS(X) \
@@ -151,8 +170,10 @@ enum stats_table_id {
 #define STATS_INSTANCE_COLUMNS(TEXT, U32, U64) \
 	TEXT(health, 16, "ok, degraded or down: the worst of its pools") \
 	TEXT(reasons, 96, "why it is not ok") \
+	U64(uptime, STATS_DURATION_NS, 0, "time since the broker started") \
 	U32(pools, STATS_COUNT, 0, "pools") \
 	U32(clients, STATS_COUNT, 0, "processes attached") \
+	U32(clients_max, STATS_COUNT, 0, "processes that may be attached") \
 	U32(pid, STATS_NONE, 0, "the broker's process") \
 	U32(threads, STATS_COUNT, STATS_NULLABLE, "threads of the broker") \
 	U32(descriptors, STATS_COUNT, STATS_NULLABLE, "descriptors that the broker has open") \
@@ -160,7 +181,12 @@ enum stats_table_id {
 	STATS_PROCESS_COLUMNS(U32, U64) \
 	U64(segments, STATS_BYTES, 0, "lease segments, together") \
 	U64(stats_segment, STATS_BYTES, 0, "this stats segment") \
-	U64(history_segments, STATS_BYTES, 0, "history segments, together")
+	U64(history_segments, STATS_BYTES, 0, "history segments, together") \
+	U64(client_cpu, STATS_DURATION_NS, STATS_MONOTONIC | STATS_NULLABLE, \
+	    "CPU time of the clients since they attached, with those that have gone") \
+	U64(client_memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the clients, shared memory counted in each") \
+	U64(client_disk_read, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes that the clients read from disk") \
+	U64(client_disk_written, STATS_BYTES, STATS_MONOTONIC | STATS_NULLABLE, "bytes that the clients wrote to disk")
 
 /* Of each pool and time; the columns of STATS_BOUNDS follow. */
 #define STATS_HISTOGRAM_COLUMNS(TEXT, U32, U64) \
@@ -197,6 +223,10 @@ struct stats_quantiles {
 #define STATS_MEMBER_TIME(name, unit, flags, help) uint64_t name;
 	STATS_TIME_COLUMNS(STATS_MEMBER_TIME)
 #undef STATS_MEMBER_TIME
+};
+
+struct stats_limits {
+	STATS_LIMIT_COLUMNS(STATS_MEMBER_U32, STATS_MEMBER_U64)
 };
 
 struct stats_process {
@@ -303,10 +333,14 @@ void stats_copy_text(char *dst, size_t dst_size, const char *src, size_t src_siz
 /* The observations up to each bound of the ladder. */
 void stats_bounds_count(const struct histogram_sum *sum, uint64_t ret_below[STATS_NBOUNDS]);
 
+/* Limits into a pool's row; NULL: they are not known. */
+void stats_take_limits(struct stats_pool_row *row, const struct stats_limits *limits);
+
 /* Name of a table, and its columns as this version publishes them (at most STATS_MAX_COLUMNS; returns the
  * number). */
 const char *stats_table_name(enum stats_table_id id);
 unsigned stats_describe(enum stats_table_id id, struct stats_column *ret_columns);
+uint32_t stats_row_size(enum stats_table_id id);
 
 /* --- The writer: the broker. --- */
 
@@ -339,6 +373,8 @@ int stats_writer_new(
 /* Publishes all tables. 0, or -errno when a write failed (the picture stays marked as torn). */
 int stats_writer_publish(
     struct stats_writer *writer, uint32_t state, const struct stats_rows rows[STATS_NTABLES]);
+/* What was last published, but for the rows; lives as long as the writer. */
+const struct stats_header *stats_writer_header(const struct stats_writer *writer);
 uint64_t stats_writer_size(const struct stats_writer *writer); /* of the segment; bytes */
 /* Removes the name, if it is still this writer's, and frees. Accepts NULL. */
 void stats_writer_free(struct stats_writer *writer);
@@ -378,6 +414,12 @@ int stats_reader_open(const char *instance, struct stats_reader **ret_reader);
 int stats_reader_snapshot(struct stats_reader *reader, struct stats_snapshot *ret_snapshot);
 void stats_reader_close(struct stats_reader *reader); /* accepts NULL */
 
+/*
+ * A snapshot of rows in the layout of stats_describe(), which are copied; tables without rows are left out (.rows NULL).
+ * Texts must be terminated and printable. 0 or -ENOMEM.
+ */
+int stats_snapshot_of_rows(const struct stats_header *header, const struct stats_rows rows[STATS_NTABLES],
+    struct stats_snapshot *ret_snapshot);
 void stats_snapshot_fini(struct stats_snapshot *snapshot); /* accepts a zeroed one */
 /* The table of that name, or NULL: a broker of another version may have others. */
 const struct stats_view *stats_view_find(const struct stats_snapshot *snapshot, const char *table);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -241,6 +242,37 @@ stats_reader_snapshot(struct stats_reader *reader, struct stats_snapshot *ret_sn
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 	snapshot.age_ns = now_ns > header->published_mono ? now_ns - header->published_mono : 0;
+	*ret_snapshot = snapshot;
+	return 0;
+}
+
+int
+stats_snapshot_of_rows(const struct stats_header *header, const struct stats_rows rows[STATS_NTABLES],
+    struct stats_snapshot *ret_snapshot)
+{
+	struct stats_snapshot snapshot = {.header = *header};
+
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		struct stats_view *view = &snapshot.table[snapshot.ntables];
+		size_t size;
+
+		if (rows[id].rows == NULL)
+			continue;
+		snapshot.ntables++;
+		snprintf(view->name, sizeof(view->name), "%s", stats_table_name(id));
+		view->row_size = stats_row_size(id);
+		view->nrows = rows[id].nrows;
+		view->total = rows[id].total;
+		size = (size_t)view->row_size * view->nrows;
+		view->column = malloc(STATS_MAX_COLUMNS * sizeof(*view->column));
+		view->rows = malloc(size + 1);
+		if (view->column == NULL || view->rows == NULL) {
+			stats_snapshot_fini(&snapshot);
+			return -ENOMEM;
+		}
+		view->ncolumns = stats_describe(id, view->column);
+		memcpy(view->rows, rows[id].rows, size);
+	}
 	*ret_snapshot = snapshot;
 	return 0;
 }

@@ -119,20 +119,6 @@ align_line(uint64_t offset)
 	return (offset + LAYOUT_LINE - 1) & ~(uint64_t)(LAYOUT_LINE - 1);
 }
 
-static uint32_t
-row_size(enum stats_table_id id)
-{
-	static const uint32_t size[STATS_NTABLES] = {
-	    [STATS_POOLS] = sizeof(struct stats_pool_row),
-	    [STATS_SLOTS] = sizeof(struct stats_slot_row),
-	    [STATS_CLIENTS] = sizeof(struct stats_client_row),
-	    [STATS_WAITERS] = sizeof(struct stats_waiter_row),
-	    [STATS_INSTANCE] = sizeof(struct stats_instance_row),
-	    [STATS_HISTOGRAMS] = sizeof(struct stats_histogram_row),
-	};
-	return size[id];
-}
-
 /* Lays the tables out in the header and writes their columns, which never change afterwards. */
 static int
 write_layout(struct stats_writer *writer, const struct stats_writer_params *params)
@@ -147,7 +133,7 @@ write_layout(struct stats_writer *writer, const struct stats_writer_params *para
 
 		snprintf(table->name, sizeof(table->name), "%s", stats_table_name(id));
 		table->ncolumns = stats_describe(id, columns[id]);
-		table->row_size = row_size(id);
+		table->row_size = stats_row_size(id);
 		table->capacity = params->capacity[id];
 		table->columns = align_line(offset);
 		table->offset = align_line(table->columns + table->ncolumns * sizeof(struct stats_column));
@@ -244,6 +230,12 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	header->sequence++;
 	return write_at(
 	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
+}
+
+const struct stats_header *
+stats_writer_header(const struct stats_writer *writer)
+{
+	return &writer->header;
 }
 
 uint64_t

@@ -22,8 +22,10 @@ wire_size(enum wire_type type)
 	case WIRE_WELCOME:
 		return sizeof(struct wire_welcome);
 	case WIRE_OPEN:
+	case WIRE_HISTORY:
 		return sizeof(struct wire_open);
 	case WIRE_POOL:
+	case WIRE_PAST:
 		return sizeof(struct wire_pool);
 	case WIRE_RING:
 		return sizeof(struct wire_ring);

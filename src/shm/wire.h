@@ -3,9 +3,11 @@
  * What clients and the broker say to each other on sockets: formats only.
  *
  * Control socket: <socket_dir>/control, SOCK_SEQPACKET, one message a packet, host byte order. A client says HELLO,
- * gets WELCOME (or ERROR), then OPENs pools; it RINGs when it needs the broker (it waits and there is room to grow, or
- * it returned a slot). The connection stays open for the life of the attachment: its end is how the broker learns
- * that the client is gone. Before HELLO, or without one, it may ASK which connections the pools stand for, one at a time. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the last ends the connection.
+ * gets WELCOME (or ERROR), then OPENs pools, and asks for the HISTORY of those that have one; it RINGs when it needs the
+ * broker (it waits and there is room to grow, or it returned a slot). The connection stays open for the life of the
+ * attachment: its end is how the broker learns that the client is gone. Before HELLO, or without one, it may ASK which
+ * connections the pools stand for, one at a time. A control tool says COMMAND instead of HELLO, once, and gets RESULTs; the
+ * last ends the connection.
  *
  * Adoption socket: <socket_dir>/.s.PGSQL.<WIRE_PORT>, SOCK_STREAM, PostgreSQL's own protocol, spoken by libpq. The
  * start-up packet's `options` name what is adopted (WIRE_ADOPT_FORMAT). After ReadyForQuery the client sends
@@ -42,6 +44,8 @@ enum wire_type {
 	WIRE_DETACH = 9,  /* client -> broker: no answer; a detach that holds nothing and wants no trace */
 	WIRE_ASK = 10,    /* anyone -> broker: struct wire_ask */
 	WIRE_MATCH = 11,  /* broker -> anyone: struct wire_match */
+	WIRE_HISTORY = 12, /* client -> broker: struct wire_open, after WIRE_POOL said that there is one */
+	WIRE_PAST = 13,   /* broker -> client: struct wire_pool, with the history's descriptor, which can only read */
 };
 
 struct wire_header {
@@ -74,7 +78,7 @@ struct wire_open {
 struct wire_pool {
 	struct wire_header header;
 	uint32_t pool;
-	uint32_t reserved;
+	uint32_t history; /* 1: the pool has one (WIRE_HISTORY) */
 };
 
 struct wire_ring {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -237,7 +238,8 @@ fixture_broker_start(struct fixture *fixture)
 static int
 check_nothing_left(const struct fixture *fixture)
 {
-	char name[PATHS_MAX], embedded[UPSTREAM_PATH + 16];
+	char name[PATHS_MAX], pattern[PATHS_MAX + 16], embedded[UPSTREAM_PATH + 16];
+	glob_t found;
 	pid_t stray;
 	int fd;
 
@@ -254,6 +256,12 @@ check_nothing_left(const struct fixture *fixture)
 	if (fd >= 0) {
 		close(fd);
 		return child_fail(EEXIST, "pgleased left its stats segment %s", name);
+	}
+	snprintf(pattern, sizeof(pattern), "/dev/shm%s.*", name);
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+		child_fail(EEXIST, "pgleased left %s", found.gl_pathv[0]);
+		globfree(&found);
+		return -EEXIST;
 	}
 	return 0;
 }

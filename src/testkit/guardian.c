@@ -7,6 +7,7 @@
 #include "guardian.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -48,6 +49,22 @@ end_process(int pidfd, int sig)
 	poll(&fd, 1, GRACE_MS);
 }
 
+/* The instance's stats segment and its pools' histories. */
+static void
+remove_objects(const char *stats)
+{
+	char pattern[PATHS_MAX + 16];
+	glob_t found;
+
+	shm_unlink(stats);
+	snprintf(pattern, sizeof(pattern), "/dev/shm%s.*", stats);
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		unlink(found.gl_pathv[i]);
+	globfree(&found);
+}
+
 static void
 clean_up(struct watched *watched, unsigned n, const char *folder, const char *instance)
 {
@@ -66,7 +83,7 @@ clean_up(struct watched *watched, unsigned n, const char *folder, const char *in
 		}
 	}
 	if (paths_stats_name(instance, name, sizeof(name)) == 0)
-		shm_unlink(name);
+		remove_objects(name);
 	if (child_remove_tree(folder))
 		fprintf(stderr, "# %s\n", child_error());
 }

@@ -13,7 +13,7 @@ struct guardian {
 	int sock; /* to it */
 };
 
-/* From now on the death of this process removes `folder` and the stats segment of `instance`. */
+/* From now on the death of this process removes `folder`, and stats segment and histories of `instance`. */
 int guardian_start(const char *folder, const char *instance, struct guardian *ret);
 /* The test started a process: `sig` asks it to end. The last one told of is ended first. Returns when it is
  * noted. */

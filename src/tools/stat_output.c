@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* How pgleasestat shows a snapshot: which rows and columns, and their text in tables. JSON is in stat_json.c. */
+/* How pgleasestat shows a snapshot: which rows and columns, as tables, raw or CSV. JSON is in stat_json.c, sums in stat_summary.c. */
 #include "stat_output.h"
 
 #include <errno.h>
@@ -7,98 +7,9 @@
 #include <libsmartcols.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "stat_history.h"
 #include "stat_output_priv.h"
-
-/* What a table shows without -o; JSON shows everything. */
-static const char *const usual_columns[STATS_NTABLES] = {
-    [STATS_POOLS] =
-        "name,state,max,total,idle,leased,granted,busy,waiting,maxwait,wait_count,wait_p50,wait_p99,"
-        "hold_p50,hold_p99,timeouts",
-    [STATS_SLOTS] = "pool,slot,state,flags,server_pid,pid,tid,held_for,idle_for,leases,acquired_at",
-    [STATS_CLIENTS] = "client,pid,uid,program,attached_since,leases_held,waiting",
-    [STATS_WAITERS] = "pool,row,pid,tid,waiting_for",
-    [STATS_INSTANCE] = "health,reasons,pools,clients,pid,cpu,memory,descriptors,segments,stats_segment",
-    [STATS_HISTOGRAMS] = "pool,time,count,sum",
-};
-
-void
-stat_output_seconds(uint64_t ns, char *buf, size_t size)
-{
-	snprintf(buf, size, "%" PRIu64 ".%09" PRIu64, ns / 1000000000, ns % 1000000000);
-}
-
-/* Three digits, cut, not rounded: 999.9us must not become 1000us. */
-static void
-format_scaled(uint64_t ns, uint64_t unit, const char *name, char *buf, size_t size)
-{
-	uint64_t whole = ns / unit;
-
-	if (whole < 10)
-		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 "%s", whole, ns % unit * 100 / unit, name);
-	else if (whole < 100)
-		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 "%s", whole, ns % unit * 10 / unit, name);
-	else
-		snprintf(buf, size, "%" PRIu64 "%s", whole, name);
-}
-
-void
-stat_output_duration(uint64_t ns, char *buf, size_t size)
-{
-	uint64_t s = ns / 1000000000;
-
-	if (ns == 0)
-		snprintf(buf, size, "0");
-	else if (ns < 1000)
-		snprintf(buf, size, "%" PRIu64 "ns", ns);
-	else if (ns < 1000000)
-		format_scaled(ns, 1000, "us", buf, size);
-	else if (ns < 1000000000)
-		format_scaled(ns, 1000000, "ms", buf, size);
-	else if (s < 60)
-		format_scaled(ns, 1000000000, "s", buf, size);
-	else if (s < 3600)
-		snprintf(buf, size, "%" PRIu64 "m%02" PRIu64 "s", s / 60, s % 60);
-	else if (s < 86400)
-		snprintf(buf, size, "%" PRIu64 "h%02" PRIu64 "m", s / 3600, s / 60 % 60);
-	else
-		snprintf(buf, size, "%" PRIu64 "d%02" PRIu64 "h", s / 86400, s / 3600 % 24);
-}
-
-static void
-format_timestamp(uint64_t ns, char *buf, size_t size)
-{
-	time_t t = (time_t)(ns / 1000000000);
-	struct tm tm;
-
-	if (localtime_r(&t, &tm) == NULL || strftime(buf, size, "%Y-%m-%d %H:%M:%S", &tm) == 0)
-		stat_output_seconds(ns, buf, size);
-}
-
-/* One cell. Nothing there is a dash, so that fields can be counted. */
-static void
-format_cell(const struct stats_view *view, uint32_t row, const struct stats_column *column, bool exact,
-    char *buf, size_t size)
-{
-	uint64_t value;
-
-	if (column->type == STATS_TEXT) {
-		const char *text = stats_value_text(view, row, column);
-
-		snprintf(buf, size, "%s", *text != '\0' ? text : "-");
-	} else if (!stats_value_u64(view, row, column, &value)) {
-		snprintf(buf, size, "-");
-	} else if (column->unit == STATS_DURATION_NS && !exact) {
-		stat_output_duration(value, buf, size);
-	} else if (column->unit == STATS_TIMESTAMP_NS && !exact) {
-		format_timestamp(value, buf, size);
-	} else if (column->unit == STATS_DURATION_NS || column->unit == STATS_TIMESTAMP_NS) {
-		stat_output_seconds(value, buf, size);
-	} else {
-		snprintf(buf, size, "%" PRIu64, value);
-	}
-}
 
 int
 stat_output_select(
@@ -175,14 +86,16 @@ stat_output_row_has_id(const struct stats_view *view, uint32_t row, const char *
 
 	if (strcmp(view->name, stats_table_name(STATS_POOLS)) == 0)
 		return text_is(view, row, "name", id, strlen(id));
+	if (strcmp(view->name, STAT_HISTORY_NAME) == 0)
+		return text_is(view, row, "pool", id, strlen(id));
 	if (strcmp(view->name, stats_table_name(STATS_CLIENTS)) == 0)
 		return number_is(view, row, "pid", id);
 	return number_is(view, row, column, number) &&
 	       (slash == NULL || text_is(view, row, "pool", id, (size_t)(slash - id)));
 }
 
-static struct libscols_table *
-new_table(const struct stat_options *options, FILE *out)
+struct libscols_table *
+stat_output_table(const struct stat_options *options, FILE *out)
 {
 	struct libscols_table *table = scols_new_table();
 
@@ -196,8 +109,8 @@ new_table(const struct stat_options *options, FILE *out)
 	return table;
 }
 
-static int
-add_column(struct libscols_table *table, const char *name, bool number)
+int
+stat_output_heading(struct libscols_table *table, const char *name, bool number)
 {
 	char heading[sizeof(((struct stats_column *)0)->name)];
 	size_t i;
@@ -227,7 +140,7 @@ static int
 print_rows(const struct stats_view *view, const struct column_selection *selection,
     const struct stat_options *options, FILE *out)
 {
-	struct libscols_table *table = new_table(options, out);
+	struct libscols_table *table = stat_output_table(options, out);
 	bool exact = options->exact || options->format == STAT_RAW;
 	char cell[512];
 	int r = -ENOMEM;
@@ -235,7 +148,7 @@ print_rows(const struct stats_view *view, const struct column_selection *selecti
 	if (table == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < selection->n; i++)
-		if (add_column(table, selection->column[i]->name, selection->column[i]->type != STATS_TEXT))
+		if (stat_output_heading(table, selection->column[i]->name, selection->column[i]->type != STATS_TEXT))
 			goto out;
 	for (uint32_t row = 0; row < view->nrows; row++) {
 		struct libscols_line *line;
@@ -246,7 +159,7 @@ print_rows(const struct stats_view *view, const struct column_selection *selecti
 		if (line == NULL)
 			goto out;
 		for (uint32_t i = 0; i < selection->n; i++) {
-			format_cell(view, row, selection->column[i], exact, cell, sizeof(cell));
+			stat_output_cell(view, row, selection->column[i], exact, cell, sizeof(cell));
 			if (scols_line_set_data(line, i, cell))
 				goto out;
 		}
@@ -259,24 +172,73 @@ out:
 	return r;
 }
 
+/* RFC 4180, but for the line's end, which is a newline. What is not there is an empty field. */
+static void
+print_csv_text(const char *text, FILE *out)
+{
+	if (strpbrk(text, ",\"\r\n") == NULL) {
+		fputs(text, out);
+		return;
+	}
+	fputc('"', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '"')
+			fputc('"', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+static int
+print_csv(const struct stats_view *view, const struct column_selection *selection, const struct stat_options *options,
+    FILE *out)
+{
+	char cell[512];
+
+	for (uint32_t i = 0; !options->noheadings && i < selection->n; i++)
+		fprintf(out, "%s%s", i > 0 ? "," : "", selection->column[i]->name);
+	if (!options->noheadings)
+		fputc('\n', out);
+	for (uint32_t row = 0; row < view->nrows; row++) {
+		if (options->id != NULL && !stat_output_row_has_id(view, row, options->id))
+			continue;
+		for (uint32_t i = 0; i < selection->n; i++) {
+			const struct stats_column *column = selection->column[i];
+			uint64_t value;
+
+			if (i > 0)
+				fputc(',', out);
+			if (column->type != STATS_TEXT && !stats_value_u64(view, row, column, &value))
+				continue;
+			if (column->type == STATS_TEXT)
+				snprintf(cell, sizeof(cell), "%s", stats_value_text(view, row, column));
+			else
+				stat_output_cell(view, row, column, true, cell, sizeof(cell));
+			print_csv_text(cell, out);
+		}
+		fputc('\n', out);
+	}
+	return 0;
+}
+
 /* One row in detail: a line per column, with its meaning. */
 static int
 print_detail(const struct stats_view *view, uint32_t row, const struct column_selection *selection,
     const struct stat_options *options, FILE *out)
 {
-	struct libscols_table *table = new_table(options, out);
+	struct libscols_table *table = stat_output_table(options, out);
 	char cell[512];
 	int r = -ENOMEM;
 
 	if (table == NULL)
 		return -ENOMEM;
-	if (add_column(table, "column", false) || add_column(table, "value", true) ||
-	    add_column(table, "meaning", false))
+	if (stat_output_heading(table, "column", false) || stat_output_heading(table, "value", true) ||
+	    stat_output_heading(table, "meaning", false))
 		goto out;
 	for (uint32_t i = 0; i < selection->n; i++) {
 		struct libscols_line *line = scols_table_new_line(table, NULL);
 
-		format_cell(view, row, selection->column[i], options->exact, cell, sizeof(cell));
+		stat_output_cell(view, row, selection->column[i], options->exact, cell, sizeof(cell));
 		if (line == NULL || scols_line_set_data(line, 0, selection->column[i]->name) ||
 		    scols_line_set_data(line, 1, cell) ||
 		    scols_line_set_data(line, 2, selection->column[i]->help))
@@ -305,7 +267,7 @@ stat_output_check_id(
 }
 
 static int
-show_view(const struct stats_view *view, enum stats_table_id id, const struct stat_options *options,
+show_view(const struct stats_view *view, unsigned id, const struct stat_options *options,
     FILE *out, FILE *err)
 {
 	struct column_selection selection;
@@ -313,16 +275,18 @@ show_view(const struct stats_view *view, enum stats_table_id id, const struct st
 	const char *list = options->columns;
 	int r;
 
-	if (options->id != NULL) {
+	if (options->id != NULL && id != STAT_HISTORY) { /* only the pool's history was asked for */
 		r = stat_output_check_id(view, options->id, err, &first, &n);
 		if (r)
 			return r;
 	} else if (list == NULL) {
-		list = usual_columns[id];
+		list = stat_columns(options->aspect, id);
 	}
 	r = stat_output_select(view, list, options->columns != NULL, err, &selection);
 	if (r)
 		return r;
+	if (options->format == STAT_CSV)
+		return print_csv(view, &selection, options, out);
 	if (n == 1 && options->format == STAT_TABLE && options->columns == NULL)
 		return print_detail(view, first, &selection, options, out);
 	return print_rows(view, &selection, options, out);
@@ -335,17 +299,21 @@ stat_output_show(
 	bool more = false;
 	int r;
 
+	if (options->format == STAT_PROMETHEUS)
+		return stat_prometheus_show(snapshot, out);
+	if (options->aspect == STAT_SUMMARY)
+		return stat_summary_show(snapshot, options, out, err);
 	if (options->format == STAT_JSON)
 		return stat_json_show(snapshot, options, out, err);
-	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+	for (unsigned id = 0; id < STAT_NRESOURCES; id++) {
 		const struct stats_view *view;
 
 		if (!options->resource[id])
 			continue;
-		view = stats_view_find(snapshot, stats_table_name(id));
+		view = stats_view_find(snapshot, stat_resource_name(id));
 		if (view == NULL) {
 			fprintf(err, "pgleasestat: this broker (%s) publishes no %s\n",
-			    snapshot->header.program, stats_table_name(id));
+			    snapshot->header.program, stat_resource_name(id));
 			continue;
 		}
 		if (more)
@@ -368,6 +336,12 @@ unit_name(const struct stats_column *column)
 	case STATS_DURATION_NS:
 	case STATS_TIMESTAMP_NS:
 		return "seconds";
+	case STATS_BYTES:
+		return "bytes";
+	case STATS_RATIO:
+		return "share";
+	case STATS_RATE:
+		return "per second";
 	case STATS_COUNT:
 		return column->flags & STATS_MONOTONIC ? "counter" : "count";
 	default:
@@ -378,28 +352,30 @@ unit_name(const struct stats_column *column)
 int
 stat_output_list_columns(const struct stats_snapshot *snapshot, const struct stat_options *options, FILE *out)
 {
-	struct libscols_table *table = new_table(options, out);
+	struct libscols_table *table = stat_output_table(options, out);
 	struct stats_column built_in[STATS_MAX_COLUMNS];
 	int r = -ENOMEM;
 
 	if (table == NULL)
 		return -ENOMEM;
-	if (add_column(table, "table", false) || add_column(table, "column", false) ||
-	    add_column(table, "kind", false) || add_column(table, "meaning", false))
+	if (stat_output_heading(table, "table", false) || stat_output_heading(table, "column", false) ||
+	    stat_output_heading(table, "kind", false) || stat_output_heading(table, "meaning", false))
 		goto out;
-	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+	for (unsigned id = 0; id < STAT_NRESOURCES; id++) {
 		const struct stats_view *view =
-		    snapshot != NULL ? stats_view_find(snapshot, stats_table_name(id)) : NULL;
+		    snapshot != NULL ? stats_view_find(snapshot, stat_resource_name(id)) : NULL;
 		const struct stats_column *column = view != NULL ? view->column : built_in;
 		unsigned n;
 
 		if (!options->resource[id])
 			continue;
-		n = view != NULL ? view->ncolumns : stats_describe(id, built_in);
+		n = view != NULL             ? view->ncolumns
+		    : id == STAT_HISTORY ? stat_history_describe(built_in)
+		                         : stats_describe(id, built_in);
 		for (unsigned i = 0; i < n; i++) {
 			struct libscols_line *line = scols_table_new_line(table, NULL);
 
-			if (line == NULL || scols_line_set_data(line, 0, stats_table_name(id)) ||
+			if (line == NULL || scols_line_set_data(line, 0, stat_resource_name(id)) ||
 			    scols_line_set_data(line, 1, column[i].name) ||
 			    scols_line_set_data(line, 2, unit_name(&column[i])) ||
 			    scols_line_set_data(line, 3, column[i].help))

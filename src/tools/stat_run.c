@@ -9,38 +9,47 @@
 #include <string.h>
 #include <time.h>
 
+#include "stat_check.h"
+#include "stat_history.h"
+#include "stat_list.h"
 #include "stat_options.h"
 #include "stat_output.h"
+#include "stat_time.h"
 #include "stats.h"
 
 #define STALE_NS UINT64_C(5000000000) /* a broker publishes every 100 ms */
 
 enum { EXIT_DONE = 0, EXIT_USAGE = 1, EXIT_NO_INSTANCE = 2, EXIT_NO_ID = 3 };
 
-static int
-no_instance(const char *instance, int error, FILE *err)
+static const char *
+why_no_instance(int error)
 {
-	const char *why;
-
 	switch (error) {
 	case -ENOENT:
-		why = "there is no such file; start pgleased, or name another instance with -n";
-		break;
+		return "there is no such file; start pgleased, or name another instance with -n";
 	case -EACCES:
 	case -EPERM:
-		why = "not permitted; ask for another stats_mode in pgleased's configuration";
-		break;
+		return "not permitted; ask for another stats_mode in pgleased's configuration";
 	case -EPROTO:
-		why = "it is of another version of pglease; use the pgleasestat that came with the broker";
-		break;
+		return "it is of another version of pglease; use the pgleasestat that came with the broker";
 	case -EBADMSG:
-		why = "it is no pglease stats segment, or its broker has not finished starting";
-		break;
+		return "it is no pglease stats segment, or its broker has not finished starting";
 	default:
-		why = strerror(-error);
+		return strerror(-error);
 	}
-	fprintf(
-	    err, "pgleasestat: cannot read instance %s (/dev/shm/pglease.%s): %s\n", instance, instance, why);
+}
+
+static int
+no_instance(const struct stat_options *options, int error, FILE *err)
+{
+	const char *instance = options->instance;
+	char names[256] = "";
+
+	/* Nobody said which: there may be others. */
+	if (error == -ENOENT && !options->instance_given)
+		stat_list_names(names, sizeof(names));
+	fprintf(err, "pgleasestat: cannot read instance %s (/dev/shm/pglease.%s): %s%s%s%s\n", instance, instance,
+	    why_no_instance(error), names[0] != '\0' ? " (there are: " : "", names, names[0] != '\0' ? ")" : "");
 	return EXIT_NO_INSTANCE;
 }
 
@@ -78,6 +87,65 @@ warn_about(const struct stats_snapshot *snapshot, FILE *err)
 		fprintf(err, "pgleasestat: the numbers are torn: not all of one moment\n");
 }
 
+/* -ENODATA, which has been told, when there is no history to show. */
+static int
+add_history(const struct stat_options *options, struct stats_snapshot *snapshot, FILE *err)
+{
+	struct stat_history_range range = {.step = options->step_ns};
+	struct timespec now;
+	uint64_t now_ns;
+
+	if (!options->resource[STAT_HISTORY])
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+	range.to = now_ns;
+	if (stat_time_parse(options->since != NULL ? options->since : "1h", now_ns, &range.from) != 0 ||
+	    (options->until != NULL && stat_time_parse(options->until, now_ns, &range.to) != 0))
+		return -EINVAL;
+	stat_history_settle(&range);
+	return stat_history_add(snapshot, options->id, &range, err);
+}
+
+/* Prometheus is told that there is no broker: no file at all would be taken for one that has not been written yet. */
+static void
+show_nobody(const char *instance, FILE *out)
+{
+	struct stats_snapshot nobody = {.gone = true};
+	struct stat_options options = {.format = STAT_PROMETHEUS};
+
+	snprintf(nobody.header.instance, sizeof(nobody.header.instance), "%s", instance);
+	(void)stat_output_show(&nobody, &options, out, NULL);
+}
+
+static int
+check(const struct stat_options *options, FILE *out)
+{
+	struct stats_snapshot snapshot;
+	enum check_status status;
+	char why[256];
+	int r = take_snapshot(options->instance, &snapshot);
+
+	if (r) {
+		snprintf(why, sizeof(why), "cannot read instance %s: %s", options->instance, why_no_instance(r));
+		return (int)stat_check_unknown(why, out);
+	}
+	status = stat_check(&snapshot, options->id, out);
+	stats_snapshot_fini(&snapshot);
+	return (int)status;
+}
+
+static int
+list(const struct stat_options *options, FILE *out, FILE *err)
+{
+	int r = stat_list(options, out);
+
+	if (r == 0)
+		return EXIT_DONE;
+	fprintf(err, "pgleasestat: cannot look for instances in /dev/shm: %s\n", strerror(-r));
+	return EXIT_USAGE;
+}
+
 static int
 show_once(const struct stat_options *options, FILE *out, FILE *err)
 {
@@ -85,9 +153,12 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	int r, status = EXIT_DONE;
 
 	r = take_snapshot(options->instance, &snapshot);
-	if (r)
-		return no_instance(options->instance, r, err);
-	if (snapshot.header.off && !snapshot.gone) {
+	if (r) {
+		if (r == -ENOENT && options->format == STAT_PROMETHEUS)
+			show_nobody(options->instance, out);
+		return no_instance(options, r, err);
+	}
+	if (snapshot.header.off && !snapshot.gone && options->format != STAT_PROMETHEUS) {
 		fprintf(err,
 		    "pgleasestat: monitoring is off for instance %s (broker pid %u; monitoring = no in its "
 		    "configuration): there are no numbers\n",
@@ -98,7 +169,13 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	warn_about(&snapshot, err);
 	if (snapshot.gone)
 		status = EXIT_NO_INSTANCE;
-	r = stat_output_show(&snapshot, options, out, err);
+	r = add_history(options, &snapshot, err);
+	if (r == -ENODATA) {
+		stats_snapshot_fini(&snapshot);
+		return EXIT_NO_INSTANCE;
+	}
+	if (r == 0)
+		r = stat_output_show(&snapshot, options, out, err);
 	stats_snapshot_fini(&snapshot);
 	if (r == -ENOENT)
 		return EXIT_NO_ID;
@@ -155,13 +232,23 @@ list_columns(const struct stat_options *options, FILE *out, FILE *err)
 	return EXIT_USAGE;
 }
 
+/* Who checks takes a 1 for a warning, also that of a wrong command line. */
+static bool
+wants_check(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--check") == 0)
+			return true;
+	return false;
+}
+
 int
 stat_run(int argc, char **argv, FILE *out, FILE *err)
 {
 	struct stat_options options;
 
 	if (stat_options_parse(argc, argv, err, &options))
-		return EXIT_USAGE;
+		return wants_check(argc, argv) ? (int)stat_check_unknown("wrong usage", out) : EXIT_USAGE;
 	/* For the width of characters in tables; what scripts read is the same in every locale. */
 	if (options.format == STAT_TABLE)
 		setlocale(LC_CTYPE, "");
@@ -172,6 +259,10 @@ stat_run(int argc, char **argv, FILE *out, FILE *err)
 	case STAT_VERSION:
 		fputs("pgleasestat " PACKAGE_VERSION "\n", out);
 		return EXIT_DONE;
+	case STAT_LIST:
+		return list(&options, out, err);
+	case STAT_CHECK:
+		return check(&options, out);
 	case STAT_LIST_COLUMNS:
 		return list_columns(&options, out, err);
 	case STAT_SHOW:

@@ -135,11 +135,15 @@ refused_without_trace(const struct run_how *how, const char *a, const char *b, c
 
 START_TEST(no_room_in_shared_memory)
 {
-	static const struct run_how full = {.shm = "size=4k"}, no_inode = {.shm = "nr_inodes=1"};
+	static const struct run_how full = {.shm = "size=4k"}, no_inode = {.shm = "nr_inodes=1"},
+	                            small = {.shm = "size=8m"}, two_inodes = {.shm = "nr_inodes=2"};
 
 	begin(&not_started);
 	refused_without_trace(&full, fixture_instance(it_fixture), "/dev/shm", "room");
 	refused_without_trace(&no_inode, fixture_instance(it_fixture), "/dev/shm", "room");
+	/* Room for the statistics, but not for the history. */
+	refused_without_trace(&small, "no room in /dev/shm for the history of pool app (15.", "metrics_retention", "history = no");
+	refused_without_trace(&two_inodes, "no room in /dev/shm for the history of pool app", "metrics_retention", NULL);
 }
 END_TEST
 

@@ -540,61 +540,6 @@ START_TEST(wrong_arguments_name_themselves)
 }
 END_TEST
 
-/* By lessees alone: the broker leaves them to it. */
-#define BY_LESSEES "reset = always\nreset_after = 0\n"
-
-static void
-lease_twice(pglease_pool *pool)
-{
-	pglease_lease lease;
-
-	for (unsigned i = 0; i < 2; i++) {
-		it_query(it_acquire(pool, &lease), "set work_mem = '1MB'");
-		it_release(&lease);
-	}
-}
-
-START_TEST(resets_are_counted_by_kind)
-{
-	it_start(1, 1, BY_LESSEES "reset_kind = light\n");
-	lease_twice(it_attach());
-	it_await_published("app", "resets_light", 1);
-	ck_assert_uint_eq(it_published("app", "resets_light"), 1); /* the second one's answer is still owed */
-	ck_assert_uint_eq(it_published("app", "resets_full"), 0);
-	ck_assert_uint_eq(it_published("app", "resets_failed"), 0);
-}
-END_TEST
-
-START_TEST(resets_that_fail_are_counted)
-{
-	it_start(1, 1, BY_LESSEES "reset_kind = sql\nreset_sql = select 1 / 0\n");
-	lease_twice(it_attach());
-	it_await_published("app", "resets_failed", 1);
-	ck_assert_uint_eq(it_published("app", "resets_sql"), 0);
-	it_await_published("app", "closed_broken", 1);
-}
-END_TEST
-
-START_TEST(failed_connects_are_counted_by_sqlstate_class)
-{
-	struct fixture_pool pools[] = {
-	    {.name = "app", .min = 1, .max = 1},
-	    {.name = "nowhere", .min = 1, .max = 1, .conninfo = "host=/nonexistent dbname=postgres user=postgres"},
-	};
-	struct fixture_options options = {.pools = pools, .npools = 2};
-	pglease_pool *pool;
-
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	it_await_published("nowhere", "open_failed_08", 2);
-	ck_assert_uint_eq(it_published("nowhere", "open_failed_28"), 0);
-	ck_assert_uint_eq(it_published("app", "open_failed"), 0);
-	pool = it_attach();
-	await_health(pool, PGLEASE_HEALTH_OK, "");
-	it_ok(pglease_pool_open(it_client(), "nowhere", &pool));
-	await_health(pool, PGLEASE_HEALTH_DOWN, "upstream");
-}
-END_TEST
-
-IT_MAIN("monitoring", resets_are_counted_by_kind, resets_that_fail_are_counted, failed_connects_are_counted_by_sqlstate_class, calls_are_timed, a_transaction_is_one, what_is_sent_is_timed, without_monitoring_nothing_is_timed,
+IT_MAIN("monitoring", calls_are_timed, a_transaction_is_one, what_is_sent_is_timed, without_monitoring_nothing_is_timed,
     totals_agree_while_workers_come_and_die, gauges_follow, health_says_why, thresholds_are_told_when_crossed,
     a_release_looks_by_itself, wrong_arguments_name_themselves)

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * HTTP in the broker's loop, for monitors (setting http_listen): GET and HEAD of the pages of http_pages.h, on a Unix socket
+ * or a loopback address. It changes nothing, and no client can hold it up: requests are small, answers come from memory,
+ * and http_guard.h bounds how many connections there are and for how long. Each connection serves one request.
+ */
+#ifndef PGLEASE_BROKER_HTTP_H
+#define PGLEASE_BROKER_HTTP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "http_guard.h"
+#include "http_pages.h"
+
+/* Descriptors that it may need. */
+#define HTTP_DESCRIPTORS (2 * HTTP_GUARD_CONNECTIONS + 1)
+
+struct http;
+
+struct http_params {
+	struct event_base *base;
+	const char *listen; /* the setting */
+	mode_t mode;        /* of a Unix socket */
+	struct http_pages pages; /* what it refers to outlives it */
+};
+
+/* 0, or -1 with log_refuse(). */
+int http_new(const struct http_params *params, struct http **ret);
+void http_tick(struct http *http, uint64_t now); /* accepts NULL */
+/* Ends its connections and removes its socket. Accepts NULL. */
+void http_free(struct http *http);
+
+#endif

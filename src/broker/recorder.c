@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The recorder of the pools' histories; see recorder.h. */
+#include "recorder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "datadir.h"
+#include "history.h"
+#include "log.h"
+
+#define SECOND UINT64_C(1000000000)
+#define MINUTE (60 * SECOND)
+
+/* What a time's histogram was at the last look. */
+struct time_memory {
+	uint64_t count;
+	bool settling; /* counted since, perhaps without what goes with it: look once more */
+	uint64_t bucket[HISTORY_BUCKETS];
+};
+
+struct pool_recorder {
+	const struct segment *seg;
+	struct history_writer *writer;
+	struct time_memory time[STATS_NTIMES];
+	struct history_row minute; /* what its seconds add up to; interval 0: none yet */
+	struct pool_totals totals; /* of this tick */
+	/* Since the last row. */
+	uint32_t active_max, waiting_max, health;
+	uint64_t maxwait;
+	bool told; /* the log has said that it cannot be written */
+};
+
+struct recorder {
+	char instance[LAYOUT_NAME];
+	char folder[PATHS_MAX]; /* "": histories are not saved */
+	uint64_t instance_id;
+	bool seconds;    /* there are rows of seconds */
+	bool first, first_minute; /* no row has been written yet */
+	uint64_t row_at, minute_at; /* CLOCK_BOOTTIME: the last rows */
+	uint64_t row_second, row_minute; /* of the wall clock, when they were due */
+	unsigned npools;
+	struct pool_recorder pool[];
+};
+
+struct moment {
+	uint64_t mono, real, boot;
+};
+
+static uint64_t
+clock_get(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+static struct moment
+moment_now(void)
+{
+	return (struct moment){
+	    .mono = clock_ns(), .real = clock_get(CLOCK_REALTIME), .boot = clock_get(CLOCK_BOOTTIME)};
+}
+
+/* CPU time and resident memory of this process. */
+static void
+use_of_self(uint64_t *ret_cpu, uint64_t *ret_memory)
+{
+	struct rusage usage;
+	unsigned long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	*ret_cpu = *ret_memory = STATS_NO_U64;
+	if (getrusage(RUSAGE_SELF, &usage) == 0)
+		*ret_cpu = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * SECOND +
+		           (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+	if (file == NULL)
+		return;
+	if (fscanf(file, "%*u %lu", &pages) == 1)
+		*ret_memory = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	fclose(file);
+}
+
+/* At each tick: what a row tells of the time since the row before it. */
+static void
+look(struct pool_recorder *p, uint64_t now)
+{
+	uint32_t active;
+
+	totals_read(p->seg, now, &p->totals);
+	active = p->totals.leased + p->totals.granted;
+	if (p->active_max < active)
+		p->active_max = active;
+	if (p->waiting_max < p->totals.waiting)
+		p->waiting_max = p->totals.waiting;
+	if (p->maxwait < p->totals.maxwait)
+		p->maxwait = p->totals.maxwait;
+	p->health |= atomic_load_explicit(&p->seg->header->health, memory_order_relaxed);
+}
+
+/* The observations since the last look. Histograms are big: one that has not been counted in is not added up. */
+static void
+take_time(struct pool_recorder *p, enum stats_time time, uint32_t ret[HISTORY_BUCKETS])
+{
+	struct time_memory *m = &p->time[time];
+	uint64_t count = totals_time_count(&p->totals, time), now[HISTORY_BUCKETS];
+	struct histogram_sum sum;
+
+	memset(ret, 0, HISTORY_BUCKETS * sizeof(ret[0]));
+	if (count == m->count && !m->settling)
+		return;
+	m->settling = count != m->count;
+	m->count = count;
+	totals_times(p->seg, time, &sum);
+	history_bucket_sum(&sum, now);
+	for (unsigned b = 0; b < HISTORY_BUCKETS; b++) {
+		/* Clients can write the histograms: one that went back counts as unchanged. */
+		uint64_t n = now[b] > m->bucket[b] ? now[b] - m->bucket[b] : 0;
+
+		ret[b] = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+		m->bucket[b] = now[b];
+	}
+}
+
+static void
+fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, uint64_t cpu, uint64_t memory,
+    struct history_row *row)
+{
+	const struct pool_totals *t = &p->totals;
+
+	memset(row, 0, sizeof(*row));
+	row->serial = history_writer_sample(p->writer);
+	row->time = now->real;
+	row->mono = now->boot;
+	row->interval = now->boot - recorder->row_at;
+	row->instance = recorder->instance_id;
+	row->first = recorder->first;
+	memcpy(row->slot, t->slot, sizeof(row->slot));
+	memcpy(row->client, t->client, sizeof(row->client));
+	memcpy(row->broker, t->broker, sizeof(row->broker));
+	row->maxwait = p->maxwait;
+	row->cpu = cpu;
+	row->memory = memory;
+	row->max = t->max;
+	row->total = t->total;
+	row->idle = t->idle;
+	row->leased = t->leased;
+	row->granted = t->granted;
+	row->busy = t->busy;
+	row->waiting = t->waiting;
+	row->clients = t->clients;
+	row->peak = t->peak;
+	row->active_max = p->active_max;
+	row->waiting_max = p->waiting_max;
+	row->health = p->health;
+	for (unsigned time = 0; time < STATS_NTIMES; time++)
+		take_time(p, time, row->bucket[time]);
+	p->active_max = p->waiting_max = p->health = 0;
+	p->maxwait = 0;
+}
+
+static void
+record(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, uint64_t cpu, uint64_t memory,
+    bool minute)
+{
+	struct history_row row;
+	int r, also = 0;
+
+	fill_row(recorder, p, now, cpu, memory, &row);
+	if (p->minute.interval == 0)
+		p->minute = row;
+	else
+		history_row_add(&p->minute, &row);
+	r = history_writer_append(p->writer, HISTORY_SECONDS, &row);
+	if (minute) {
+		p->minute.first = recorder->first_minute;
+		also = history_writer_append(p->writer, HISTORY_MINUTES, &p->minute);
+		p->minute.interval = 0;
+	}
+	if (r == 0)
+		r = also;
+	if (r != 0 && !p->told)
+		log_warning("the history of pool %s cannot be written: %s", p->seg->header->pool_name, strerror(-r));
+	p->told = r != 0;
+}
+
+static void
+record_all(struct recorder *recorder, const struct moment *now, bool minute)
+{
+	uint64_t cpu, memory;
+
+	use_of_self(&cpu, &memory);
+	for (unsigned i = 0; i < recorder->npools; i++)
+		record(recorder, &recorder->pool[i], now, cpu, memory, minute);
+	recorder->first = false;
+	recorder->row_at = now->boot;
+	recorder->row_second = now->real / SECOND;
+	if (!minute)
+		return;
+	recorder->first_minute = false;
+	recorder->minute_at = now->boot;
+	recorder->row_minute = now->real / MINUTE;
+}
+
+/* A period of the wall clock has begun, or, when that is set, as much time has passed. */
+static bool
+is_due(uint64_t real, uint64_t last, uint64_t elapsed, uint64_t period)
+{
+	return (real / period != last && elapsed >= period / 2) || elapsed >= period + period / 2;
+}
+
+void
+recorder_tick(struct recorder *recorder)
+{
+	struct moment now = moment_now();
+	bool minute;
+
+	if (recorder == NULL)
+		return;
+	for (unsigned i = 0; i < recorder->npools; i++)
+		look(&recorder->pool[i], now.mono);
+	minute = is_due(now.real, recorder->row_minute, now.boot - recorder->minute_at, MINUTE);
+	if (minute || (recorder->seconds && is_due(now.real, recorder->row_second, now.boot - recorder->row_at, SECOND)))
+		record_all(recorder, &now, minute);
+}
+
+int
+recorder_reader(const struct recorder *recorder, unsigned pool)
+{
+	return recorder != NULL && pool < recorder->npools ? history_writer_reader(recorder->pool[pool].writer) : -1;
+}
+
+uint64_t
+recorder_size(const struct recorder *recorder)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; recorder != NULL && i < recorder->npools; i++)
+		size += history_writer_size(recorder->pool[i].writer);
+	return size;
+}
+
+static int
+refuse(int error, const struct recorder_params *params, const char *pool)
+{
+	uint64_t capacity[HISTORY_NRINGS] = {params->seconds, HISTORY_DAY_MINUTES};
+	struct history_header header;
+
+	history_header_init(&header, params->instance, pool, capacity);
+	switch (error) {
+	case -ENOSPC:
+		return log_refuse("no room in /dev/shm for the history of pool %s (%.1f MB): free some, or set a shorter "
+		                  "metrics_retention, or history = no",
+		    pool, (double)header.size / 1e6);
+	case -EACCES:
+	case -EPERM:
+		return log_refuse("/dev/shm/pglease.%s.history.%s belongs to another user: remove it there, or choose "
+		                  "another name (-n)",
+		    params->instance, pool);
+	case -EBUSY:
+		return log_refuse("/dev/shm/pglease.%s.history.%s is in use by another process", params->instance, pool);
+	case -ECHRNG:
+		return log_refuse("/dev/shm/pglease.%s.history.%s cannot be given to monitor_group: the broker's user must "
+		                  "be a member of it",
+		    params->instance, pool);
+	default:
+		return log_refuse("cannot create /dev/shm/pglease.%s.history.%s: %s", params->instance, pool, strerror(-error));
+	}
+}
+
+static const char *
+file_of(const struct recorder *recorder, unsigned pool, char buf[static 2 * PATHS_MAX])
+{
+	if (recorder->folder[0] == '\0')
+		return NULL;
+	snprintf(buf, 2 * PATHS_MAX, "%s/history.%s", recorder->folder, recorder->pool[pool].seg->header->pool_name);
+	return buf;
+}
+
+static int
+open_pool(struct recorder *recorder, unsigned index, const struct recorder_params *params)
+{
+	const char *pool = params->pools[index]->header->pool_name;
+	char why[HISTORY_WHY], file[2 * PATHS_MAX];
+	struct history_params history = {
+	    .instance = params->instance,
+	    .pool = pool,
+	    .instance_id = params->instance_id,
+	    .seconds = params->seconds,
+	    .mode = params->mode,
+	    .group = params->group,
+	    .now = clock_get(CLOCK_REALTIME),
+	};
+	int r;
+
+	recorder->pool[index].seg = params->pools[index];
+	history.file = file_of(recorder, index, file);
+	r = history_writer_new(&history, &recorder->pool[index].writer, why);
+	if (r != 0)
+		return refuse(r, params, pool);
+	if (*why != '\0')
+		log_warning("pool %s begins a new history: %s%s%s", pool, history.file != NULL ? history.file : "",
+		    history.file != NULL ? ": " : "", why);
+	return 0;
+}
+
+int
+recorder_new(const struct recorder_params *params, struct recorder **ret)
+{
+	struct recorder *recorder = calloc(1, sizeof(*recorder) + params->npools * sizeof(recorder->pool[0]));
+	struct moment now = moment_now();
+
+	if (recorder == NULL)
+		return log_refuse("out of memory");
+	snprintf(recorder->instance, sizeof(recorder->instance), "%s", params->instance);
+	recorder->instance_id = params->instance_id;
+	recorder->seconds = params->seconds != 0;
+	recorder->first = recorder->first_minute = true;
+	recorder->row_at = recorder->minute_at = now.boot;
+	recorder->row_second = now.real / SECOND;
+	recorder->row_minute = now.real / MINUTE;
+	if (params->save &&
+	    datadir_path(params->instance, params->data_dir, recorder->folder, sizeof(recorder->folder)) != 0) {
+		recorder->folder[0] = '\0';
+		log_warning("histories will not be saved: there is no place for them: set data_dir, or history_save = no");
+	}
+	for (; recorder->npools < params->npools; recorder->npools++) {
+		if (open_pool(recorder, recorder->npools, params) != 0) {
+			/* The ones that are made have nothing new to save, but would be lost. */
+			recorder_free(recorder);
+			return -1;
+		}
+	}
+	*ret = recorder;
+	return 0;
+}
+
+static void
+save(const struct recorder *recorder, unsigned pool)
+{
+	char file[2 * PATHS_MAX];
+	int r;
+
+	if (file_of(recorder, pool, file) == NULL)
+		return;
+	r = datadir_make(recorder->folder, 0755);
+	if (r == 0)
+		r = history_writer_save(recorder->pool[pool].writer, file);
+	if (r != 0)
+		log_warning("the history of pool %s is lost: it cannot be saved in %s: %s",
+		    recorder->pool[pool].seg->header->pool_name, file, strerror(-r));
+}
+
+void
+recorder_free(struct recorder *recorder)
+{
+	struct moment now = moment_now();
+
+	if (recorder == NULL)
+		return;
+	for (unsigned i = 0; i < recorder->npools; i++)
+		look(&recorder->pool[i], now.mono);
+	if (now.boot > recorder->row_at)
+		record_all(recorder, &now, true);
+	for (unsigned i = 0; i < recorder->npools; i++) {
+		save(recorder, i);
+		history_writer_free(recorder->pool[i].writer);
+	}
+	free(recorder);
+}

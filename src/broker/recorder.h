@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Records the history of each pool (history.h): looks at the pools at each tick, and writes a row a second and a row a minute. At a
+ * clean stop the histories are saved in the data folder, from where the next start has them again.
+ *
+ * Rows are taken at the first tick of a second of the wall clock. When that clock is set, the next row comes after half a second at
+ * the earliest, and one and a half at the latest; likewise with minutes.
+ */
+#ifndef PGLEASE_BROKER_RECORDER_H
+#define PGLEASE_BROKER_RECORDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "segment.h"
+
+struct recorder;
+
+struct recorder_params {
+	const char *instance;
+	uint64_t instance_id;
+	const char *data_dir; /* the setting; empty: the default folder */
+	bool save;
+	uint32_t seconds; /* rows of a second each */
+	mode_t mode;
+	const gid_t *group; /* NULL: the broker's own */
+	const struct segment *const *pools; /* they must outlive the recorder */
+	unsigned npools;
+};
+
+/* 0, or -1 with log_refuse(). The caller holds the instance's stats segment. */
+int recorder_new(const struct recorder_params *params, struct recorder **ret);
+/* Accepts NULL: no history is kept. */
+void recorder_tick(struct recorder *recorder);
+/* A descriptor of a pool's history that can only read, the recorder's; -1: there is none. Accepts NULL. */
+int recorder_reader(const struct recorder *recorder, unsigned pool);
+/* Bytes of all histories. Accepts NULL. */
+uint64_t recorder_size(const struct recorder *recorder);
+/* Writes the last rows, saves, and removes the objects. Accepts NULL. */
+void recorder_free(struct recorder *recorder);
+
+#endif

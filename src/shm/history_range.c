@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Walking a history; see history_range.h for the rules. */
+#include "history_range.h"
+
+#include <string.h>
+
+struct walk {
+	const struct history_view *view;
+	const struct history_range *range;
+	history_step_handler handler;
+	void *context;
+
+	/* The clock: of the broker whose rows are walked, and of the newest one. */
+	uint64_t instance, newest_instance;
+	uint64_t offset, newest_offset; /* wall clock less CLOCK_BOOTTIME, modulo 2^64 */
+	uint64_t moment;                /* of the last row */
+	bool clock_known;               /* of this ring and broker */
+
+	struct history_row place; /* the row at hand: its place only */
+	struct history_row row, before;
+	enum history_ring before_ring; /* whose row before_k is in `before`; HISTORY_NRINGS: none */
+	uint64_t before_k;
+
+	bool any; /* the step has rows */
+	uint64_t index;
+	struct history_step step;
+	uint64_t bucket[STATS_NTIMES][HISTORY_BUCKETS];
+};
+
+/* --- Moments. --- */
+
+static bool
+place_at(const struct history_view *view, enum history_ring ring, uint64_t k, struct history_row *ret)
+{
+	return history_view_row(view, ring, k, HISTORY_PLACE_SIZE, ret);
+}
+
+/* The newest row of all says how the clocks stand now. */
+static void
+ask_newest(struct walk *w)
+{
+	uint64_t first, end, serial = 0;
+	struct history_row row;
+
+	for (unsigned ring = 0; ring < HISTORY_NRINGS; ring++) {
+		history_view_range(w->view, ring, &first, &end);
+		if (first == end || !place_at(w->view, ring, end - 1, &row) || row.serial <= serial)
+			continue;
+		serial = row.serial;
+		w->newest_instance = row.instance;
+		w->newest_offset = row.time - row.mono;
+	}
+}
+
+/* A broker's first row of those walked: its last one in the ring has its clock. */
+static void
+ask_clock(struct walk *w, enum history_ring ring, uint64_t k, uint64_t end)
+{
+	struct history_row row;
+
+	w->instance = w->place.instance;
+	w->clock_known = true;
+	if (w->instance == w->newest_instance) {
+		w->offset = w->newest_offset;
+		return;
+	}
+	w->offset = w->place.time - w->place.mono;
+	while (++k < end) {
+		if (!place_at(w->view, ring, k, &row))
+			continue;
+		if (row.instance != w->instance)
+			break;
+		w->offset = row.time - row.mono;
+	}
+}
+
+static void
+set_moment(struct walk *w, enum history_ring ring, uint64_t k, uint64_t end)
+{
+	uint64_t moment;
+
+	if (!w->clock_known || w->instance != w->place.instance)
+		ask_clock(w, ring, k, end);
+	moment = w->place.mono + w->offset;
+	if (w->moment < moment)
+		w->moment = moment;
+}
+
+/* --- A step. --- */
+
+static int
+finish_step(struct walk *w)
+{
+	struct history_step *s = &w->step;
+	const struct history_range *range = w->range;
+
+	if (!w->any)
+		return 0;
+	w->any = false;
+	s->from = range->from + w->index * range->step;
+	s->to = range->step != 0 && range->step < range->to - s->from ? s->from + range->step : range->to;
+	if (s->covered != 0) {
+		s->total_mean /= (double)s->covered;
+		s->active_mean /= (double)s->covered;
+		s->waiting_mean /= (double)s->covered;
+	}
+	for (unsigned t = 0; t < STATS_NTIMES; t++) {
+		struct stats_quantiles *q = &s->time[t];
+
+		q->count = totals_time_count(&s->totals, t);
+		q->mean = totals_time_mean(&s->totals, t);
+		q->p50 = history_bucket_quantile(w->bucket[t], 0.50);
+		q->p95 = history_bucket_quantile(w->bucket[t], 0.95);
+		q->p99 = history_bucket_quantile(w->bucket[t], 0.99);
+		q->max = history_bucket_max(w->bucket[t]);
+	}
+	return w->handler(w->context, s);
+}
+
+static void
+begin_step(struct walk *w, uint64_t index)
+{
+	w->any = true;
+	w->index = index;
+	memset(&w->step, 0, sizeof(w->step));
+	memset(w->bucket, 0, sizeof(w->bucket));
+}
+
+static void
+add_increases(uint64_t *to, const uint64_t *now, const uint64_t *before, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		to[i] += now[i] > before[i] ? now[i] - before[i] : 0;
+}
+
+static void
+add_gauges(struct history_step *s, const struct history_row *row)
+{
+	struct pool_totals *t = &s->totals;
+	double interval = (double)row->interval;
+
+	t->max = row->max;
+	t->total = row->total;
+	t->idle = row->idle;
+	t->leased = row->leased;
+	t->granted = row->granted;
+	t->busy = row->busy;
+	t->waiting = row->waiting;
+	t->clients = row->clients;
+	t->peak = row->peak;
+	if (t->maxwait < row->maxwait)
+		t->maxwait = row->maxwait;
+	if (s->active_max < row->active_max)
+		s->active_max = row->active_max;
+	if (s->waiting_max < row->waiting_max)
+		s->waiting_max = row->waiting_max;
+	s->total_mean += interval * row->total;
+	s->active_mean += interval * ((double)row->leased + row->granted);
+	s->waiting_mean += interval * row->waiting;
+	s->health |= row->health;
+	s->memory = row->memory;
+}
+
+static void
+add_row(struct walk *w, const struct history_row *before)
+{
+	const struct history_row *row = &w->row;
+	struct history_step *s = &w->step;
+
+	add_increases(s->totals.slot, row->slot, before->slot, SLOT_NCOUNTERS);
+	add_increases(s->totals.client, row->client, before->client, CLIENT_NCOUNTERS);
+	add_increases(s->totals.broker, row->broker, before->broker, BROKER_NCOUNTERS);
+	if (row->cpu == STATS_NO_U64 || before->cpu == STATS_NO_U64 || s->cpu == STATS_NO_U64)
+		s->cpu = STATS_NO_U64;
+	else
+		add_increases(&s->cpu, &row->cpu, &before->cpu, 1);
+	add_gauges(s, row);
+	s->covered += row->interval;
+	s->rows++;
+	s->starts += row->first != 0;
+	for (unsigned t = 0; t < STATS_NTIMES; t++)
+		for (unsigned b = 0; b < HISTORY_BUCKETS; b++)
+			w->bucket[t][b] += row->bucket[t][b];
+}
+
+/* --- The walk. --- */
+
+/* The row that row k is compared with; NULL when that is gone. */
+static const struct history_row *
+row_before(struct walk *w, enum history_ring ring, uint64_t k)
+{
+	static const struct history_row none;
+
+	if (w->row.first != 0)
+		return &none;
+	if (k == 0)
+		return NULL;
+	if ((w->before_ring != ring || w->before_k != k - 1) &&
+	    !history_view_row(w->view, ring, k - 1, sizeof(w->before), &w->before)) {
+		w->before_ring = HISTORY_NRINGS;
+		return NULL;
+	}
+	return w->before.instance == w->row.instance ? &w->before : NULL;
+}
+
+static int
+take_row(struct walk *w, enum history_ring ring, uint64_t k)
+{
+	const struct history_range *range = w->range;
+	uint64_t interval = w->place.interval < w->moment ? w->place.interval : w->moment;
+	uint64_t middle = w->moment - interval / 2, index;
+	const struct history_row *before;
+	int r = 0;
+
+	if (middle < range->from || middle >= range->to)
+		return 0;
+	if (!history_view_row(w->view, ring, k, sizeof(w->row), &w->row))
+		return 0;
+	before = row_before(w, ring, k);
+	if (before != NULL) {
+		index = range->step != 0 ? (middle - range->from) / range->step : 0;
+		if (!w->any || index > w->index) {
+			r = finish_step(w);
+			begin_step(w, index);
+		}
+		add_row(w, before);
+	}
+	/* It is what the next row is compared with. */
+	w->before = w->row;
+	w->before_ring = ring;
+	w->before_k = k;
+	return r;
+}
+
+/*
+ * Up to which serial the minutes' rows are wanted: that of the first one with a second's row of the same moment in the ring; or, when
+ * the seconds begin with a broker's first row, the last one before it, for then they lack nothing.
+ */
+static uint64_t
+find_seam(const struct history_view *view)
+{
+	struct history_row row;
+	uint64_t first, end, k, oldest;
+
+	history_view_range(view, HISTORY_SECONDS, &first, &end);
+	while (first < end && !place_at(view, HISTORY_SECONDS, first, &row))
+		first++;
+	if (first >= end)
+		return UINT64_MAX;
+	oldest = row.serial;
+	if (row.first != 0)
+		return oldest - 1;
+	history_view_range(view, HISTORY_MINUTES, &k, &end);
+	for (; k < end; k++)
+		if (place_at(view, HISTORY_MINUTES, k, &row) && row.serial >= oldest)
+			return row.serial;
+	return UINT64_MAX;
+}
+
+int
+history_range_walk(
+    const struct history_view *view, const struct history_range *range, history_step_handler handler, void *context)
+{
+	struct walk w = {
+	    .view = view,
+	    .range = range,
+	    .handler = handler,
+	    .context = context,
+	    .before_ring = HISTORY_NRINGS,
+	};
+	uint64_t seam = find_seam(view), minutes_end = 0, k, end;
+	int r = 0;
+
+	ask_newest(&w);
+	history_view_range(view, HISTORY_MINUTES, &k, &end);
+	for (; r == 0 && k < end; k++) {
+		if (!place_at(view, HISTORY_MINUTES, k, &w.place))
+			continue;
+		if (w.place.serial > seam)
+			break;
+		set_moment(&w, HISTORY_MINUTES, k, end);
+		minutes_end = w.place.serial;
+		r = take_row(&w, HISTORY_MINUTES, k);
+	}
+	w.clock_known = false; /* the other ring's last row of a broker may have a later one */
+	history_view_range(view, HISTORY_SECONDS, &k, &end);
+	for (; r == 0 && k < end; k++) {
+		if (!place_at(view, HISTORY_SECONDS, k, &w.place))
+			continue;
+		set_moment(&w, HISTORY_SECONDS, k, end);
+		if (w.place.serial > minutes_end)
+			r = take_row(&w, HISTORY_SECONDS, k);
+	}
+	return r != 0 ? r : finish_step(&w);
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The history of a real broker's pool: recorded, carried over a kill and a stop, asked for by library and tool. */
+#include "it.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <linux/seccomp.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "stats.h"
+
+#define SECOND UINT64_C(1000000000)
+#define AWAIT_TRIES 2000
+#define LEASES 40
+
+/* All that there is, added up. */
+struct sum {
+	unsigned rows;
+	uint64_t last_to, covered, acquired, released, opened, failures, starts, hold_count, wait_count;
+	pglease_times hold; /* of the last row */
+	uint32_t clients, total, max_connections;
+};
+
+static int
+add(void *context, const pglease_history_row *row)
+{
+	struct sum *sum = context;
+
+	ck_assert_uint_ge(row->from_ns, sum->last_to);
+	ck_assert_uint_lt(row->from_ns, row->to_ns);
+	sum->rows++;
+	sum->last_to = row->to_ns;
+	sum->covered += row->covered_ns;
+	sum->acquired += row->acquired;
+	sum->released += row->released;
+	sum->opened += row->opened;
+	sum->starts += row->starts;
+	sum->hold_count += row->time[PGLEASE_TIME_HOLD].count;
+	sum->wait_count += row->time[PGLEASE_TIME_WAIT].count;
+	sum->hold = row->time[PGLEASE_TIME_HOLD];
+	sum->clients = row->clients;
+	sum->total = row->total;
+	sum->max_connections = row->max_connections;
+	return 0;
+}
+
+static struct sum
+ask(pglease_pool *pool, uint64_t step)
+{
+	struct sum sum = {0};
+
+	it_ok(pglease_history(pool, 0, UINT64_MAX, step, add, &sum));
+	return sum;
+}
+
+static void
+pause_a_moment(void)
+{
+	static const struct timespec step = {.tv_nsec = 10000000};
+
+	nanosleep(&step, NULL);
+}
+
+/* Until so many leases have been recorded. There is nothing to wait on: it is looked at. */
+static struct sum
+await(pglease_pool *pool, uint64_t acquired)
+{
+	struct sum sum = {0};
+
+	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
+		sum = ask(pool, 0);
+		if (sum.acquired >= acquired && sum.released >= acquired)
+			break;
+		pause_a_moment();
+	}
+	ck_assert_uint_eq(sum.acquired, acquired);
+	ck_assert_uint_eq(sum.released, acquired);
+	return sum;
+}
+
+static void
+lease(pglease_pool *pool, unsigned n, long hold_ns)
+{
+	struct timespec hold = {.tv_nsec = hold_ns};
+	pglease_lease held;
+
+	for (unsigned i = 0; i < n; i++) {
+		it_acquire(pool, &held);
+		if (hold_ns != 0)
+			nanosleep(&hold, NULL);
+		it_release(&held);
+	}
+}
+
+static void
+assert_within(uint64_t value, uint64_t expected, double share, const char *what)
+{
+	ck_assert_msg((double)value >= (double)expected * (1 - share) && (double)value <= (double)expected * (1 + share),
+	    "%s: %" PRIu64 " is not %" PRIu64, what, value, expected);
+}
+
+static uint64_t
+history_bytes_published(void)
+{
+	struct stats_snapshot snapshot;
+	struct stats_reader *reader;
+	const struct stats_view *view;
+	uint64_t value = 0;
+
+	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	view = stats_view_find(&snapshot, "instance");
+	ck_assert_ptr_nonnull(view);
+	ck_assert(stats_value_u64(view, 0, stats_column_find(view, "history_segments"), &value));
+	stats_snapshot_fini(&snapshot);
+	stats_reader_close(reader);
+	return value;
+}
+
+START_TEST(rows_agree_with_the_statistics)
+{
+	pglease_pool *pool;
+	pglease_stats stats;
+	pglease_times times;
+	struct sum sum, seconds;
+
+	it_start(2, 2, NULL);
+	pool = it_attach();
+	lease(pool, LEASES, 3000000);
+	sum = await(pool, LEASES);
+	it_ok(pglease_stats_get(pool, &stats));
+	it_ok(pglease_times_get(pool, PGLEASE_TIME_HOLD, &times));
+	ck_assert_uint_eq(sum.acquired, stats.acquired);
+	ck_assert_uint_eq(sum.released, stats.released);
+	ck_assert_uint_eq(sum.opened, stats.opened);
+	ck_assert_uint_eq(sum.starts, 1);
+	ck_assert_uint_eq(sum.total, 2);
+	ck_assert_uint_eq(sum.clients, 1);
+	ck_assert_uint_eq(sum.max_connections, 2);
+	ck_assert_uint_eq(sum.hold.count, LEASES);
+	ck_assert_uint_eq(sum.wait_count, LEASES);
+	ck_assert_uint_eq(sum.hold.mean_ns, times.mean_ns);
+	/* Two approximations of one number: their errors add. */
+	assert_within(sum.hold.p50_ns, times.p50_ns, 0.15, "p50");
+	assert_within(sum.hold.p95_ns, times.p95_ns, 0.15, "p95");
+	assert_within(sum.hold.p99_ns, times.p99_ns, 0.15, "p99");
+	assert_within(sum.hold.max_ns, times.max_ns, 0.15, "max");
+	ck_assert_uint_ge(sum.hold.p50_ns, 2600000);
+	ck_assert_uint_gt(history_bytes_published(), 15000000);
+	/* Second by second it is the same. */
+	seconds = ask(pool, SECOND);
+	ck_assert_uint_eq(seconds.acquired, LEASES);
+	ck_assert_uint_eq(seconds.hold_count, LEASES);
+}
+END_TEST
+
+START_TEST(a_killed_broker_is_continued)
+{
+	pglease_pool *pool;
+	struct sum before, sum;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	lease(pool, LEASES, 0);
+	before = await(pool, LEASES);
+	ck_assert_msg(fixture_broker_kill(it_fixture) == 0, "%s", fixture_error());
+	/* Who has it mapped goes on reading. */
+	sum = ask(pool, 0);
+	ck_assert_uint_eq(sum.acquired, LEASES);
+	pglease_detach(it_client());
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	lease(pool, 7, 0);
+	sum = await(pool, LEASES + 7);
+	ck_assert_uint_eq(sum.starts, 2);
+	ck_assert_uint_ge(sum.covered, before.covered);
+}
+END_TEST
+
+static const char *
+saved_file(void)
+{
+	static char path[300];
+
+	snprintf(path, sizeof(path), "%s/embedded/history.app", fixture_folder(it_fixture));
+	return path;
+}
+
+START_TEST(a_stop_saves_and_a_start_reads)
+{
+	pglease_pool *pool;
+	struct stat st;
+	struct sum sum;
+
+	it_start(1, 1, NULL);
+	ck_assert_int_ne(access(saved_file(), F_OK), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		pool = it_attach();
+		if (i > 0)
+			sum = await(pool, i * LEASES);
+		lease(pool, LEASES, 0); /* right before the stop: the last row has them */
+		pglease_detach(it_client());
+		ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_int_eq(stat(saved_file(), &st), 0);
+		ck_assert_uint_eq(st.st_mode & 0777, 0600);
+		ck_assert_uint_lt((uint64_t)st.st_size, 10000000); /* what there is, not what there could be */
+		ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	}
+	pool = it_attach();
+	sum = await(pool, 3 * LEASES);
+	ck_assert_uint_ge(sum.starts, 3);
+}
+END_TEST
+
+START_TEST(a_bad_file_is_no_reason_not_to_start)
+{
+	pglease_pool *pool;
+	off_t offset = 0;
+	int fd;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	lease(pool, 3, 0);
+	pglease_detach(it_client());
+	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	fd = open(saved_file(), O_WRONLY);
+	ck_assert_int_eq((int)pwrite(fd, "nonsense", 8, 300), 8);
+	close(fd);
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	/* Said before the broker was ready: it is in the log. */
+	ck_assert_int_eq(child_await_line(fixture_log(it_fixture), &offset, "history.app: it is damaged", NULL, 0), 0);
+	pool = it_attach();
+	lease(pool, 5, 0);
+	await(pool, 5);
+}
+END_TEST
+
+/* --- Without one. --- */
+
+static int
+stat_tool(const char *const *arguments, char *buf, size_t size)
+{
+	char program[512], log[512];
+	const char *argv[16] = {program};
+	struct child child;
+	int status, fd;
+	ssize_t n;
+
+	snprintf(program, sizeof(program), "%s/pgleasestat", getenv("PGLEASE_BUILDDIR"));
+	snprintf(log, sizeof(log), "%s/stat.log", fixture_folder(it_fixture));
+	unlink(log);
+	for (unsigned i = 0; arguments[i] != NULL; i++)
+		argv[i + 1] = arguments[i];
+	ck_assert_msg(child_start(argv, log, NULL, &child) == 0, "%s", child_error());
+	ck_assert_int_eq(child_wait(&child, 30000, &status), 0);
+	fd = open(log, O_RDONLY);
+	n = read(fd, buf, size - 1);
+	ck_assert_int_ge(n, 0);
+	buf[n] = '\0';
+	close(fd);
+	ck_assert_int_eq(status & 0x7f, 0);
+	return status >> 8;
+}
+
+static int
+never(void *context, const pglease_history_row *row)
+{
+	ck_abort_msg("a row");
+}
+
+START_TEST(without_a_history)
+{
+	static const char *const off[] = {"history = no", "monitoring = no"};
+	static const char *const arguments[] = {"--history", NULL};
+	struct fixture_options options = {.extra = NULL};
+	char path[300], text[4096];
+	pglease_pool *pool;
+	pglease_lease held;
+
+	for (unsigned i = 0; i < 2; i++) {
+		options.extra = off[i];
+		ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+		pool = it_attach();
+		ck_assert_int_eq(pglease_history(pool, 0, UINT64_MAX, 0, never, NULL), PGLEASE_ENOHISTORY);
+		ck_assert_ptr_nonnull(strstr(pglease_error_message(), "no history of pool app"));
+		it_acquire(pool, &held);
+		it_release(&held);
+		snprintf(path, sizeof(path), "/dev/shm/pglease.%s.history.app", fixture_instance(it_fixture));
+		ck_assert_int_ne(access(path, F_OK), 0);
+		ck_assert_int_eq(stat_tool(arguments, text, sizeof(text)), 2);
+		ck_assert_msg(strstr(text, i == 0 ? "its broker keeps none" : "monitoring is off") != NULL, "%s", text);
+		it_teardown();
+	}
+}
+END_TEST
+
+START_TEST(only_minutes)
+{
+	struct fixture_options options = {.extra = "metrics_retention = 0"};
+	pglease_pool *pool;
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	lease(pool, 5, 0);
+	pglease_detach(it_client());
+	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	ck_assert_uint_eq(ask(pool, 0).acquired, 5); /* the minute that the stop ended */
+}
+END_TEST
+
+START_TEST(not_saved)
+{
+	struct fixture_options options = {.extra = "history_save = no"};
+	pglease_pool *pool;
+
+	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	lease(pool, 5, 0);
+	await(pool, 5);
+	pglease_detach(it_client());
+	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_int_ne(access(saved_file(), F_OK), 0);
+	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	pool = it_attach();
+	ck_assert_uint_eq(ask(pool, 0).acquired, 0);
+}
+END_TEST
+
+/* --- The library's call. --- */
+
+static int
+three(void *context, const pglease_history_row *row)
+{
+	return ++*(unsigned *)context == 1 ? 3 : 0;
+}
+
+START_TEST(arguments)
+{
+	pglease_pool *pool;
+	unsigned n = 0;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	ck_assert_int_eq(pglease_history(NULL, 0, 1, 0, never, NULL), PGLEASE_EINVAL);
+	ck_assert_int_eq(pglease_history(pool, 0, 1, 0, NULL, NULL), PGLEASE_EINVAL);
+	ck_assert_int_eq(pglease_history(pool, 5, 5, 0, never, NULL), PGLEASE_EINVAL);
+	ck_assert_ptr_nonnull(strstr(pglease_error_message(), "from_ns < to_ns"));
+	it_ok(pglease_history(pool, 0, SECOND, 1, never, NULL)); /* nobody recorded in 1970 */
+	lease(pool, 3, 0);
+	await(pool, 3);
+	ck_assert_int_eq(pglease_history(pool, 0, UINT64_MAX, SECOND, three, &n), 3);
+	ck_assert_uint_eq(n, 1);
+}
+END_TEST
+
+static void
+ask_without_system_calls(int socket, const void *arg)
+{
+	pglease_pool *pool = *(pglease_pool *const *)arg;
+	struct sum sum;
+	pglease_lease held;
+
+	/* The child attaches itself, and maps the history anew, at its first call. */
+	it_acquire(pool, &held);
+	it_release(&held);
+	sum = await(pool, 4);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT), 0);
+	/* From here on any system call but read, write and exit is the process's death. */
+	sum = ask(pool, SECOND);
+	syscall(SYS_exit, sum.acquired == 4 ? 0 : 1);
+}
+
+START_TEST(no_system_call_is_made)
+{
+	pglease_pool *pool;
+	struct it_worker worker;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	lease(pool, 3, 0);
+	await(pool, 3);
+	worker = it_worker(ask_without_system_calls, &pool);
+	it_join(&worker);
+}
+END_TEST
+
+/* --- The tool. --- */
+
+START_TEST(pgleasestat_shows_it)
+{
+	static const char *const json[] = {"--history", "--since", "10min", "--step", "1h", "-J", NULL};
+	static const char *const csv[] = {"--history", "--since", "2020-01-01", "--csv", "-o", "pool,leases", NULL};
+	static const char *const one[] = {"--history", "-i", "nope", NULL};
+	char *text = malloc(1 << 16);
+	json_t *document, *rows, *row;
+	json_error_t error;
+	uint64_t leases = 0;
+	pglease_pool *pool;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	lease(pool, LEASES, 1000000);
+	await(pool, LEASES);
+	ck_assert_int_eq(stat_tool(json, text, 1 << 16), 0);
+	document = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+	ck_assert_msg(document != NULL, "%s: %s", error.text, text);
+	rows = json_object_get(document, "history");
+	/* One, or two when it is the hour. */
+	ck_assert_uint_ge(json_array_size(rows), 1);
+	ck_assert_uint_le(json_array_size(rows), 2);
+	for (size_t i = 0; i < json_array_size(rows); i++) {
+		row = json_array_get(rows, i);
+		ck_assert_str_eq(json_string_value(json_object_get(row, "pool")), "app");
+		ck_assert_int_eq((int)json_real_value(json_object_get(row, "time")) % 3600, 0);
+		leases += (uint64_t)json_integer_value(json_object_get(row, "leases"));
+		if (json_integer_value(json_object_get(row, "hold_count")) == LEASES) {
+			ck_assert_double_ge(json_real_value(json_object_get(row, "hold_p50")), 0.0009);
+			ck_assert_double_ge(json_real_value(json_object_get(row, "covered")), 0.01);
+		}
+	}
+	ck_assert_uint_eq(leases, LEASES);
+	json_decref(document);
+	ck_assert_int_eq(stat_tool(csv, text, 1 << 16), 0);
+	ck_assert_int_eq(strncmp(text, "pool,leases\napp,", 16), 0);
+	ck_assert_int_eq(stat_tool(one, text, 1 << 16), 3);
+	ck_assert_ptr_nonnull(strstr(text, "'nope'"));
+	free(text);
+}
+END_TEST
+
+IT_MAIN("recorder", rows_agree_with_the_statistics, a_killed_broker_is_continued, a_stop_saves_and_a_start_reads,
+    a_bad_file_is_no_reason_not_to_start, without_a_history, only_minutes, not_saved, arguments, no_system_call_is_made,
+    pgleasestat_shows_it)
