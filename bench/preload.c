@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What a program that connects for each transaction gets from the preloaded library: pgbench, unmodified, with `select 1`, in turn
- * over connections of its own that it keeps, over fresh ones (-C), and over fresh ones that are leases.
+ * What a program that connects for each transaction gets from the preloaded library: pgbench, unmodified, with
+ * `select 1`, in turn over connections of its own that it keeps, over fresh ones (-C), and over fresh ones that are leases.
  *
  *	preload [CLIENTS]
  */

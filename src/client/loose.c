@@ -69,9 +69,20 @@ out:
 	last.id = state->id;
 	last.tr = tr;
 	atomic_store(&tr->cancelled, false);
-	atomic_store_explicit(&state->seg.row[tr->row].tid, thread_id(), memory_order_relaxed);
+	loose_name(tr, -1);
 	*ret_row = tr;
 	return 0;
+}
+
+void
+loose_name(struct thread_row *tr, int slot)
+{
+	const struct segment *seg = &tr->state->seg;
+
+	atomic_store_explicit(&seg->row[tr->row].tid, thread_id(), memory_order_relaxed);
+	/* After a revocation it is another's text on a screen (doc/promises.md, "Late stores"). */
+	if (slot >= 0)
+		atomic_store_explicit(&seg->slot[slot].holder_tid, thread_id(), memory_order_relaxed);
 }
 
 void

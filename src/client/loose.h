@@ -13,6 +13,11 @@
 int loose_get(struct pool_state *state, struct thread_row **ret_row);
 /* It may hold a lease now: then it is nobody else's until that has ended. */
 void loose_put(struct thread_row *tr);
+/*
+ * The calling thread is the one that the row's waits, and the lease of `slot` that it may hold (negative: none), are said to be of:
+ * for messages and monitors only.
+ */
+void loose_name(struct thread_row *tr, int slot);
 /* pglease_acquire, but of a lease that is no thread's. */
 int loose_acquire(pglease_pool *pool, const struct wish *wish, pglease_lease *ret_lease, PGconn **ret_conn);
 /* Frees their memory, when no thread uses the state any more. */

@@ -64,6 +64,8 @@ help(void *arg)
 #ifdef PGLEASE_PRELOAD
 	library_now = q->library;
 #endif
+	/* The thread that asked does not wait: it is in no deadlock. */
+	loose_name(q->tr, -1);
 	q->code = lease_take(q->pool, q->state, q->tr, &q->wish, &q->lease, &q->conn);
 	if (q->code != 0)
 		snprintf(q->message, sizeof(q->message), "%s", pglease_error_message());
@@ -258,14 +260,15 @@ pglease_acquire_finish(pglease_request *request, pglease_lease *ret_lease, PGcon
 		return error_set(PGLEASE_EAGAIN, "the connection is not there yet");
 	join(q);
 	delist(q);
-	loose_put(q->tr);
 	r = q->code;
 	if (r == 0) {
+		loose_name(q->tr, (int)q->lease.slot);
 		*ret_lease = q->lease;
 		*ret_conn = q->conn;
 	} else {
 		error_set(r, "%s", q->message);
 	}
+	loose_put(q->tr);
 	request_free(q);
 	return r;
 }

@@ -8,8 +8,8 @@
 #include "lease.h"
 
 /*
- * pglease_acquire_start, with a socket of the caller's in place of a descriptor to wait for: REQUEST_RING bytes are written to it when the
- * request is done, unless it is when this returns.
+ * pglease_acquire_start, with a socket of the caller's in place of a descriptor to wait for: REQUEST_RING bytes are
+ * written to it when the request is done, unless it is when this returns.
  */
 #define REQUEST_RING 8
 int request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_request **ret_request);

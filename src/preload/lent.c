@@ -102,7 +102,10 @@ give_back(struct lent *l)
 	pools_done(&l->use);
 }
 
-/* The statements for the program's settings; NULL: none. fallback_application_name is not worth a reset of a pool that has none. */
+/*
+ * The statements for the program's settings; NULL: none. fallback_application_name is not worth a reset of a pool that has
+ * none.
+ */
 static char *
 settings_sql(const struct lent *l, bool *ret_failed)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * libpglease-preload.so: what a program calls instead of libpq's functions of these names (timed.c has the queries). Each finds the libpq that its caller
- * would have got, and either does the thing with a lease or passes the call on, unchanged. Nothing happens when it is loaded.
+ * libpglease-preload.so: what a program calls instead of libpq's functions of these names (timed.c has the queries). Each
+ * finds the libpq that its caller would have got, and either does the thing with a lease or passes the call on, unchanged.
+ * Nothing happens when it is loaded.
  */
 #include <dlfcn.h>
 #include <stdlib.h>
