@@ -34,7 +34,7 @@ struct http {
 static const struct {
 	int status;
 	const char *text;
-} reasons[] = {{200, "OK"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+} reasons[] = {{200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
     {500, "Internal Server Error"}, {503, "Service Unavailable"}};
 
 static const char *

@@ -4,9 +4,11 @@
 
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "export.h"
 #include "health.h"
+#include "http_history.h"
 
 #define PLAIN "text/plain; charset=utf-8"
 
@@ -125,6 +127,28 @@ stats(const struct http_pages *pages, const struct http_request *request, struct
 	return 200;
 }
 
+static int
+history(const struct http_pages *pages, const struct http_request *request, struct text *body, const char **ret_type)
+{
+	struct http_history_limits limits = {.npools = pages->npools, .retention = pages->retention};
+	struct stats_snapshot snapshot;
+	struct http_history asked;
+	struct timespec now;
+	int status;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (!http_history_parse(request->query, (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec,
+		&limits, &asked, body))
+		return 400;
+	if (take_snapshot(pages, &snapshot) != 0)
+		return no_memory(body);
+	status = http_history_render(&snapshot, &asked, body);
+	stats_snapshot_fini(&snapshot);
+	if (status == 200)
+		*ret_type = "application/json";
+	return status;
+}
+
 /* "pool app: waiting: a thread has waited ..." for each reason of each pool. */
 static uint32_t
 add_reasons(const struct http_pages *pages, struct text *body)
@@ -197,6 +221,7 @@ static const struct {
 } routes[] = {
     {"/metrics", metrics},
     {"/stats.json", stats},
+    {"/history.json", history},
     {"/healthz", health},
     {"/readyz", ready},
 };

@@ -15,6 +15,7 @@ struct http_pages {
 	const struct publisher *publisher;
 	const struct segment *const *pools;
 	unsigned npools;
+	uint64_t retention; /* metrics_retention; ns */
 	/* NULL: the instance serves; else why it does not, or not any more. */
 	const char *(*why_not_ready)(void *context);
 	void *context;

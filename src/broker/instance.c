@@ -411,6 +411,7 @@ start_http(struct instance *i)
 	    .pages = {.publisher = i->publisher,
 		.pools = i->segments,
 		.npools = i->npools,
+		.retention = i->config->instance.metrics_retention,
 		.why_not_ready = why_not_ready,
 		.context = i},
 	};

@@ -61,8 +61,8 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
 	    "File that holds the broker's process ID while it runs. Default: none."},
 	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
-	    "Where HTTP is served for monitors (/metrics, /stats.json, /healthz, /readyz): a Unix socket, or a port of\n"
-	    "this host's loopback address; whoever can connect can read. Default: nowhere."},
+	    "Where HTTP is served for monitors (/metrics, /stats.json, /history.json, /healthz, /readyz): a Unix socket,\n"
+	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere."},
 	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
 	    "Mode of http_listen's Unix socket (octal)."},
 

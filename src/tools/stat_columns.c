@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* Which columns a table shows without -o: the usual ones, or those of an aspect (-t, -p, -c, -l). */
-#include "stat_history.h"
+#include "history_table.h"
 #include "stat_output_priv.h"
 
 /* JSON shows every column, but for aspects. No list: the usual one. */
@@ -15,7 +15,7 @@ static const char *const columns[STAT_NASPECTS][STAT_NRESOURCES] = {
             [STATS_INSTANCE] = "health,reasons,uptime,pools,clients,pid,cpu,memory,descriptors,segments,"
                                "stats_segment,history_segments",
             [STATS_HISTOGRAMS] = "pool,time,count,sum",
-            [STAT_HISTORY] = STAT_HISTORY_USUAL,
+            [STAT_HISTORY] = HISTORY_TABLE_USUAL,
         },
     [STAT_TIMES] =
         {

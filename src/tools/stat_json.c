@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "export.h"
-#include "stat_history.h"
+#include "history_table.h"
 #include "stat_output_priv.h"
 
 int
@@ -48,7 +48,7 @@ choose(const struct stats_view *view, unsigned id, const struct stat_options *op
 	uint32_t first, n;
 	int r;
 
-	if (options->id != NULL && strcmp(view->name, STAT_HISTORY_NAME) != 0) {
+	if (options->id != NULL && strcmp(view->name, HISTORY_TABLE_NAME) != 0) {
 		r = stat_output_check_id(view, options->id, err, &first, &n);
 		if (r)
 			return r;

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "paths.h"
-#include "stat_history.h"
-#include "stat_time.h"
+#include "history_table.h"
+#include "time_text.h"
 
 #define MAX_INTERVAL 86400.0
 #define MIN_INTERVAL 0.01
@@ -70,7 +70,7 @@ static const struct option long_options[] = {
 const char *
 stat_resource_name(unsigned resource)
 {
-	return resource == STAT_HISTORY ? STAT_HISTORY_NAME : stats_table_name(resource);
+	return resource == STAT_HISTORY ? HISTORY_TABLE_NAME : stats_table_name(resource);
 }
 
 void
@@ -236,13 +236,13 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 			break;
 		case OPTION_SINCE:
 		case OPTION_UNTIL:
-			if (stat_time_parse(optarg, NOON, &moment))
-				return fail(err, "'%s' is no time: " STAT_TIME_ALLOWED, optarg);
+			if (time_text_parse(optarg, NOON, &moment))
+				return fail(err, "'%s' is no time: " TIME_TEXT_ALLOWED, optarg);
 			*(c == OPTION_SINCE ? &options.since : &options.until) = optarg;
 			break;
 		case OPTION_STEP:
-			if (stat_length_parse(optarg, &options.step_ns) || options.step_ns < MIN_STEP)
-				return fail(err, "--step takes " STAT_LENGTH_ALLOWED " of at least a second, not '%s'", optarg);
+			if (time_text_length(optarg, &options.step_ns) || options.step_ns < MIN_STEP)
+				return fail(err, "--step takes " TIME_TEXT_LENGTH_ALLOWED " of at least a second, not '%s'", optarg);
 			break;
 		case OPTION_CSV:
 			options.format = STAT_CSV;

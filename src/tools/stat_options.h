@@ -27,7 +27,7 @@ struct stat_options {
 	const char *instance; /* a sound name */
 	bool instance_given; /* by -n or the environment */
 	const char *id; /* NULL: all rows; otherwise exactly one resource is chosen */
-	const char *since, *until; /* of the history: sound for stat_time_parse; NULL: an hour ago, now */
+	const char *since, *until; /* of the history: sound for time_text_parse; NULL: an hour ago, now */
 	uint64_t step_ns; /* of the history; 0: one that fits */
 	const char *columns; /* NULL: the usual ones; otherwise exactly one resource is chosen */
 };

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stat_history.h"
+#include "history_table.h"
 #include "stat_output_priv.h"
 
 int
@@ -86,7 +86,7 @@ stat_output_row_has_id(const struct stats_view *view, uint32_t row, const char *
 
 	if (strcmp(view->name, stats_table_name(STATS_POOLS)) == 0)
 		return text_is(view, row, "name", id, strlen(id));
-	if (strcmp(view->name, STAT_HISTORY_NAME) == 0)
+	if (strcmp(view->name, HISTORY_TABLE_NAME) == 0)
 		return text_is(view, row, "pool", id, strlen(id));
 	if (strcmp(view->name, stats_table_name(STATS_CLIENTS)) == 0)
 		return number_is(view, row, "pid", id);
@@ -370,7 +370,7 @@ stat_output_list_columns(const struct stats_snapshot *snapshot, const struct sta
 		if (!options->resource[id])
 			continue;
 		n = view != NULL             ? view->ncolumns
-		    : id == STAT_HISTORY ? stat_history_describe(built_in)
+		    : id == STAT_HISTORY ? history_table_describe(built_in)
 		                         : stats_describe(id, built_in);
 		for (unsigned i = 0; i < n; i++) {
 			struct libscols_line *line = scols_table_new_line(table, NULL);

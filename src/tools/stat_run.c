@@ -6,16 +6,18 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "history_table.h"
 #include "stat_check.h"
-#include "stat_history.h"
 #include "stat_list.h"
 #include "stat_options.h"
 #include "stat_output.h"
-#include "stat_time.h"
 #include "stats.h"
+#include "text.h"
+#include "time_text.h"
 
 #define STALE_NS UINT64_C(5000000000) /* a broker publishes every 100 ms */
 
@@ -91,20 +93,32 @@ warn_about(const struct stats_snapshot *snapshot, FILE *err)
 static int
 add_history(const struct stat_options *options, struct stats_snapshot *snapshot, FILE *err)
 {
-	struct stat_history_range range = {.step = options->step_ns};
+	struct history_table_range range = {.step = options->step_ns};
+	struct text notes = {0};
 	struct timespec now;
 	uint64_t now_ns;
+	size_t length;
+	char *said;
+	int r;
 
 	if (!options->resource[STAT_HISTORY])
 		return 0;
 	clock_gettime(CLOCK_REALTIME, &now);
 	now_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 	range.to = now_ns;
-	if (stat_time_parse(options->since != NULL ? options->since : "1h", now_ns, &range.from) != 0 ||
-	    (options->until != NULL && stat_time_parse(options->until, now_ns, &range.to) != 0))
+	if (time_text_parse(options->since != NULL ? options->since : "1h", now_ns, &range.from) != 0 ||
+	    (options->until != NULL && time_text_parse(options->until, now_ns, &range.to) != 0))
 		return -EINVAL;
-	stat_history_settle(&range);
-	return stat_history_add(snapshot, options->id, &range, err);
+	history_table_settle(&range);
+	r = history_table_add(snapshot, options->id, &range, &notes);
+	said = text_take(&notes, &length);
+	for (char *line = said, *next; line != NULL && *line != '\0'; line = next) {
+		next = line + strcspn(line, "\n");
+		fprintf(err, "pgleasestat: %.*s\n", (int)(next - line), line);
+		next += *next == '\n';
+	}
+	free(said);
+	return r;
 }
 
 /* Prometheus is told that there is no broker: no file at all would be taken for one that has not been written yet. */

@@ -119,6 +119,39 @@ START_TEST(pages_say_what_is)
 }
 END_TEST
 
+START_TEST(the_history_is_served_in_steps)
+{
+	struct web_answer answer;
+	const char *where;
+	bool seen = false;
+
+	it_start_as(on_a_path(""), NULL, 1);
+	where = unix_where;
+	lease_some(it_attach(), LEASES);
+	/* The second in which they were made has its row when it is over. */
+	for (unsigned i = 0; i < 400 && !seen; i++) {
+		web_get(where, "/history.json?pool=app&since=1h&step=1h", "", &answer);
+		ck_assert_msg(answer.status == 200, "%s", answer.text);
+		ck_assert_ptr_nonnull(strstr(answer.body, "\"history\""));
+		seen = strstr(answer.body, "\"leases\":25,") != NULL;
+		web_free(&answer);
+		poll(NULL, 0, 50);
+	}
+	ck_assert(seen);
+	says(where, "/history.json?pool=nope", 404, "no 'nope' among the 1 pools");
+	says(where, "/history.json?since=once", 400, "since=once: give a time back from now");
+	says(where, "/history.json?since=1h&step=1s", 400, "too much at a time");
+	says(where, "/history.json?color=red", 400, "pool, since, until and step only");
+}
+END_TEST
+
+START_TEST(no_history_is_served_when_none_is_kept)
+{
+	it_start_as(on_a_path("history = no\n"), NULL, 1);
+	says(unix_where, "/history.json", 404, "no history of pool app: its broker keeps none");
+}
+END_TEST
+
 START_TEST(only_who_asks_us_gets_an_answer)
 {
 	static const struct {
@@ -408,6 +441,7 @@ START_TEST(the_library_has_them_too)
 }
 END_TEST
 
-IT_MAIN("HTTP", pages_say_what_is, only_who_asks_us_gets_an_answer, a_unix_socket_has_its_mode_and_goes_away,
+IT_MAIN("HTTP", pages_say_what_is, the_history_is_served_in_steps, no_history_is_served_when_none_is_kept,
+    only_who_asks_us_gets_an_answer, a_unix_socket_has_its_mode_and_goes_away,
     what_cannot_be_listened_on_is_refused, not_ready_while_it_drains_and_down_without_a_server,
     dribblers_hold_up_nobody, who_does_not_read_is_cut_off, the_library_has_them_too)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "http_address.h"
+#include "http_history.h"
 #include "http_pages.h"
 
 START_TEST(addresses_are_this_hosts)
@@ -87,4 +88,62 @@ START_TEST(openmetrics_only_when_asked)
 }
 END_TEST
 
-UNIT_MAIN("HTTP parts", addresses_are_this_hosts, hosts_are_this_one, openmetrics_only_when_asked)
+#define NOW (UINT64_C(1790000000) * 1000000000)
+#define MINUTE (UINT64_C(60) * 1000000000)
+
+/* "" when the query is taken, else why not; static. */
+static const char *
+refusal(const char *query, unsigned npools, struct http_history *ret)
+{
+	static char buf[512];
+	struct http_history_limits limits = {.npools = npools, .retention = 60 * MINUTE};
+	struct text why = {0};
+	bool good = http_history_parse(query, NOW, &limits, ret, &why);
+
+	ck_assert_uint_lt(why.length, sizeof(buf));
+	memcpy(buf, why.at != NULL ? why.at : "", why.length);
+	buf[why.length] = '\0';
+	text_fini(&why);
+	ck_assert_int_eq(good, buf[0] == '\0');
+	return buf;
+}
+
+START_TEST(a_history_is_asked_for_within_bounds)
+{
+	static const char *const good[] = {"pool=app&since=1d&step=10min", "since=1h&step=1min", "step=2s&since=5min",
+	    "since=1h", "since=1d&pool=app", "since=2h&until=1h&pool=a%62c"};
+	static const struct {
+		const char *query;
+		const char *why;
+	} bad[] = {
+	    {"since=yesterday", "since=yesterday: give a time back from now"},
+	    {"until=x", "until=x: give"},
+	    {"step=0s", "step=0s: give"},
+	    {"step=100ms", "step=100ms: give"},
+	    {"pools=app", "pools=app: give pool, since, until and step only"},
+	    {"since=1min&until=2min", "since is not before until"},
+	    {"since=1h&step=1s", "too much at a time: at most 240 steps"},
+	    {"since=8d&pool=app", "too much at a time"},
+	    {"since=%0a%1b[0m", "since=??[0m"},
+	};
+	struct http_history h;
+
+	ck_assert_str_eq(refusal(NULL, 1, &h), "");
+	ck_assert_uint_eq(h.range.to, NOW);
+	ck_assert_uint_eq(h.range.from, NOW - 10 * MINUTE);
+	ck_assert_str_eq(h.pool, "");
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		ck_assert_msg(refusal(good[i], 1, &h)[0] == '\0', "%s: %s", good[i], refusal(good[i], 1, &h));
+	ck_assert_str_eq(h.pool, "abc");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_msg(strncmp(refusal(bad[i].query, 1, &h), bad[i].why, strlen(bad[i].why)) == 0, "%s: %s",
+		    bad[i].query, refusal(bad[i].query, 1, &h));
+	/* What is allowed for one pool is too much for many. */
+	ck_assert_str_eq(refusal("since=1h&step=1min", 1, &h), "");
+	ck_assert_str_ne(refusal("since=1h&step=1min", 5, &h), "");
+	ck_assert_str_eq(refusal("since=1h&step=1min&pool=app", 5, &h), "");
+}
+END_TEST
+
+UNIT_MAIN("HTTP parts", addresses_are_this_hosts, hosts_are_this_one, openmetrics_only_when_asked,
+    a_history_is_asked_for_within_bounds)

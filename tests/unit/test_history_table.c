@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #include "history.h"
-#include "stat_history.h"
+#include "history_table.h"
 #include "stat_run.h"
 #include "unit.h"
 
@@ -235,7 +235,7 @@ END_TEST
 START_TEST(test_columns)
 {
 	struct stats_column columns[STATS_MAX_COLUMNS];
-	unsigned n = stat_history_describe(columns);
+	unsigned n = history_table_describe(columns);
 
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned j = 0; j < i; j++)
@@ -243,7 +243,7 @@ START_TEST(test_columns)
 	ck_assert_int_eq(run("--list-columns --history"), 0);
 	ck_assert_ptr_nonnull(strstr(out, "active_max"));
 	/* What is shown without -o exists. */
-	ck_assert_int_eq(run(RANGE "-o " STAT_HISTORY_USUAL), 0);
+	ck_assert_int_eq(run(RANGE "-o " HISTORY_TABLE_USUAL), 0);
 }
 END_TEST
 
@@ -254,9 +254,9 @@ START_TEST(test_settle)
 	} cases[] = {{10, 1}, {60, 1}, {600, 10}, {3600, 60}, {2 * 3600, 120}, {86400, 1800}};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct stat_history_range range = {.from = AT + 17 * SECOND / 2, .to = AT + 17 * SECOND / 2 + cases[i].length * SECOND};
+		struct history_table_range range = {.from = AT + 17 * SECOND / 2, .to = AT + 17 * SECOND / 2 + cases[i].length * SECOND};
 
-		stat_history_settle(&range);
+		history_table_settle(&range);
 		ck_assert_uint_eq(range.step, cases[i].step * SECOND);
 		ck_assert_uint_eq(range.from % range.step, 0);
 		ck_assert_uint_le(range.from, AT + 17 * SECOND / 2);

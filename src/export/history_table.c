@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* The table of a history's steps; see stat_history.h. */
-#include "stat_history.h"
+/* The table of a history's steps; see history_table.h. */
+#include "history_table.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,7 +101,7 @@ describe_counters(struct stats_column *at, size_t offset, const struct counter_i
 }
 
 unsigned
-stat_history_describe(struct stats_column *ret)
+history_table_describe(struct stats_column *ret)
 {
 	struct stats_column *at = ret;
 
@@ -123,7 +124,7 @@ stat_history_describe(struct stats_column *ret)
 }
 
 void
-stat_history_settle(struct stat_history_range *range)
+history_table_settle(struct history_table_range *range)
 {
 	static const uint64_t steps[] = {1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200};
 	uint64_t length = range->to > range->from ? range->to - range->from : 0;
@@ -204,7 +205,8 @@ add_line(void *context, const struct history_step *step)
 
 /* One pool's; *ret_any when it has a history, be it empty. */
 static int
-ask_pool(struct collection *c, const char *instance, const struct stat_history_range *range, bool *ret_any, FILE *err)
+ask_pool(struct collection *c, const char *instance, const struct history_table_range *range, bool *ret_any,
+    struct text *notes)
 {
 	struct history_view *view = malloc(sizeof(*view));
 	struct history_range asked = {.from = range->from, .to = range->to, .step = range->step};
@@ -218,12 +220,16 @@ ask_pool(struct collection *c, const char *instance, const struct stat_history_r
 		*ret_any = true;
 		r = range->from < range->to ? history_range_walk(view, &asked, add_line, c) : 0;
 	} else if (r != -ENOMEM) {
-		fprintf(err, "pgleasestat: no history of pool %s: %s\n", c->pool,
+		text_add(notes, "no history of pool ");
+		text_add(notes, c->pool);
+		text_add(notes, ": ");
+		text_add(notes,
 		    r == -ENOENT                    ? "its broker keeps none (history = no in its configuration)"
 		    : r == -EACCES || r == -EPERM ? "not permitted; ask for another stats_mode in pgleased's configuration"
 		    : r == -EPROTO                  ? "it is of another version of pglease"
 		    : r == -EBADMSG                 ? "it is damaged, or its broker has not finished starting"
-		                                    : strerror(-r));
+						    : strerror(-r));
+		text_add_char(notes, '\n');
 		r = 0;
 	}
 	history_bytes_fini(&bytes);
@@ -232,7 +238,8 @@ ask_pool(struct collection *c, const char *instance, const struct stat_history_r
 }
 
 int
-stat_history_add(struct stats_snapshot *snapshot, const char *pool, const struct stat_history_range *range, FILE *err)
+history_table_add(struct stats_snapshot *snapshot, const char *pool, const struct history_table_range *range,
+    struct text *notes)
 {
 	const struct stats_view *pools = stats_view_find(snapshot, stats_table_name(STATS_POOLS));
 	const struct stats_column *name = pools != NULL ? stats_column_find(pools, "name") : NULL;
@@ -246,11 +253,14 @@ stat_history_add(struct stats_snapshot *snapshot, const char *pool, const struct
 		if (pool != NULL && strcmp(pool, c.pool) != 0)
 			continue;
 		known = true;
-		r = ask_pool(&c, snapshot->header.instance, range, &any, err);
+		r = ask_pool(&c, snapshot->header.instance, range, &any, notes);
 	}
 	if (r == 0 && pool != NULL && !known) {
-		fprintf(err, "pgleasestat: no '%s' among the %u pools; pgleasestat without -i shows them all\n", pool,
-		    pools != NULL ? pools->nrows : 0);
+		text_add(notes, "no '");
+		text_add(notes, pool);
+		text_add(notes, "' among the ");
+		text_add_u64(notes, pools != NULL ? pools->nrows : 0);
+		text_add(notes, " pools\n");
 		r = -ENOENT;
 	}
 	if (r == 0 && !any)
@@ -263,9 +273,9 @@ stat_history_add(struct stats_snapshot *snapshot, const char *pool, const struct
 		return r;
 	}
 	snapshot->table[snapshot->ntables++] = (struct stats_view){
-	    .name = STAT_HISTORY_NAME,
+	    .name = HISTORY_TABLE_NAME,
 	    .column = columns,
-	    .ncolumns = stat_history_describe(columns),
+	    .ncolumns = history_table_describe(columns),
 	    .rows = (unsigned char *)c.lines,
 	    .row_size = sizeof(struct line),
 	    .nrows = c.n,

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "stat_time.h"
+#include "time_text.h"
 #include "unit.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -22,7 +22,7 @@ parsed(const char *text)
 {
 	uint64_t ns = 1;
 
-	ck_assert_msg(stat_time_parse(text, NOON, &ns) == 0, "%s", text);
+	ck_assert_msg(time_text_parse(text, NOON, &ns) == 0, "%s", text);
 	return ns;
 }
 
@@ -69,7 +69,7 @@ START_TEST(test_bad_times)
 
 	zone();
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		ck_assert_msg(stat_time_parse(bad[i], NOON, &ns) == -EINVAL && ns == 1, "'%s'", bad[i]);
+		ck_assert_msg(time_text_parse(bad[i], NOON, &ns) == -EINVAL && ns == 1, "'%s'", bad[i]);
 }
 END_TEST
 
@@ -77,14 +77,14 @@ START_TEST(test_lengths)
 {
 	uint64_t ns = 1;
 
-	ck_assert_int_eq(stat_length_parse("1min", &ns), 0);
+	ck_assert_int_eq(time_text_length("1min", &ns), 0);
 	ck_assert_uint_eq(ns, 60 * SECOND);
-	ck_assert_int_eq(stat_length_parse("250ms", &ns), 0);
+	ck_assert_int_eq(time_text_length("250ms", &ns), 0);
 	ck_assert_uint_eq(ns, SECOND / 4);
-	ck_assert_int_eq(stat_length_parse("2 h", &ns), 0);
+	ck_assert_int_eq(time_text_length("2 h", &ns), 0);
 	ck_assert_uint_eq(ns, 7200 * SECOND);
-	ck_assert_int_eq(stat_length_parse("now", &ns), -EINVAL);
-	ck_assert_int_eq(stat_length_parse("12:00", &ns), -EINVAL);
+	ck_assert_int_eq(time_text_length("now", &ns), -EINVAL);
+	ck_assert_int_eq(time_text_length("12:00", &ns), -EINVAL);
 }
 END_TEST
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Moments and lengths of time; see stat_time.h. */
-#include "stat_time.h"
+/* Moments and lengths of time; see time_text.h. */
+#include "time_text.h"
 
 #include <errno.h>
 #include <math.h>
@@ -15,7 +15,7 @@
 #define MAX_YEAR 2200 /* well within 64 bits of nanoseconds */
 
 int
-stat_length_parse(const char *text, uint64_t *ret_ns)
+time_text_length(const char *text, uint64_t *ret_ns)
 {
 	static const struct {
 		const char *name;
@@ -159,7 +159,7 @@ last_clock(const char *text, uint64_t now, uint64_t *ret_ns)
 }
 
 int
-stat_time_parse(const char *text, uint64_t now, uint64_t *ret_ns)
+time_text_parse(const char *text, uint64_t now, uint64_t *ret_ns)
 {
 	struct tm tm = {.tm_isdst = -1};
 	uint64_t fraction = 0, length;
@@ -170,7 +170,7 @@ stat_time_parse(const char *text, uint64_t now, uint64_t *ret_ns)
 		*ret_ns = now;
 		return 0;
 	}
-	if (stat_length_parse(text, &length) == 0) {
+	if (time_text_length(text, &length) == 0) {
 		*ret_ns = length < now ? now - length : 0;
 		return 0;
 	}
