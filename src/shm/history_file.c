@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "exact_io.h"
+
 #define CHUNK_ROWS 32
 
 /* The rows of a ring, oldest first; they are the file's next bytes. */
@@ -31,12 +33,12 @@ save_ring(int from, int to, const struct history_ring_header *source, struct his
 			n = CHUNK_ROWS;
 		if (n > source->capacity - place)
 			n = source->capacity - place;
-		r = history_read_at(from, rows, n * sizeof(*rows), source->offset + place * sizeof(*rows));
+		r = exact_read(from, rows, n * sizeof(*rows), source->offset + place * sizeof(*rows));
 		for (uint64_t i = 0; i < n; i++)
 			rows[i].number = ++number;
 		*sum = history_checksum(*sum, rows, n * sizeof(*rows));
 		if (r == 0)
-			r = history_write_at(to, rows, n * sizeof(*rows), at);
+			r = exact_write(to, rows, n * sizeof(*rows), at);
 		at += n * sizeof(*rows);
 		k += n;
 	}
@@ -66,12 +68,12 @@ save_to(int from, int to, const struct history_header *source)
 		return -errno;
 	sum = history_checksum(sum, &header, sizeof(header));
 	sum = history_checksum(sum, columns, HISTORY_COLUMNS * sizeof(columns[0]));
-	r = history_write_at(to, columns, HISTORY_COLUMNS * sizeof(columns[0]), header.columns);
+	r = exact_write(to, columns, HISTORY_COLUMNS * sizeof(columns[0]), header.columns);
 	for (unsigned i = 0; r == 0 && i < HISTORY_NRINGS; i++)
 		r = save_ring(from, to, &source->ring[i], &header.ring[i], &sum);
 	header.checksum = sum;
 	if (r == 0)
-		r = history_write_at(to, &header, sizeof(header), 0);
+		r = exact_write(to, &header, sizeof(header), 0);
 	if (r == 0 && fsync(to) != 0)
 		r = -errno;
 	return r;

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "exact_io.h"
+
 #define MAX_BYTES (UINT64_C(512) << 20) /* a day of seconds is 265 MB */
 
 static int
@@ -37,14 +39,14 @@ static int
 copy(int fd, struct history_header *bytes, size_t size)
 {
 	struct history_header before, after;
-	int r = history_read_at(fd, &before, sizeof(before), 0);
+	int r = exact_read(fd, &before, sizeof(before), 0);
 
 	stats_order(); /* pairs with history_writer_append(), as the next one does */
 	if (r == 0)
-		r = history_read_at(fd, bytes, size, 0);
+		r = exact_read(fd, bytes, size, 0);
 	stats_order();
 	if (r == 0)
-		r = history_read_at(fd, &after, sizeof(after), 0);
+		r = exact_read(fd, &after, sizeof(after), 0);
 	for (unsigned i = 0; r == 0 && i < HISTORY_NRINGS; i++) {
 		bytes->ring[i].done = before.ring[i].done;
 		bytes->ring[i].begun = after.ring[i].begun;

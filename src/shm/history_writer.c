@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "exact_io.h"
+
 #define CREATE_TRIES 16
 
 struct history_writer {
@@ -24,48 +26,6 @@ struct history_writer {
 	uint64_t serial; /* of the last sample */
 	bool inherited;  /* it has, or stands for, the object of a broker that died */
 };
-
-int
-history_write_at(int fd, const void *buf, size_t size, uint64_t offset)
-{
-	const char *p = buf;
-
-	while (size > 0) {
-		ssize_t n = pwrite(fd, p, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		p += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-int
-history_read_at(int fd, void *buf, size_t size, uint64_t offset)
-{
-	char *p = buf;
-
-	while (size > 0) {
-		ssize_t n = pread(fd, p, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EBADMSG;
-		p += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
 
 static uint64_t
 row_offset(const struct history_ring_header *ring, uint64_t k)
@@ -78,7 +38,7 @@ write_counter(const struct history_writer *writer, const _Atomic uint64_t *membe
 {
 	uint64_t value = atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)member, memory_order_relaxed);
 
-	return history_write_at(writer->fd, &value, sizeof(value),
+	return exact_write(writer->fd, &value, sizeof(value),
 	    (uint64_t)((const char *)member - (const char *)&writer->header));
 }
 
@@ -100,7 +60,7 @@ history_writer_append(struct history_writer *writer, enum history_ring which, st
 	if (r != 0)
 		return r;
 	stats_order(); /* pairs with history_view_row(): begun is seen before any of the row */
-	r = history_write_at(writer->fd, row, sizeof(*row), row_offset(ring, k));
+	r = exact_write(writer->fd, row, sizeof(*row), row_offset(ring, k));
 	if (r != 0)
 		return r;
 	stats_order(); /* likewise: all of the row before done */
@@ -122,7 +82,7 @@ read_newest(const struct history_writer *writer, enum history_ring which, uint64
 	uint64_t done = ring->done;
 
 	return back < done && back < ring->capacity &&
-	       history_read_at(writer->fd, ret, sizeof(*ret), row_offset(ring, done - 1 - back)) == 0 &&
+	       exact_read(writer->fd, ret, sizeof(*ret), row_offset(ring, done - 1 - back)) == 0 &&
 	       ret->number == done - back;
 }
 
@@ -218,9 +178,9 @@ is_as_wanted(struct history_writer *writer, int fd, const struct history_view *v
 	struct stats_column columns[HISTORY_MAX_COLUMNS];
 	struct history_header theirs, *ours = &writer->header;
 
-	if ((uint64_t)size != ours->size || history_read_at(fd, &theirs, sizeof(theirs), 0) != 0 ||
+	if ((uint64_t)size != ours->size || exact_read(fd, &theirs, sizeof(theirs), 0) != 0 ||
 	    theirs.ncolumns != HISTORY_COLUMNS ||
-	    history_read_at(fd, columns, HISTORY_COLUMNS * sizeof(columns[0]), sizeof(theirs)) != 0 ||
+	    exact_read(fd, columns, HISTORY_COLUMNS * sizeof(columns[0]), sizeof(theirs)) != 0 ||
 	    memcmp(columns, writer->columns, HISTORY_COLUMNS * sizeof(columns[0])) != 0)
 		return false;
 	for (unsigned r = 0; r < HISTORY_NRINGS; r++) {
@@ -330,9 +290,9 @@ fill_object(struct history_writer *writer)
 	if (r != 0)
 		return -r;
 	header.magic = 0;
-	r = history_write_at(writer->fd, &header, sizeof(header), 0);
+	r = exact_write(writer->fd, &header, sizeof(header), 0);
 	if (r == 0)
-		r = history_write_at(writer->fd, writer->columns, HISTORY_COLUMNS * sizeof(writer->columns[0]),
+		r = exact_write(writer->fd, writer->columns, HISTORY_COLUMNS * sizeof(writer->columns[0]),
 		    header.columns);
 	return r;
 }
@@ -383,7 +343,7 @@ history_writer_new(const struct history_params *params, struct history_writer **
 		if (r == 0 && bytes.base != NULL)
 			r = carry(writer, view, params->now);
 		if (r == 0)
-			r = history_write_at(writer->fd, &writer->header.magic, sizeof(writer->header.magic), 0);
+			r = exact_write(writer->fd, &writer->header.magic, sizeof(writer->header.magic), 0);
 		writer->inherited = r == 0 && from_object;
 	}
 	if (r == 0)

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "exact_io.h"
+
 #define SNAPSHOT_TRIES 100
 #define SNAPSHOT_PAUSE_NS 1000000L /* between two tries; a publication takes well under a millisecond */
 #define SNAPSHOT_MAX_BYTES (UINT64_C(256) << 20)
@@ -54,28 +56,6 @@ stats_reader_close(struct stats_reader *reader)
 		return;
 	close(reader->fd);
 	free(reader);
-}
-
-/* All of it, or -EBADMSG when the object ends before. */
-static int
-read_at(int fd, void *buf, size_t size, uint64_t offset)
-{
-	char *p = buf;
-
-	while (size > 0) {
-		ssize_t n = pread(fd, p, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EBADMSG;
-		p += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
 }
 
 static bool
@@ -159,9 +139,9 @@ read_table(int fd, const struct stats_table *table, struct stats_view *ret_view)
 	ret_view->rows = calloc((size_t)table->nrows + 1, table->row_size);
 	if (ret_view->column == NULL || ret_view->rows == NULL)
 		return -ENOMEM;
-	r = read_at(fd, ret_view->column, table->ncolumns * sizeof(struct stats_column), table->columns);
+	r = exact_read(fd, ret_view->column, table->ncolumns * sizeof(struct stats_column), table->columns);
 	if (r == 0)
-		r = read_at(fd, ret_view->rows, (size_t)table->nrows * table->row_size, table->offset);
+		r = exact_read(fd, ret_view->rows, (size_t)table->nrows * table->row_size, table->offset);
 	if (r == 0)
 		r = check_columns(ret_view);
 	return r;
@@ -175,7 +155,7 @@ read_once(int fd, struct stats_snapshot *snapshot, bool *ret_torn)
 	uint64_t after;
 	int r;
 
-	r = read_at(fd, header, sizeof(*header), 0);
+	r = exact_read(fd, header, sizeof(*header), 0);
 	if (r == 0)
 		r = check_header(header);
 	if (r)
@@ -189,7 +169,7 @@ read_once(int fd, struct stats_snapshot *snapshot, bool *ret_torn)
 		}
 	}
 	stats_order();
-	r = read_at(fd, &after, sizeof(after), offsetof(struct stats_header, sequence));
+	r = exact_read(fd, &after, sizeof(after), offsetof(struct stats_header, sequence));
 	if (r)
 		return r;
 	*ret_torn = (header->sequence & 1) || header->sequence != after;

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "exact_io.h"
+
 #define CREATE_TRIES 16
 
 struct stats_writer {
@@ -30,27 +32,6 @@ clock_get(clockid_t clock)
 
 	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-static int
-write_at(int fd, const void *buf, size_t size, uint64_t offset)
-{
-	const char *p = buf;
-
-	while (size > 0) {
-		ssize_t n = pwrite(fd, p, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		p += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
 }
 
 /* The pid in a living broker's segment; 0 when it has not published yet. */
@@ -144,7 +125,7 @@ write_layout(struct stats_writer *writer, const struct stats_writer_params *para
 	if (r)
 		return -r;
 	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
-		r = write_at(writer->fd, columns[id],
+		r = exact_write(writer->fd, columns[id],
 		    header->table[id].ncolumns * sizeof(struct stats_column), header->table[id].columns);
 		if (r)
 			return r;
@@ -205,7 +186,7 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	int r;
 
 	header->sequence |= 1;
-	r = write_at(
+	r = exact_write(
 	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
 	if (r)
 		return r;
@@ -215,7 +196,7 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 
 		table->nrows = rows[id].nrows < table->capacity ? rows[id].nrows : table->capacity;
 		table->total = rows[id].total;
-		r = write_at(
+		r = exact_write(
 		    writer->fd, rows[id].rows, (size_t)table->nrows * table->row_size, table->offset);
 		if (r)
 			return r;
@@ -223,12 +204,12 @@ stats_writer_publish(struct stats_writer *writer, uint32_t state, const struct s
 	header->state = state;
 	header->published_at = clock_get(CLOCK_REALTIME);
 	header->published_mono = clock_get(CLOCK_MONOTONIC);
-	r = write_at(writer->fd, header, sizeof(*header), 0);
+	r = exact_write(writer->fd, header, sizeof(*header), 0);
 	if (r)
 		return r;
 	stats_order();
 	header->sequence++;
-	return write_at(
+	return exact_write(
 	    writer->fd, &header->sequence, sizeof(header->sequence), offsetof(struct stats_header, sequence));
 }
 

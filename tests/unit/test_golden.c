@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "stat_check.h"
-#include "stat_run.h"
+#include "stat_program.h"
 #include "stats.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -25,7 +25,6 @@
 
 static char instance[48];
 static struct stats_writer *writer;
-static char *out, *err;
 
 static void
 fill_pool(struct stats_pool_row *pool, bool busy)
@@ -148,29 +147,7 @@ static void
 teardown(void)
 {
 	stats_writer_free(writer);
-	free(out);
-	free(err);
-}
-
-static int
-run(const char *arguments)
-{
-	char copy[256], name[] = "pgleasestat", *argv[32] = {name}, *save = NULL;
-	int argc = 1, status;
-	size_t size;
-	FILE *to, *to_err;
-
-	free(out);
-	free(err);
-	to = open_memstream(&out, &size);
-	to_err = open_memstream(&err, &size);
-	snprintf(copy, sizeof(copy), "%s", arguments);
-	for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))
-		argv[argc++] = word;
-	status = stat_run(argc, argv, to, to_err);
-	fclose(to);
-	fclose(to_err);
-	return status;
+	run_forget();
 }
 
 static const struct {

@@ -8,7 +8,7 @@
 
 #include "history.h"
 #include "history_table.h"
-#include "stat_run.h"
+#include "stat_program.h"
 #include "unit.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -17,7 +17,6 @@
 static char instance[48];
 static struct stats_writer *stats;
 static struct history_writer *app, *web;
-static char *out, *err;
 
 static struct history_writer *
 new_history(const char *pool)
@@ -103,30 +102,7 @@ teardown(void)
 	history_writer_free(app, false);
 	history_writer_free(web, false);
 	stats_writer_free(stats);
-	free(out);
-	free(err);
-}
-
-/* Runs the tool with these arguments, split at spaces. */
-static int
-run(const char *arguments)
-{
-	char copy[256], name[] = "pgleasestat", *argv[32] = {name}, *save = NULL;
-	int argc = 1, status;
-	size_t size;
-	FILE *to, *to_err;
-
-	free(out);
-	free(err);
-	to = open_memstream(&out, &size);
-	to_err = open_memstream(&err, &size);
-	snprintf(copy, sizeof(copy), "%s", arguments);
-	for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))
-		argv[argc++] = word;
-	status = stat_run(argc, argv, to, to_err);
-	fclose(to);
-	fclose(to_err);
-	return status;
+	run_forget();
 }
 
 #define RANGE "--history --since 2026-11-25T11:00Z --until 2026-11-25T11:10Z "

@@ -13,12 +13,11 @@
 
 #include "stat_options.h"
 #include "stat_output.h"
-#include "stat_run.h"
+#include "stat_program.h"
 #include "stats.h"
 
 static char instance[48];
 static struct stats_writer *writer;
-static char *out, *err;
 
 static void
 publish(struct stats_writer *to)
@@ -69,30 +68,7 @@ static void
 teardown(void)
 {
 	stats_writer_free(writer);
-	free(out);
-	free(err);
-}
-
-/* Runs the tool with these arguments (split at spaces); `out` and `err` are what it wrote. */
-static int
-run(const char *arguments)
-{
-	char copy[256], name[] = "pgleasestat", *argv[32] = {name}, *save = NULL;
-	int argc = 1, status;
-	size_t size;
-	FILE *to, *to_err;
-
-	free(out);
-	free(err);
-	to = open_memstream(&out, &size);
-	to_err = open_memstream(&err, &size);
-	snprintf(copy, sizeof(copy), "%s", arguments);
-	for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))
-		argv[argc++] = word;
-	status = stat_run(argc, argv, to, to_err);
-	fclose(to);
-	fclose(to_err);
-	return status;
+	run_forget();
 }
 
 START_TEST(test_usage)
