@@ -58,9 +58,11 @@ add_block(const struct stats_block *block, struct pool_totals *t)
 		 returns = atomic_load_explicit(
 		     (_Atomic uint64_t *)&block->counter[COUNTER_RETURNS], memory_order_acquire);
 
-	for (unsigned c = 0; c < SLOT_NCOUNTERS; c++)
-		if (c != COUNTER_RELEASES && c != COUNTER_RETURNS)
-			t->slot[c] += counter_get(&block->counter[c]);
+	static_assert(COUNTER_RETURNS == COUNTER_RELEASES + 1, "the ends are neighbours");
+	for (unsigned c = 0; c < COUNTER_RELEASES; c++)
+		t->slot[c] += counter_get(&block->counter[c]);
+	for (unsigned c = COUNTER_RETURNS + 1; c < SLOT_NCOUNTERS; c++)
+		t->slot[c] += counter_get(&block->counter[c]);
 	t->slot[COUNTER_RELEASES] += releases;
 	t->slot[COUNTER_RETURNS] += returns;
 }
