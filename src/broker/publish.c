@@ -318,7 +318,7 @@ fill_slot(struct publisher *p, const struct segment *seg, uint32_t index, uint64
 	if (word_flags(word) != 0)
 		flags_text(word_flags(word), row->flags, sizeof(row->flags));
 	row->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-	row->leases = atomic_load_explicit(&slot->leases, memory_order_relaxed);
+	row->leases = slot_leases(seg, index);
 	row->server_pid = pid != 0 ? pid : STATS_NO_U32;
 	row->client = row->pid = row->tid = STATS_NO_U32;
 	row->held_since = row->held_for = row->idle_for = STATS_NO_U64;

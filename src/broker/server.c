@@ -247,6 +247,8 @@ server_publish(struct server *s)
 	memcpy(segment_baseline(&p->seg, s->slot), s->baseline, s->baseline_size);
 	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
 	atomic_store_explicit(&slot->session, (uint64_t)s->generation << 32, memory_order_relaxed);
+	atomic_store_explicit(&slot->leases_before, slot_leases(&p->seg, s->slot) - block_leases(&p->seg, s->block),
+	    memory_order_relaxed);
 	atomic_store_explicit(&slot->block, s->block, memory_order_relaxed);
 	atomic_store_explicit(&slot->server_pid, s->pid, memory_order_relaxed);
 	atomic_store_explicit(&slot->expired, 0, memory_order_relaxed);

@@ -18,6 +18,7 @@
 #include "rows.h"
 #include "shell.h"
 #include "slots.h"
+#include "warm.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
@@ -228,7 +229,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 	bool fresh, needs_reset, ask;
 	struct shell *shell;
 	uint64_t exchange = earlier(limit, now + EXCHANGE_NS);
-	uint64_t idle_for = now - atomic_load_explicit(&s->idle_since, memory_order_relaxed);
+	uint64_t idle_for = clock_since(now, atomic_load_explicit(&s->idle_since, memory_order_relaxed));
 	int r = shell_checkout(state, claim->slot, claim->w, exchange, &shell, &fresh);
 
 	if (r != 0)
@@ -280,15 +281,8 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 static void
 count_lease(struct pool_state *state, const struct claim *claim, const struct shell *shell, uint64_t waited)
 {
-	struct slot *s = &state->seg.slot[claim->slot];
-
 	if (!lease_is_counted(state))
 		return;
-	/*
-	 * An atomic add, unlike the block's: the field stays the slot's after a revocation, and a late store would set it back.
-	 * Relaxed: it orders nothing. A lessee that dies before it has counted one lease less.
-	 */
-	atomic_fetch_add_explicit(&s->leases, 1, memory_order_relaxed);
 	if (!claim->waited) {
 		lease_count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
 		return;
@@ -344,7 +338,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		*ret_code = make_usable(state, claim, now, limit, &shell);
 		if (*ret_code == 0 && shell != NULL) {
 			note_holder(state, tr, claim, shell, now, site);
-			count_lease(state, claim, shell, now - start);
+			count_lease(state, claim, shell, clock_since(now, start));
 			return shell;
 		}
 		atomic_store_explicit(&row->held, 0, memory_order_release);
@@ -472,7 +466,7 @@ lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret)
 	if (timeout_ms < PGLEASE_TIMEOUT_POOL)
 		return error_set(PGLEASE_EINVAL, "timeout_ms is %d: give milliseconds, or PGLEASE_TIMEOUT_POOL (-1)",
 		    timeout_ms);
-	ret->start = clock_ns();
+	ret->start = clock_quick_ns();
 	ret->deadline = ret->start + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS;
 	ret->pool_timeout = timeout_ms == PGLEASE_TIMEOUT_POOL;
 	return 0;
@@ -481,8 +475,14 @@ lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret)
 static int
 acquire_within(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
 {
-	struct wish wish = {.site = *site};
-	int r = lease_wish(pool, timeout_ms, &wish);
+	struct wish wish;
+	int r;
+
+	if (pool != NULL && timeout_ms >= PGLEASE_TIMEOUT_POOL && ret_lease != NULL && ret_conn != NULL &&
+	    warm_acquire(pool, site, ret_lease, ret_conn))
+		return 0;
+	wish = (struct wish){.site = *site};
+	r = lease_wish(pool, timeout_ms, &wish);
 
 	if (r == 0)
 		r = check_arguments(ret_lease, ret_conn);

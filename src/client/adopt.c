@@ -284,7 +284,7 @@ shell_renewed(struct shell *shell, PGconn *conn)
 	conn_refuse(conn, message);
 }
 
-/* The user's PQfinish or PQreset on a leased connection. */
+/* The user's PQfinish or PQreset on a leased connection, or a result that libpq hands out. */
 static int
 shell_event(PGEventId id, void *info, void *pass_through)
 {
@@ -297,6 +297,8 @@ shell_event(PGEventId id, void *info, void *pass_through)
 		shell->lost = true;
 	} else if (id == PGEVT_CONNRESET) {
 		shell_renewed(shell, ((PGEventConnReset *)info)->conn);
+	} else if (id == PGEVT_RESULTCREATE) {
+		shell->touched = true;
 	}
 	return 1;
 }

@@ -417,6 +417,7 @@ pglease_attach(const char *instance, const pglease_options *options, pglease **r
 		options = &defaults;
 	if (options->socket_dir != NULL && strlen(options->socket_dir) >= PATHS_MAX)
 		return error_set(PGLEASE_EINVAL, "socket_dir is longer than %d bytes", PATHS_MAX - 1);
+	clock_init();
 	if ((r = guard_init()) != 0)
 		return error_set_errno(PGLEASE_ENOMEM, -r, "out of memory");
 	client = calloc(1, sizeof(*client));

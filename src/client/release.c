@@ -6,6 +6,7 @@
 #include "client_priv.h"
 #include "handoff.h"
 #include "lease.h"
+#include "queue.h"
 #include "reset.h"
 #include "resets.h"
 #include "shell.h"
@@ -47,13 +48,15 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 		       (dirty && next != WORD_NONE && next != state->process->client);
 	/* What an earlier release has noted must not be forgotten by one that looks at less. Relaxed: written under the lease. */
 	bool noted = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed) != 0;
-	bool whole = at_once || noted || now - shell->compared_at >= RESET_CHECK_NS;
+	bool whole = at_once || noted || clock_since(now, shell->compared_at) >= RESET_CHECK_NS;
 	uint64_t off = reset_off_baseline(state, slot, shell, whole);
 	enum reset_kind kind = resets_kind(seg);
 	int r;
 
-	if (whole)
+	if (whole) {
 		shell->compared_at = now;
+		shell->touched = true; /* for shell_checkin() */
+	}
 	else if (atomic_load_explicit(&seg->slot[slot].unverified, memory_order_relaxed) == 0)
 		atomic_store_explicit(&seg->slot[slot].unverified, 1, memory_order_relaxed);
 	if (off != 0 && policy == RESET_NEVER && said != PGLEASE_SESSION_DIRTY &&
@@ -136,6 +139,74 @@ end_lost(struct pool_state *state, const pglease_lease *lease)
 	shell_lost(state, lease->slot, lease->sequence);
 }
 
+/* Gives up the slot of a lease whose shell and row are free already. */
+static int
+give_up(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now)
+{
+	if (!give_sound(state, lease, w, session, now)) {
+		shell_lost(state, lease->slot, lease->sequence);
+		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
+	}
+	threshold_maybe_look(lease->pool, state, now);
+	return 0;
+}
+
+/* Whether libpq is idle, in the mode that every lease begins with, and knows the parameters that escaping depends on. */
+static bool
+is_at_rest(const struct shell *shell)
+{
+	PGconn *conn = shell->conn;
+
+	return PQtransactionStatus(conn) == PQTRANS_IDLE && PQpipelineStatus(conn) == PQ_PIPELINE_OFF &&
+	       !PQisnonblocking(conn);
+}
+
+/*
+ * The common release, in one straight line: the session keeps this client's traces, or has none; nothing is to be looked at more
+ * closely, and nobody waits. False: nothing happened, and the long way is to be gone.
+ */
+static bool
+release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_code)
+{
+	struct pool_state *state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
+	const struct segment_header *h;
+	struct shell *shell;
+	struct slot *s;
+	uint64_t w, now;
+	bool dirty;
+
+	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->process->incarnation ||
+	    lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
+		return false;
+	h = state->seg.header;
+	s = &state->seg.slot[lease->slot];
+	w = slot_load(&state->seg, lease->slot);
+	shell = shell_of_lease(state, lease->slot, lease->sequence);
+	/* No flag, either: neither CANCELLING nor RETIRE. */
+	if (shell == NULL || w != word_pack(SLOT_LEASED, 0, lease->row, lease->sequence) || shell->conn == NULL ||
+	    shell->lost || !is_at_rest(shell))
+		return false;
+	dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
+	now = clock_quick_ns();
+	if (now < shell->leased_at) /* clock.h */
+		now = shell->leased_at;
+	if ((unsigned)said > PGLEASE_SESSION_CLEAN || !is_pooled(state) || queue_maybe_waiting(&state->seg) ||
+	    (dirty && atomic_load_explicit(&h->reset_policy, memory_order_relaxed) == RESET_ALWAYS) ||
+	    atomic_load_explicit(&h->max_leases, memory_order_relaxed) != 0 ||
+	    atomic_load_explicit(&s->off_baseline, memory_order_relaxed) != 0 ||
+	    atomic_load_explicit(&s->unverified, memory_order_relaxed) == 0 ||
+	    now - shell->compared_at >= RESET_CHECK_NS || /* in its future, too */
+	    reset_off_baseline(state, lease->slot, shell, false) != 0 || !shell_is_kept(state, shell))
+		return false;
+	reset_conn(shell);
+	timing_release(state, shell, now);
+	count_release(state, shell, now);
+	shell_keep(shell, now);
+	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
+	*ret_code = give_up(state, lease, &w, dirty ? SLOT_DIRTY : 0, now);
+	return true;
+}
+
 int
 pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 {
@@ -144,7 +215,10 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	bool rolled_back = false, sound;
 	unsigned session = 0;
 	uint64_t w, now;
+	int r;
 
+	if (lease != NULL && lease->pool != NULL && release_warm(lease, said, &r))
+		return r;
 	if (lease == NULL || lease->pool == NULL)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
 	if (said < PGLEASE_SESSION_USED || said > PGLEASE_SESSION_BROKEN)
@@ -167,7 +241,9 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 
 	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
 		reset_settle(state, shell->conn, &rolled_back) == 0;
-	now = clock_ns();
+	now = clock_quick_ns();
+	if (now < shell->leased_at) /* clock.h */
+		now = shell->leased_at;
 	if (rolled_back)
 		lease_count(state, shell, COUNTER_ROLLBACKS, 1);
 	if (sound) {
@@ -191,12 +267,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	shell_checkin(state, shell, now);
 	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 	lease_over(state);
-	if (!give_sound(state, lease, &w, session, now)) {
-		shell_lost(state, lease->slot, lease->sequence);
-		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
-	}
-	threshold_maybe_look(lease->pool, state, now);
-	return 0;
+	return give_up(state, lease, &w, session, now);
 }
 
 int

@@ -44,7 +44,7 @@ reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now)
 	const struct slot *s = &state->seg.slot[slot];
 
 	return atomic_load_explicit(&s->unverified, memory_order_relaxed) != 0 &&
-	       now - atomic_load_explicit(&s->asked_at, memory_order_relaxed) >= RESET_CHECK_NS;
+	       clock_since(now, atomic_load_explicit(&s->asked_at, memory_order_relaxed)) >= RESET_CHECK_NS;
 }
 
 int
@@ -145,7 +145,8 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 	const char *name, *value, *believed;
 	unsigned bit = 0;
 
-	if (is_conforming(shell->conn) != shell->conforming)
+	/* No call of libpq's changes it without a result, PQsetClientEncoding included, but the obsolete PQfn. */
+	if ((shell->touched || whole) && is_conforming(shell->conn) != shell->conforming)
 		off |= shell->conforming_bit;
 	if (PQclientEncoding(shell->conn) != shell->encoding)
 		off |= shell->encoding_bit;
@@ -253,12 +254,12 @@ reset_conn(const struct shell *shell)
 int
 reset_settle(struct pool_state *state, PGconn *conn, bool *ret_rolled_back)
 {
-	if (PQstatus(conn) != CONNECTION_OK || PQpipelineStatus(conn) != PQ_PIPELINE_OFF)
+	if (PQpipelineStatus(conn) != PQ_PIPELINE_OFF)
 		return PGLEASE_EBROKEN;
 	/* Non-blocking mode may hold back output; without a query in progress there is none. */
 	if (PQisnonblocking(conn) && PQsetnonblocking(conn, 0) != 0)
 		return PGLEASE_EBROKEN;
-	switch (PQtransactionStatus(conn)) {
+	switch (PQtransactionStatus(conn)) { /* UNKNOWN, too, when PQstatus is not CONNECTION_OK */
 	case PQTRANS_IDLE:
 		return 0;
 	case PQTRANS_INTRANS:

@@ -270,21 +270,39 @@ shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGco
 	return 0;
 }
 
+/* Event procedures of the application's, as far as a lease without a result can have been looked at. */
+static bool
+has_events(const struct shell *shell)
+{
+	return shell->touched && events_size(shell) != shell->events_size;
+}
+
+bool
+shell_is_kept(const struct pool_state *state, const struct shell *shell)
+{
+	/* An event procedure of the application's cannot be taken away: the PGconn goes, and tells it so (PGEVT_CONNDESTROY). */
+	if (has_events(shell))
+		return false;
+	/* Several may have been in use at once: the bound is for those kept. */
+	return atomic_load_explicit(&state->nshells, memory_order_relaxed) <= state->max_shells;
+}
+
+void
+shell_keep(struct shell *shell, uint64_t now)
+{
+	shell->touched = false;
+	atomic_store_explicit(&shell->used, now, memory_order_relaxed);
+	/* Release: whoever takes it next sees it as it was left. */
+	atomic_store_explicit(&shell->state, SHELL_FREE, memory_order_release);
+}
+
 void
 shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 {
-	/* An event procedure of the application's cannot be taken away: the PGconn goes, and tells it so (PGEVT_CONNDESTROY). */
-	if (events_size(shell) != shell->events_size) {
+	if (shell_is_kept(state, shell) || (!has_events(shell) && shell_evict(state)))
+		shell_keep(shell, now);
+	else
 		shell_dispose(state, shell);
-		return;
-	}
-	/* Several may have been in use at once: the bound is for those kept. */
-	if (atomic_load_explicit(&state->nshells, memory_order_relaxed) > state->max_shells && !shell_evict(state)) {
-		shell_dispose(state, shell);
-		return;
-	}
-	atomic_store_explicit(&shell->used, now, memory_order_relaxed);
-	atomic_store(&shell->state, SHELL_FREE);
 }
 
 void

@@ -22,7 +22,10 @@ int shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t
 int shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGconn *conn);
 /* Before the slot is given up: the shell is kept for the next lease, within the bound. */
 void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
-/* The same, but the shell is of no further use. */
+/* Whether that is so without another's being disposed of; and what is left to do then. */
+bool shell_is_kept(const struct pool_state *state, const struct shell *shell);
+void shell_keep(struct shell *shell, uint64_t now);
+/* The same as shell_checkin, but the shell is of no further use. */
 void shell_discard(struct pool_state *state, struct shell *shell);
 /* The shell that is IN_USE for this lease of the slot; NULL when the lease was revoked and the slot has another. */
 struct shell *shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence);

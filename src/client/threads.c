@@ -195,13 +195,27 @@ row_new(struct pool_state *state, struct thread_row **ret_row)
 	return 0;
 }
 
+/* Whether it is a row of this pool, and holds no lease: written by this thread at acquire, and by whoever releases. */
+static inline bool
+is_free_row(const struct thread_row *tr, const struct pool_state *state)
+{
+	return tr->state == state && tr->id == state->id &&
+	       atomic_load_explicit(&state->seg.row[tr->row].held, memory_order_acquire) == 0;
+}
+
+struct thread_row *
+threads_row_at_hand(const struct pool_state *state)
+{
+	struct thread_row *tr = thread_rows;
+
+	return tr != NULL && is_free_row(tr, state) ? tr : NULL;
+}
+
 int
 threads_row(struct pool_state *state, struct thread_row **ret_row)
 {
 	for (struct thread_row *tr = thread_rows; tr != NULL; tr = tr->next) {
-		/* held is written by this thread at acquire, and by whoever releases before it gives the slot up */
-		if (tr->state == state && tr->id == state->id &&
-		    atomic_load_explicit(&state->seg.row[tr->row].held, memory_order_acquire) == 0) {
+		if (is_free_row(tr, state)) {
 			*ret_row = tr;
 			return 0;
 		}

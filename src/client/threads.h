@@ -25,6 +25,8 @@ void threads_register(struct pool_state *state);
 void threads_unregister(struct pool_state *state);
 /* A row of the calling thread that holds no lease, claimed if need be (R1). Errors: ENOROWS, ENOMEM. */
 int threads_row(struct pool_state *state, struct thread_row **ret_row);
+/* The same without claiming one: of the thread's first pool, and only if it holds no lease there. NULL otherwise. */
+struct thread_row *threads_row_at_hand(const struct pool_state *state);
 /* R1: a row of the process's, which is in no list. Errors: ENOROWS, ENOMEM. */
 int threads_claim(struct pool_state *state, struct thread_row **ret_row);
 

@@ -21,7 +21,7 @@ timing_begin(PGconn *conn)
 		t.shell = NULL;
 		return t;
 	}
-	t.start = clock_ns();
+	t.start = clock_quick_ns();
 	if (t.shell->transaction_at == 0 || PQtransactionStatus(conn) == PQTRANS_IDLE)
 		t.shell->transaction_at = t.start;
 	return t;
@@ -61,7 +61,7 @@ rows_of(const PGresult *result)
 static void
 count_transaction(const struct pool_state *state, struct shell *shell, uint64_t now)
 {
-	uint64_t ns = now - shell->transaction_at;
+	uint64_t ns = clock_since(now, shell->transaction_at);
 
 	shell->transaction_at = 0;
 	lease_count(state, shell, COUNTER_TRANSACTIONS, 1);
@@ -73,11 +73,11 @@ static void
 count_query(struct shell *shell, uint64_t start)
 {
 	const struct pool_state *state = shell->owner;
-	uint64_t now = clock_ns();
+	uint64_t now = clock_quick_ns(), ns = clock_since(now, start);
 
 	lease_count(state, shell, COUNTER_QUERIES, 1);
-	lease_count(state, shell, COUNTER_QUERY_NS, now - start);
-	histogram_record(&state->seg.block[shell->block].query, now - start);
+	lease_count(state, shell, COUNTER_QUERY_NS, ns);
+	histogram_record(&state->seg.block[shell->block].query, ns);
 	if (shell->transaction_at != 0 && PQtransactionStatus(shell->conn) == PQTRANS_IDLE)
 		count_transaction(state, shell, now);
 }
@@ -129,7 +129,7 @@ timing_got(PGconn *conn, const PGresult *result)
 	count_query(shell, shell->query_at);
 	/* The next of a pipeline counts from here: before, the server was busy with this one. */
 	if (--shell->queries_out != 0)
-		shell->query_at = clock_ns();
+		shell->query_at = clock_quick_ns();
 }
 
 void

@@ -96,7 +96,7 @@ layout_hash(void)
 	    offsetof(struct slot, grant_wait),
 	    offsetof(struct slot, idle_since),
 	    offsetof(struct slot, session),
-	    offsetof(struct slot, leases),
+	    offsetof(struct slot, leases_before),
 	    offsetof(struct slot, block),
 	    offsetof(struct slot, server_pid),
 	    offsetof(struct slot, expired),

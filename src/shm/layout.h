@@ -86,7 +86,7 @@ struct slot {
 	 * stores late, does not give it a number at which another process's shell saw this session.
 	 */
 	_Atomic uint64_t session;
-	_Atomic uint64_t leases;     /* lessee, atomic add: leases of this slot, all generations */
+	_Atomic uint64_t leases_before; /* broker: leases of this slot that its block does not count; slot_leases() */
 	_Atomic uint32_t block;      /* broker: index of the statistics block its lessees write */
 	_Atomic uint32_t server_pid; /* broker: backend pid, 0 when EMPTY */
 	_Atomic uint32_t expired;    /* broker: 1 when over max_lifetime: released to RETURNED */

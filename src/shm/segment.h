@@ -6,6 +6,7 @@
 #ifndef PGLEASE_SHM_SEGMENT_H
 #define PGLEASE_SHM_SEGMENT_H
 
+#include "clock.h"
 #include "layout.h"
 
 struct segment {
@@ -58,8 +59,5 @@ segment_baseline(const struct segment *seg, uint32_t slot)
 const char *baseline_next(const char *baseline, size_t *at, const char **ret_value);
 /* The value of a parameter in it, or NULL; *ret_bit: its place, the 64th and all that follow sharing bit 63. */
 const char *baseline_find(const char *baseline, const char *name, unsigned *ret_bit);
-
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t clock_ns(void);
 
 #endif

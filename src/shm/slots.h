@@ -44,6 +44,25 @@ bool slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w);
 /* Where its lease was acquired, printable: "file.c:12", or "function+0x1f"; "" when nobody knows. Racy text. */
 void slot_site(const struct segment *seg, uint32_t slot, char buf[static SLOT_SITE]);
 
+/* Leases counted in a statistics block; none when there is no such block. */
+static inline uint64_t
+block_leases(const struct segment *seg, uint32_t block)
+{
+	return block >= seg->nblocks ? 0
+				     : counter_get(&seg->block[block].counter[COUNTER_LEASES_IMMEDIATE]) +
+					   counter_get(&seg->block[block].counter[COUNTER_LEASES_WAITED]);
+}
+
+/* Leases of the slot, of all generations. For the broker's eyes: it alone changes a slot's block. */
+static inline uint64_t
+slot_leases(const struct segment *seg, uint32_t slot)
+{
+	const struct slot *s = &seg->slot[slot];
+
+	return atomic_load_explicit(&s->leases_before, memory_order_relaxed) +
+	       block_leases(seg, atomic_load_explicit(&s->block, memory_order_relaxed));
+}
+
 /*
  * An IDLE slot's index, or -1. Looks at `prefer` first (pass -1 for none), then by the bitmap, from `start` on, then,
  * if `thorough`, at every word. *ret_w is the word seen.
