@@ -30,15 +30,6 @@ measure_median(double *values, unsigned n)
 	return values[n / 2];
 }
 
-void
-measure_print(const char *what, double *values, unsigned n, double scale, const char *unit)
-{
-	double median = measure_median(values, n);
-
-	printf("  %-44s %10.3f %-3s [%.3f .. %.3f]\n", what, median * scale, unit, values[0] * scale, values[n - 1] * scale);
-	fflush(stdout);
-}
-
 static int
 by_number(const void *a, const void *b)
 {
@@ -104,6 +95,12 @@ measure_memory(pid_t pid, const char *field)
 			kib += strtoul(line + strlen(field), NULL, 10);
 	fclose(f);
 	return (uint64_t)kib * 1024;
+}
+
+unsigned
+measure_turn(unsigned round, unsigned i, unsigned n)
+{
+	return round % 2 == 0 ? i : n - 1 - i;
 }
 
 void

@@ -8,8 +8,6 @@
 
 /* "PROGRAM: what: why" on stderr, and exit 1. */
 void measure_die(const char *what, const char *why) __attribute__((noreturn));
-/* Prints "what  median unit [min .. max]" of `n` values, each times `scale`; sorts them. */
-void measure_print(const char *what, double *values, unsigned n, double scale, const char *unit);
 /* Sorts the values; the middle one (of an even number the upper one). */
 double measure_median(double *values, unsigned n);
 /* The value at quantile q of 64-bit samples, which it sorts. */
@@ -21,6 +19,8 @@ uint64_t measure_quantile(uint64_t *values, unsigned n, double q);
 uint64_t measure_cpu_ns(pid_t pid);
 /* Sum of a field ("Rss:", "Private_Dirty:") of /proc/PID/smaps_rollup, in bytes. */
 uint64_t measure_memory(pid_t pid, const char *field);
+/* Which of n things is measured i-th in this round: there and back again, so that none always comes after the same one. */
+unsigned measure_turn(unsigned round, unsigned i, unsigned n);
 /* Sleeps until this time of CLOCK_MONOTONIC. */
 void measure_sleep_until(uint64_t ns);
 

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fixture.h"
 #include "load.h"
 #include "measure.h"
 #include "options.h"
 #include "peers.h"
 #include "report.h"
+#include "stand.h"
 
 #define SLOTS 10
 #define MAX_WORKERS 1000
@@ -152,9 +152,8 @@ compare(struct report_table *table, unsigned workers)
 		if (options_want(&options, variants[i].name) && missing(&variants[i]) == NULL)
 			run(&variants[i], workers, FIRST_SECONDS);
 	for (unsigned round = 0; round < options.rounds; round++) {
-		/* There and back again, so that none always comes after the same. */
 		for (unsigned n = 0; n < VARIANTS; n++) {
-			unsigned i = round % 2 == 0 ? n : (unsigned)VARIANTS - 1 - n;
+			unsigned i = measure_turn(round, n, VARIANTS);
 
 			if (options_want(&options, variants[i].name) && missing(&variants[i]) == NULL)
 				measure(table, row[i], &variants[i], workers);
@@ -193,8 +192,7 @@ main(int argc, char **argv)
 		if (variants[i].over == LEASED && options_want(&options, variants[i].name))
 			pools[fixture_options.npools++] = (struct fixture_pool){
 			    .name = variants[i].name, .min = SLOTS, .max = SLOTS, .extra = variants[i].settings};
-	if (fixture_start(&fixture_options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
+	fixture = stand_start(&fixture_options);
 	report_begin(&options);
 	table = report_table(&about);
 	for (unsigned i = 0; i < VARIANTS; i++)
@@ -205,7 +203,6 @@ main(int argc, char **argv)
 	for (unsigned i = 0; i < PEERS; i++)
 		peer_stop(peers[i]);
 	report_finish();
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	stand_stop(fixture);
 	return 0;
 }
