@@ -94,21 +94,21 @@ reach_fini(struct reach *reach)
 }
 
 static void
-transaction(const struct reach *reach, const struct work *work, uint64_t *seed)
+transaction(const struct reach *reach, const struct load *load, uint64_t *seed)
 {
 	pglease_lease lease;
 	PGconn *conn;
 
 	if (reach->pool == NULL) {
-		if (work_run(reach->conn, work, seed) != 0)
+		if (work_run(reach->conn, &load->work, seed) != 0)
 			_exit(1);
 		return;
 	}
 	if (pglease_acquire(reach->pool, LONG_MS, &lease, &conn))
 		fail("acquire", pglease_error_message());
-	if (work_run(conn, work, seed) != 0)
+	if (work_run(conn, &load->work, seed) != 0)
 		_exit(1);
-	if (pglease_release(&lease))
+	if (pglease_release_as(&lease, load->clean ? PGLEASE_SESSION_CLEAN : PGLEASE_SESSION_USED))
 		fail("release", pglease_error_message());
 }
 
@@ -139,10 +139,10 @@ work(const struct load *load, struct shared *shared, struct worker *me, int read
 	if (read(go, &byte, 1) != 0)
 		_exit(1);
 	while ((begin = clock_ns()) < shared->from_ns)
-		transaction(&reach, &load->work, &seed);
+		transaction(&reach, load, &seed);
 	add_usage(me, -1);
 	for (; begin < shared->until_ns; begin = end) {
-		transaction(&reach, &load->work, &seed);
+		transaction(&reach, load, &seed);
 		end = clock_ns();
 		/* Who waits at the end has waited for as long as that, but has done nothing in time. */
 		histogram_record(&me->latency, end - begin);

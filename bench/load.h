@@ -7,6 +7,7 @@
 #ifndef PGLEASE_BENCH_LOAD_H
 #define PGLEASE_BENCH_LOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,6 +20,7 @@ struct load {
 	const char *pool;     /* leased, from the instance that the environment names; NULL: */
 	const char *conninfo; /* ... kept, a connection for each worker */
 	unsigned slots;       /* leased: connections of the pool */
+	bool clean;           /* leased: released as clean, so that nothing is reset whatever the pool's policy */
 	struct work work;
 	unsigned workers;
 	double seconds;

@@ -3,6 +3,7 @@
 #include "measure.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,17 @@ measure_median(double *values, unsigned n)
 {
 	qsort(values, n, sizeof(*values), by_value);
 	return values[n / 2];
+}
+
+void
+measure_median_interval(double *values, unsigned n, double *ret_low, double *ret_high)
+{
+	double reach = 0.98 * sqrt(n);
+	unsigned low = reach < n / 2.0 ? (unsigned)(n / 2.0 - reach) : 0;
+
+	qsort(values, n, sizeof(*values), by_value);
+	*ret_low = values[low];
+	*ret_high = values[n - 1 - low];
 }
 
 static int

@@ -10,6 +10,11 @@
 void measure_die(const char *what, const char *why) __attribute__((noreturn));
 /* Sorts the values; the middle one (of an even number the upper one). */
 double measure_median(double *values, unsigned n);
+/*
+ * Between which two of the values the median of what they are a sample of lies, 19 times out of 20, whatever its
+ * distribution: by order statistics (the binomial distribution, in its normal approximation). Sorts the values.
+ */
+void measure_median_interval(double *values, unsigned n, double *ret_low, double *ret_high);
 /* The value at quantile q of 64-bit samples, which it sorts. */
 uint64_t measure_quantile(uint64_t *values, unsigned n, double q);
 /*

@@ -35,7 +35,7 @@ struct report_table {
 struct headline {
 	struct report_table *table;
 	unsigned row, column;
-	const char *what;
+	char what[96];
 	enum report_aim aim;
 	double number;
 };
@@ -104,6 +104,16 @@ report_ratio(struct report_table *table, unsigned row, unsigned column, unsigned
 		report_sample(table, row, column, a->values[a->n - 1] / b->values[b->n - 1]);
 }
 
+double
+report_last(const struct report_table *table, unsigned row, unsigned column)
+{
+	const struct cell *cell = &table->row[row].cell[column];
+
+	if (cell->n == 0)
+		measure_die(table->about->id, "an empty cell has no last sample");
+	return cell->values[cell->n - 1];
+}
+
 struct summary {
 	double median, min, max;
 };
@@ -141,7 +151,9 @@ report_headline(struct report_table *table, unsigned row, unsigned column, const
 		return;
 	if (nheadlines == HEADLINES)
 		measure_die(table->about->id, "too many headlines");
-	headlines[nheadlines++] = (struct headline){table, row, column, what, aim, number};
+	headlines[nheadlines] = (struct headline){.table = table, .row = row, .column = column, .aim = aim, .number = number};
+	snprintf(headlines[nheadlines].what, sizeof(headlines[0].what), "%s", what);
+	nheadlines++;
 }
 
 static void

@@ -49,11 +49,13 @@ void report_row_note(struct report_table *table, unsigned row, const char *note)
 void report_sample(struct report_table *table, unsigned row, unsigned column, double value);
 /* One more sample of `column` in `row`: the last one of column `of` there, by the last one of that column in `base`. */
 void report_ratio(struct report_table *table, unsigned row, unsigned column, unsigned of, unsigned base);
+/* The last sample. */
+double report_last(const struct report_table *table, unsigned row, unsigned column);
 /* Median of what is there; a cell without samples is a mistake. */
 double report_median(const struct report_table *table, unsigned row, unsigned column);
 
 enum report_aim { REPORT_AT_LEAST, REPORT_AT_MOST };
-/* One of the few numbers that the suite is about, in words, with what was aimed at. Left out when the cell is empty. */
+/* One of the few numbers that the suite is about, in words (copied), with what was aimed at. Left out when the cell is empty. */
 void report_headline(struct report_table *table, unsigned row, unsigned column, const char *what, enum report_aim aim,
     double number);
 

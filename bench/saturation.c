@@ -26,18 +26,21 @@ static const struct variant {
 	const char *name;
 	enum over over;
 	const char *settings; /* LEASED: of the pool */
+	bool clean;           /* LEASED: released as clean */
 	enum peer_kind peer;  /* PEER */
 } variants[] = {
-    {"direct", DIRECT, NULL, 0},
-    {"leased-never", LEASED, "reset = never\n", 0},
-    {"leased-handover", LEASED, "reset = handover\n", 0},
-    {"pgbouncer", PEER, NULL, PEER_PGBOUNCER},
-    {"pgpool", PEER, NULL, PEER_PGPOOL},
-    {"pgagroal", PEER, NULL, PEER_PGAGROAL},
+    {"direct", DIRECT, NULL, false, 0},
+    {"pgbouncer", PEER, NULL, false, PEER_PGBOUNCER},
+    {"leased-never", LEASED, "reset = never\n", false, 0},
+    {"leased-clean", LEASED, "reset = never\n", true, 0},
+    {"leased-handover", LEASED, "reset = handover\n", false, 0},
+    {"pgpool", PEER, NULL, false, PEER_PGPOOL},
+    {"pgagroal", PEER, NULL, false, PEER_PGAGROAL},
 };
 #define VARIANTS (sizeof(variants) / sizeof(variants[0]))
 #define DIRECT_ROW 0
-#define PGBOUNCER_ROW 3
+#define PGBOUNCER_ROW 1
+#define HEADLINE_ROW 2
 
 static const char *
 choice(unsigned i)
@@ -92,6 +95,7 @@ run(const struct variant *v, unsigned workers, double seconds)
 	struct load load = {
 	    .pool = v->over == LEASED ? v->name : NULL,
 	    .slots = SLOTS,
+	    .clean = v->clean,
 	    .conninfo = v->over == DIRECT ? fixture_conninfo(fixture) : v->over == PEER ? peer_conninfo(peers[v->peer]) : NULL,
 	    .workers = v->over == DIRECT ? SLOTS : workers,
 	    .seconds = seconds,
@@ -122,7 +126,7 @@ measure(struct report_table *table, unsigned row, const struct variant *v, unsig
 static void
 headlines(struct report_table *table, const unsigned rows[VARIANTS])
 {
-	unsigned never = rows[1];
+	unsigned never = rows[HEADLINE_ROW];
 
 	report_headline(table, never, BY_DIRECT, "saturated, 64 workers on 10 connections: of 10 direct connections",
 	    REPORT_AT_LEAST, 0.9);
