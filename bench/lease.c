@@ -2,41 +2,49 @@
 /*
  * What a lease costs, beside what it is made of: acquire + release of an idle slot whose shell is cached, against a
  * sem_wait + sem_post pair on shared memory; an adoption against a fresh connection. Each pair is measured in turn, in
- * one run, several rounds; what counts is the median of the rounds' ratios.
- *
- *	lease [INSTANCE POOL CONNINFO]
- *
- * CONNINFO reaches the pool's server directly. Without arguments, on a PostgreSQL and a broker of its own. Links the
- * library's insides, to time an adoption alone.
+ * one run, several rounds; what counts is the median of the rounds' ratios. Links the library's insides, to time an adoption
+ * alone.
  */
 #include <fcntl.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "adopt.h"
 #include "client_priv.h"
-#include "fixture.h"
 #include "measure.h"
+#include "options.h"
+#include "report.h"
 #include "slots.h"
+#include "stand.h"
 
-#define ROUNDS 11
 #define PAIRS 400000
 #define CONNECTS 40
+
+static const struct report_table_about lease_about = {
+    .id = "lease",
+    .title = "Acquire + release of an idle connection, statistics included, against sem_wait + sem_post",
+    .columns = {{"time", "ns", 1, true}, {"/semaphore", "", 2, true}},
+    .plot = {0, false},
+}, adoption_about = {
+    .id = "adoption",
+    .title = "A PGconn for a connection that is there (adoption), against a fresh connection",
+    .columns = {{"time", "us", 1, true}, {"fresh/adoption", "", 1, true}},
+    .plot = {0, true},
+};
+
+static unsigned pairs, connects;
 
 static double
 sem_pair_ns(sem_t *sem)
 {
 	uint64_t start = clock_ns();
 
-	for (int i = 0; i < PAIRS; i++) {
+	for (unsigned i = 0; i < pairs; i++) {
 		sem_wait(sem);
 		sem_post(sem);
 	}
-	return (double)(clock_ns() - start) / PAIRS;
+	return (double)(clock_ns() - start) / pairs;
 }
 
 static double
@@ -44,14 +52,14 @@ lease_pair_ns(pglease_pool *pool)
 {
 	uint64_t start = clock_ns();
 
-	for (int i = 0; i < PAIRS; i++) {
+	for (unsigned i = 0; i < pairs; i++) {
 		pglease_lease lease;
 		PGconn *conn;
 
 		if (pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn) != 0 || pglease_release(&lease) != 0)
 			measure_die("lease", pglease_error_message());
 	}
-	return (double)(clock_ns() - start) / PAIRS;
+	return (double)(clock_ns() - start) / pairs;
 }
 
 static double
@@ -60,14 +68,14 @@ adoption_ns(struct pool_state *state, const pglease_lease *lease)
 	struct shell shell = {.lost = false};
 	uint64_t generation = atomic_load(&state->seg.slot[lease->slot].generation), start = clock_ns();
 
-	for (int i = 0; i < CONNECTS; i++) {
+	for (unsigned i = 0; i < connects; i++) {
 		if (adopt(state, lease->slot, generation, slot_load(&state->seg, lease->slot),
 			clock_ns() + UINT64_C(5000000000), &shell) != 0)
 			measure_die("adoption", pglease_error_message());
 		dup3(state->dead_fd, PQsocket(shell.conn), O_CLOEXEC);
 		PQfinish(shell.conn);
 	}
-	return (double)(clock_ns() - start) / CONNECTS;
+	return (double)(clock_ns() - start) / connects;
 }
 
 static double
@@ -75,79 +83,76 @@ fresh_ns(const char *conninfo)
 {
 	uint64_t start = clock_ns();
 
-	for (int i = 0; i < CONNECTS; i++) {
-		PGconn *conn = PQconnectdb(conninfo);
-
-		if (PQstatus(conn) != CONNECTION_OK)
-			measure_die("fresh connection", PQerrorMessage(conn));
-		PQfinish(conn);
-	}
-	return (double)(clock_ns() - start) / CONNECTS;
+	for (unsigned i = 0; i < connects; i++)
+		PQfinish(stand_connect(conninfo));
+	return (double)(clock_ns() - start) / connects;
 }
 
 static void
-measure(const char *instance, const char *pool_name, const char *conninfo)
+measure_leases(pglease_pool *pool, unsigned rounds)
 {
-	double sem_ns[ROUNDS], pair_ns[ROUNDS], ratio[ROUNDS], adopt_ns[ROUNDS], connect_ns[ROUNDS], share[ROUNDS];
-	pglease *client;
-	pglease_pool *pool;
-	pglease_lease lease;
-	PGconn *conn;
-	struct pool_state *state;
 	sem_t *sem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct report_table *table = report_table(&lease_about);
+	unsigned base = report_row(table, "", "sem_wait + sem_post, shared between processes"),
+		 row = report_row(table, "", "acquire + release");
 
 	if (sem == MAP_FAILED || sem_init(sem, 1, 1) != 0)
 		measure_die("semaphore", "cannot be made");
-	if (pglease_attach(instance, NULL, &client) != 0 || pglease_pool_open(client, pool_name, &pool) != 0 ||
-	    client_pool_state(pool, &state) != 0)
-		measure_die("attach", pglease_error_message());
-
 	lease_pair_ns(pool); /* warm: adopts, and brings the code into the caches */
-	for (int i = 0; i < ROUNDS; i++) {
-		sem_ns[i] = sem_pair_ns(sem);
-		pair_ns[i] = lease_pair_ns(pool);
-		ratio[i] = pair_ns[i] / sem_ns[i];
+	for (unsigned i = 0; i < rounds; i++) {
+		report_sample(table, base, 0, sem_pair_ns(sem));
+		report_sample(table, row, 0, lease_pair_ns(pool));
+		report_ratio(table, row, 1, 0, base);
 	}
-	printf("acquire + release, idle slot, cached shell (%d rounds of %d)\n", ROUNDS, PAIRS);
-	measure_print("sem_wait + sem_post", sem_ns, ROUNDS, 1, "ns");
-	measure_print("acquire + release", pair_ns, ROUNDS, 1, "ns");
-	measure_print("ratio", ratio, ROUNDS, 1, "");
+	report_headline(table, row, 1, "acquire + release of an idle connection, in semaphore pairs", REPORT_AT_MOST, 5);
+	sem_destroy(sem);
+	munmap(sem, 4096);
+}
 
-	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
+static void
+measure_adoptions(pglease_pool *pool, const char *conninfo, unsigned rounds)
+{
+	struct report_table *table = report_table(&adoption_about);
+	unsigned fresh = report_row(table, "", "fresh connection"), row = report_row(table, "", "adoption");
+	struct pool_state *state;
+	pglease_lease lease;
+	PGconn *conn;
+
+	if (client_pool_state(pool, &state) != 0 || pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
 		measure_die("acquire", pglease_error_message());
-	for (int i = 0; i < ROUNDS; i++) {
-		adopt_ns[i] = adoption_ns(state, &lease);
-		connect_ns[i] = fresh_ns(conninfo);
-		share[i] = connect_ns[i] / adopt_ns[i];
+	for (unsigned i = 0; i < rounds; i++) {
+		double fresh_us = fresh_ns(conninfo) / 1e3, us = adoption_ns(state, &lease) / 1e3;
+
+		report_sample(table, fresh, 0, fresh_us);
+		report_sample(table, row, 0, us);
+		report_sample(table, row, 1, fresh_us / us);
 	}
 	if (pglease_release(&lease) != 0)
 		measure_die("release", pglease_error_message());
-	printf("adoption against a fresh connection (%d rounds of %d)\n", ROUNDS, CONNECTS);
-	measure_print("fresh connection", connect_ns, ROUNDS, 1e-3, "us");
-	measure_print("adoption", adopt_ns, ROUNDS, 1e-3, "us");
-	measure_print("fresh / adoption", share, ROUNDS, 1, "");
-	pglease_detach(client);
+	report_headline(table, row, 1, "adoptions in the time of a fresh connection", REPORT_AT_LEAST, 20);
 }
 
 int
 main(int argc, char **argv)
 {
-	static const struct fixture_pool pool = {.name = "app", .max = 2};
-	struct fixture_options options = {.pools = &pool, .npools = 1};
+	static const struct options_sizes sizes = {.rounds = {21, 9, 1}};
+	static const struct fixture_pool pool_options = {.name = "app", .max = 2};
+	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
 	struct fixture *fixture;
+	struct options options;
+	pglease *client;
+	pglease_pool *pool;
 
-	if (argc != 1 && argc != 4) {
-		fprintf(stderr, "usage: lease [INSTANCE POOL CONNINFO]\n");
-		return 1;
-	}
-	if (argc == 4) {
-		measure(argv[1], argv[2], argv[3]);
-		return 0;
-	}
-	if (fixture_start(&options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
-	measure(fixture_instance(fixture), pool.name, fixture_conninfo(fixture));
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	options_parse(argc, argv, &sizes, &options);
+	pairs = options_count(&options, PAIRS);
+	connects = options_count(&options, CONNECTS);
+	report_begin(&options);
+	fixture = stand_start(&fixture_options);
+	stand_attach(fixture, pool_options.name, &client, &pool);
+	measure_leases(pool, options.rounds);
+	measure_adoptions(pool, fixture_conninfo(fixture), options.rounds);
+	pglease_detach(client);
+	stand_stop(fixture);
+	report_finish();
 	return 0;
 }

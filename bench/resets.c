@@ -3,8 +3,6 @@
  * What a reset costs per lease, by who does it and when. Every figure is of acquire, `select 1`, release (or, direct, of the
  * queries alone), and stands beside the same without a reset, measured in turn in one run.
  *
- *	resets
- *
  * Alternating: one slot, two processes, strictly in turn; time per lease without the handing over of the turn.
  * Saturation: two slots, four processes, as fast as they can; time per lease of one slot.
  */
@@ -18,18 +16,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fixture.h"
 #include "measure.h"
-#include "pglease.h"
+#include "options.h"
+#include "report.h"
 #include "segment.h"
+#include "stand.h"
 
-#define ROUNDS 7
 #define TURNS 2000          /* of each process, alternating */
 #define PAUSED_TURNS 100    /* likewise, where the broker is given time between them */
-#define SATURATED_NS UINT64_C(500000000)
+#define SATURATED_NS 500000000
 #define PROCESSES 4
 
+static const struct report_table_about alternating_about = {
+    .id = "resets-alternating",
+    .title = "Acquire, SELECT 1, release: one connection, two processes strictly in turn, by how the session is reset",
+    .columns = {{"time", "us", 1, true}, {"/no reset", "", 2, true}},
+    .plot = {1, false},
+}, saturated_about = {
+    .id = "resets-saturated",
+    .title = "Acquire, SELECT 1, release: two connections, four processes, time of a connection per lease",
+    .columns = {{"time", "us", 1, true}, {"/no reset", "", 2, true}},
+    .plot = {1, false},
+};
+
 static struct fixture *fixture;
+static struct options options;
 
 /* Shared by the processes of one measurement. */
 static struct shared {
@@ -69,13 +80,9 @@ struct worker {
 };
 
 static void
-query(PGconn *conn, const char *sql)
+query(PGconn *conn, const char *sql, ExecStatusType expected)
 {
-	PGresult *result = PQexec(conn, sql);
-
-	if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
-		measure_die(sql, PQerrorMessage(conn));
-	PQclear(result);
+	stand_check(PQexec(conn, sql), expected);
 }
 
 static struct worker
@@ -84,15 +91,10 @@ start(const struct kind *kind)
 	struct worker w = {.kind = kind};
 	pglease *client;
 
-	if (kind->pool == NULL) {
-		w.direct = PQconnectdb(fixture_conninfo(fixture));
-		if (PQstatus(w.direct) != CONNECTION_OK)
-			measure_die("connect", PQerrorMessage(w.direct));
-	} else if (pglease_attach(fixture_instance(fixture),
-		       &(pglease_options){.socket_dir = fixture_socket_dir(fixture)}, &client) != 0 ||
-		   pglease_pool_open(client, kind->pool, &w.pool) != 0) {
-		measure_die(kind->pool, pglease_error_message());
-	}
+	if (kind->pool == NULL)
+		w.direct = stand_connect(fixture_conninfo(fixture));
+	else
+		stand_attach(fixture, kind->pool, &client, &w.pool);
 	return w;
 }
 
@@ -103,14 +105,14 @@ lease_once(const struct worker *w)
 	PGconn *conn;
 
 	if (w->direct != NULL) {
-		query(w->direct, "select 1");
+		query(w->direct, "select 1", PGRES_TUPLES_OK);
 		if (w->kind->discards)
-			query(w->direct, "discard all");
+			query(w->direct, "discard all", PGRES_COMMAND_OK);
 		return;
 	}
 	if (pglease_acquire(w->pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
 		measure_die("acquire", pglease_error_message());
-	query(conn, "select 1");
+	query(conn, "select 1", PGRES_TUPLES_OK);
 	if (pglease_release_as(&lease, w->kind->session) != 0)
 		measure_die("release", pglease_error_message());
 }
@@ -148,7 +150,7 @@ be_busy(const struct worker *w)
 	while (atomic_load(&shared->go) < (w->direct != NULL ? PROCESSES / 2 : PROCESSES))
 		lease_once(w);
 	begin = end = clock_ns();
-	for (; end - begin < SATURATED_NS; leases++) {
+	for (; end - begin < options_count(&options, SATURATED_NS); leases++) {
 		lease_once(w);
 		end = clock_ns();
 	}
@@ -177,7 +179,7 @@ run(const struct kind *kind, bool saturated)
 			if (saturated)
 				be_busy(&w);
 			else
-				take_turns(&w, i, kind->pause_us != 0 ? PAUSED_TURNS : TURNS);
+				take_turns(&w, i, options_count(&options, kind->pause_us != 0 ? PAUSED_TURNS : TURNS));
 			_exit(0);
 		}
 	}
@@ -192,32 +194,31 @@ run(const struct kind *kind, bool saturated)
 }
 
 static void
-compare(const char *title, bool saturated)
+compare(const struct report_table_about *about, bool saturated)
 {
-	static double ns[KINDS][ROUNDS], ratio[KINDS][ROUNDS];
-	char what[80];
+	struct report_table *table = report_table(about);
+	unsigned row[KINDS];
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		for (unsigned k = 0; k < KINDS; k++)
+	for (unsigned k = 0; k < KINDS; k++)
+		if (!saturated || kinds[k].pause_us == 0)
+			row[k] = report_row(table, "", kinds[k].what);
+	for (unsigned round = 0; round < options.rounds; round++) {
+		for (unsigned i = 0; i < KINDS; i++) {
+			unsigned k = measure_turn(round, i, KINDS);
+
 			if (!saturated || kinds[k].pause_us == 0)
-				ns[k][i] = run(&kinds[k], saturated);
+				report_sample(table, row[k], 0, run(&kinds[k], saturated) / 1e3);
+		}
 		for (unsigned k = 0; k < KINDS; k++)
-			ratio[k][i] = ns[k][i] / ns[base[k]][i];
-	}
-	printf("%s (%d rounds)\n", title, ROUNDS);
-	for (unsigned k = 0; k < KINDS; k++) {
-		if (saturated && kinds[k].pause_us != 0)
-			continue;
-		measure_print(kinds[k].what, ns[k], ROUNDS, 1e-3, "us");
-		snprintf(what, sizeof(what), "  times \"%.36s\"", kinds[base[k]].what);
-		if (k != base[k])
-			measure_print(what, ratio[k], ROUNDS, 1, "");
+			if (k != base[k] && (!saturated || kinds[k].pause_us == 0))
+				report_ratio(table, row[k], 1, 0, row[base[k]]);
 	}
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+	static const struct options_sizes sizes = {.rounds = {7, 3, 1}};
 	static const struct fixture_pool alternating[] = {
 	    {.name = "handover", .max = 1, .extra = "reset_after = 0\n"},
 	    {.name = "always", .max = 1, .extra = "reset = always\nreset_after = 0\n"},
@@ -225,26 +226,25 @@ main(void)
 	    {.name = "broker", .max = 1},
 	};
 	struct fixture_pool pools[4];
-	struct fixture_options options = {.pools = alternating, .npools = 4};
+	struct fixture_options fixture_options = {.pools = alternating, .npools = 4};
 
+	options_parse(argc, argv, &sizes, &options);
+	report_begin(&options);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		measure_die("memory", "none");
-	if (fixture_start(&options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
-	compare("one slot, two processes in turn: time per lease", false);
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	fixture = stand_start(&fixture_options);
+	compare(&alternating_about, false);
+	stand_stop(fixture);
 
 	for (unsigned i = 0; i < 4; i++) {
 		pools[i] = alternating[i];
 		pools[i].min = pools[i].max = PROCESSES / 2;
 	}
-	options.pools = pools;
-	if (fixture_start(&options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
-	compare("two slots, four processes, saturated: time per lease of a slot", true);
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	fixture_options.pools = pools;
+	fixture = stand_start(&fixture_options);
+	compare(&saturated_about, true);
+	stand_stop(fixture);
+	report_finish();
 	return 0;
 }

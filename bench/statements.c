@@ -5,21 +5,26 @@
  * turn, on one leased connection, in one run, several rounds; what counts is the median of the rounds'
  * ratios. And what the look-up costs by itself, as the ratio to PQexecPrepared of a statement that is known
  * to be there.
- *
- *	statements [INSTANCE POOL]
- *
- * Without arguments, on a PostgreSQL and a broker of its own. Makes temporary tables.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "fixture.h"
 #include "measure.h"
-#include "pglease.h"
+#include "options.h"
+#include "report.h"
 #include "segment.h"
+#include "stand.h"
 
-#define ROUNDS 11
 #define CALLS 1500
+
+static const struct report_table_about about = {
+    .id = "statements",
+    .title = "A query with one parameter on a leased connection, by how it is prepared",
+    .columns = {{"time", "us", 1, true}, {"/pglease_exec_cached", "", 2, true}},
+    .plot = {1, false},
+};
+
+static unsigned calls;
 
 /* One parameter each. */
 static const struct {
@@ -39,36 +44,28 @@ static const char tables[] =
     "create index on item (orders); analyze customer; analyze orders; analyze item";
 
 static void
-check(PGresult *result, ExecStatusType expected)
-{
-	if (PQresultStatus(result) != expected)
-		measure_die("query", PQresultErrorMessage(result));
-	PQclear(result);
-}
-
-static void
 by_cache(PGconn *conn, const char *sql, const char *const *value)
 {
-	check(pglease_exec_cached(conn, sql, 1, NULL, value, NULL, NULL, 0), PGRES_TUPLES_OK);
+	stand_check(pglease_exec_cached(conn, sql, 1, NULL, value, NULL, NULL, 0), PGRES_TUPLES_OK);
 }
 
 static void
 by_preparing(PGconn *conn, const char *sql, const char *const *value)
 {
-	check(PQprepare(conn, "", sql, 1, NULL), PGRES_COMMAND_OK);
-	check(PQexecPrepared(conn, "", 1, value, NULL, NULL, 0), PGRES_TUPLES_OK);
+	stand_check(PQprepare(conn, "", sql, 1, NULL), PGRES_COMMAND_OK);
+	stand_check(PQexecPrepared(conn, "", 1, value, NULL, NULL, 0), PGRES_TUPLES_OK);
 }
 
 static void
 by_params(PGconn *conn, const char *sql, const char *const *value)
 {
-	check(PQexecParams(conn, sql, 1, NULL, value, NULL, NULL, 0), PGRES_TUPLES_OK);
+	stand_check(PQexecParams(conn, sql, 1, NULL, value, NULL, NULL, 0), PGRES_TUPLES_OK);
 }
 
 static void
 by_name(PGconn *conn, const char *sql, const char *const *value)
 {
-	check(PQexecPrepared(conn, "kept", 1, value, NULL, NULL, 0), PGRES_TUPLES_OK);
+	stand_check(PQexecPrepared(conn, "kept", 1, value, NULL, NULL, 0), PGRES_TUPLES_OK);
 }
 
 enum way { CACHE, NAME, PARAMS, PREPARING, NWAYS };
@@ -86,85 +83,67 @@ time_ns(PGconn *conn, enum way way, const char *sql)
 {
 	uint64_t start = clock_ns();
 
-	for (int i = 0; i < CALLS; i++) {
+	for (unsigned i = 0; i < calls; i++) {
 		char number[16];
 		const char *value = number;
 
-		snprintf(number, sizeof(number), "%d", i % 100 + 1);
+		snprintf(number, sizeof(number), "%u", i % 100 + 1);
 		ways[way](conn, sql, &value);
 	}
-	return (double)(clock_ns() - start) / CALLS;
+	return (double)(clock_ns() - start) / calls;
 }
 
 static void
-compare(PGconn *conn, const char *what, const char *sql)
+compare(struct report_table *table, PGconn *conn, const char *what, const char *sql, unsigned rounds)
 {
-	double ns[NWAYS][ROUNDS], ratio[NWAYS][ROUNDS];
+	unsigned row[NWAYS];
 
-	check(PQprepare(conn, "kept", sql, 1, NULL), PGRES_COMMAND_OK);
-	for (unsigned way = 0; way < NWAYS; way++) /* warm */
-		time_ns(conn, way, sql);
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		/* Another one begins each round. */
+	stand_check(PQprepare(conn, "kept", sql, 1, NULL), PGRES_COMMAND_OK);
+	for (unsigned way = 0; way < NWAYS; way++) {
+		row[way] = report_row(table, what, way_names[way]);
+		time_ns(conn, way, sql); /* warm */
+	}
+	for (unsigned round = 0; round < rounds; round++) {
 		for (unsigned i = 0; i < NWAYS; i++) {
-			unsigned way = (i + round) % NWAYS;
+			unsigned way = measure_turn(round, i, NWAYS);
 
-			ns[way][round] = time_ns(conn, way, sql);
+			report_sample(table, row[way], 0, time_ns(conn, way, sql) / 1e3);
 		}
-		for (unsigned way = 0; way < NWAYS; way++)
-			ratio[way][round] = ns[way][round] / ns[CACHE][round];
+		for (unsigned way = CACHE + 1; way < NWAYS; way++)
+			report_ratio(table, row[way], 1, 0, row[CACHE]);
 	}
-	check(PQexec(conn, "deallocate kept"), PGRES_COMMAND_OK);
-	printf("%s (%d rounds of %d)\n", what, ROUNDS, CALLS);
-	for (unsigned way = 0; way < NWAYS; way++)
-		measure_print(way_names[way], ns[way], ROUNDS, 1e-3, "us");
-	for (unsigned way = CACHE + 1; way < NWAYS; way++) {
-		char label[64];
-
-		snprintf(label, sizeof(label), "%s / cached", way_names[way]);
-		measure_print(label, ratio[way], ROUNDS, 1, "");
-	}
-}
-
-static void
-measure(const char *instance, const char *pool_name)
-{
-	pglease *client;
-	pglease_pool *pool;
-	pglease_lease lease;
-	PGconn *conn;
-
-	if (pglease_attach(instance, NULL, &client) != 0 || pglease_pool_open(client, pool_name, &pool) != 0)
-		measure_die("attach", pglease_error_message());
-	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
-		measure_die("acquire", pglease_error_message());
-	check(PQexec(conn, tables), PGRES_COMMAND_OK);
-	for (unsigned i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
-		compare(conn, queries[i].what, queries[i].sql);
-	if (pglease_release(&lease) != 0)
-		measure_die("release", pglease_error_message());
-	pglease_detach(client);
+	stand_check(PQexec(conn, "deallocate kept"), PGRES_COMMAND_OK);
 }
 
 int
 main(int argc, char **argv)
 {
-	static const struct fixture_pool pool = {.name = "app", .max = 2};
-	struct fixture_options options = {.pools = &pool, .npools = 1};
+	static const struct options_sizes sizes = {.rounds = {11, 5, 1}};
+	static const struct fixture_pool pool_options = {.name = "app", .max = 2};
+	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
+	struct report_table *table;
 	struct fixture *fixture;
+	struct options options;
+	pglease *client;
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
 
-	if (argc != 1 && argc != 3) {
-		fprintf(stderr, "usage: statements [INSTANCE POOL]\n");
-		return 1;
-	}
-	if (argc == 3) {
-		measure(argv[1], argv[2]);
-		return 0;
-	}
-	if (fixture_start(&options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
-	measure(fixture_instance(fixture), pool.name);
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	options_parse(argc, argv, &sizes, &options);
+	calls = options_count(&options, CALLS);
+	report_begin(&options);
+	table = report_table(&about);
+	fixture = stand_start(&fixture_options);
+	stand_attach(fixture, pool_options.name, &client, &pool);
+	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
+		measure_die("acquire", pglease_error_message());
+	stand_check(PQexec(conn, tables), PGRES_COMMAND_OK);
+	for (unsigned i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+		compare(table, conn, queries[i].what, queries[i].sql, options.rounds);
+	if (pglease_release(&lease) != 0)
+		measure_die("release", pglease_error_message());
+	pglease_detach(client);
+	stand_stop(fixture);
+	report_finish();
 	return 0;
 }

@@ -1,52 +1,26 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What monitoring costs. Readers: pglease_stats_get and pglease_times_get of a pool with 100 slots, all of which have been
- * leased, in nanoseconds. Workers: the same `SELECT 1` lease loop on two instances, with monitoring and without, in turn, in one
- * run; what counts is the median of the rounds' ratios.
- *
- *	stats
+ * What looking at a pool costs: pglease_stats_get and pglease_times_get of a pool with 100 slots, all of which have been
+ * leased. What being looked at costs the workers: bench/broker_cpu.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "fixture.h"
 #include "measure.h"
-#include "pglease.h"
+#include "options.h"
+#include "report.h"
 #include "segment.h"
+#include "stand.h"
 
-#define ROUNDS 31
 #define SLOTS 100
 #define READS 20000
 #define READS_OF_TIMES 200
-#define QUERIES 4000
 
-struct side {
-	struct fixture *fixture;
-	pglease *client;
-	pglease_pool *pool;
+static const struct report_table_about about = {
+    .id = "stats",
+    .title = "Statistics of a pool with 100 connections, all used",
+    .columns = {{"time", "us", 2, true}},
+    .plot = {0, true},
 };
 
-static void
-start(struct side *side, unsigned max, const char *extra)
-{
-	struct fixture_pool pool = {.name = "app", .min = max, .max = max};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = extra};
-
-	if (fixture_start(&options, &side->fixture) != 0)
-		measure_die("fixture", fixture_error());
-	if (pglease_attach(fixture_instance(side->fixture), NULL, &side->client) != 0 ||
-	    pglease_pool_open(side->client, "app", &side->pool) != 0)
-		measure_die("attach", pglease_error_message());
-}
-
-static void
-stop(struct side *side)
-{
-	pglease_detach(side->client);
-	if (fixture_stop(side->fixture) != 0)
-		measure_die("fixture", fixture_error());
-}
+static unsigned reads, reads_of_times;
 
 static void
 use_all(pglease_pool *pool)
@@ -69,10 +43,10 @@ read_stats_ns(pglease_pool *pool)
 	uint64_t begin = clock_ns();
 	pglease_stats stats;
 
-	for (unsigned i = 0; i < READS; i++)
+	for (unsigned i = 0; i < reads; i++)
 		if (pglease_stats_get(pool, &stats) != 0 || stats.total != SLOTS)
 			measure_die("pglease_stats_get", pglease_error_message());
-	return (double)(clock_ns() - begin) / READS;
+	return (double)(clock_ns() - begin) / reads;
 }
 
 static double
@@ -81,82 +55,43 @@ read_times_ns(pglease_pool *pool)
 	uint64_t begin = clock_ns();
 	pglease_times times;
 
-	for (unsigned i = 0; i < READS_OF_TIMES; i++)
+	for (unsigned i = 0; i < reads_of_times; i++)
 		if (pglease_times_get(pool, PGLEASE_TIME_HOLD, &times) != 0 || times.count != SLOTS)
 			measure_die("pglease_times_get", pglease_error_message());
-	return (double)(clock_ns() - begin) / READS_OF_TIMES;
-}
-
-static void
-measure_readers(void)
-{
-	double stats_ns[ROUNDS], times_ns[ROUNDS];
-	struct side side;
-
-	start(&side, SLOTS, NULL);
-	use_all(side.pool);
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		stats_ns[i] = read_stats_ns(side.pool);
-		times_ns[i] = read_times_ns(side.pool);
-	}
-	printf("readers, %d slots in use (%d rounds)\n", SLOTS, ROUNDS);
-	measure_print("pglease_stats_get", stats_ns, ROUNDS, 1e-3, "us");
-	measure_print("pglease_times_get, one time", times_ns, ROUNDS, 1e-3, "us");
-	stop(&side);
-}
-
-static double
-queries_ns(pglease_pool *pool)
-{
-	uint64_t begin = clock_ns();
-
-	for (unsigned i = 0; i < QUERIES; i++) {
-		pglease_lease lease;
-		PGresult *result;
-		PGconn *conn;
-
-		if (pglease_acquire(pool, 20000, &lease, &conn) != 0)
-			measure_die("acquire", pglease_error_message());
-		result = pglease_exec(conn, "select 1");
-		if (PQresultStatus(result) != PGRES_TUPLES_OK)
-			measure_die("query", PQerrorMessage(conn));
-		PQclear(result);
-		pglease_release(&lease);
-	}
-	return (double)(clock_ns() - begin) / QUERIES;
-}
-
-static void
-measure_workers(void)
-{
-	double on_ns[ROUNDS], off_ns[ROUNDS], ratio[ROUNDS];
-	struct side on, off;
-
-	start(&on, 2, "monitoring = yes");
-	start(&off, 2, "monitoring = no");
-	queries_ns(on.pool);
-	queries_ns(off.pool);
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		/* Each goes first in half of the rounds. */
-		if (i % 2 == 0)
-			on_ns[i] = queries_ns(on.pool);
-		off_ns[i] = queries_ns(off.pool);
-		if (i % 2 != 0)
-			on_ns[i] = queries_ns(on.pool);
-		ratio[i] = off_ns[i] / on_ns[i];
-	}
-	printf("acquire, SELECT 1, release (%d rounds of %d)\n", ROUNDS, QUERIES);
-	measure_print("with monitoring", on_ns, ROUNDS, 1e-3, "us");
-	measure_print("without", off_ns, ROUNDS, 1e-3, "us");
-	measure_print("throughput with, of that without", ratio, ROUNDS, 1, "");
-	stop(&off);
-	stop(&on);
+	return (double)(clock_ns() - begin) / reads_of_times;
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
-	measure_readers();
-	measure_workers();
-	return EXIT_SUCCESS;
+	static const struct options_sizes sizes = {.rounds = {31, 15, 1}};
+	struct fixture_pool pool_options = {.name = "app", .min = SLOTS, .max = SLOTS};
+	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
+	struct report_table *table;
+	struct fixture *fixture;
+	struct options options;
+	pglease *client;
+	pglease_pool *pool;
+	unsigned stats, times;
+
+	options_parse(argc, argv, &sizes, &options);
+	reads = options_count(&options, READS);
+	reads_of_times = options_count(&options, READS_OF_TIMES);
+	report_begin(&options);
+	table = report_table(&about);
+	stats = report_row(table, "", "counters and gauges (pglease_stats_get)");
+	times = report_row(table, "", "percentiles of one time (pglease_times_get)");
+	fixture = stand_start(&fixture_options);
+	stand_attach(fixture, pool_options.name, &client, &pool);
+	use_all(pool);
+	for (unsigned i = 0; i < options.rounds; i++) {
+		report_sample(table, stats, 0, read_stats_ns(pool) / 1e3);
+		report_sample(table, times, 0, read_times_ns(pool) / 1e3);
+	}
+	report_headline(table, stats, 0, "counters and gauges of a pool of 100", REPORT_AT_MOST, 5);
+	report_headline(table, times, 0, "percentiles of a time of a pool of 100", REPORT_AT_MOST, 2000);
+	pglease_detach(client);
+	stand_stop(fixture);
+	report_finish();
+	return 0;
 }

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,10 +22,9 @@
 #include <pglease.h>
 
 #include "histogram.h"
+#include "work.h"
 
 #define MAX_WORKERS 1024
-#define ACCOUNTS 100000 /* per unit of scale, like pgbench */
-#define TELLERS 10
 
 struct options {
 	const char *instance, *pool;
@@ -57,22 +55,6 @@ now_ns(void)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
-/* xorshift64*: George Marsaglia, "Xorshift RNGs" (2003), with Vigna's multiplier. */
-static uint64_t
-random_next(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * UINT64_C(2685821657736338717);
-}
-
-static int
-random_between(uint64_t *state, int low, int high)
-{
-	return low + (int)((random_next(state) >> 33) % (uint64_t)(high - low + 1));
-}
-
 static int
 lease_failed(const char *what)
 {
@@ -80,64 +62,13 @@ lease_failed(const char *what)
 	return -1;
 }
 
-/* One statement with up to four integer parameters; the result must be of that kind. */
-static int
-run_statement(PGconn *conn, ExecStatusType expected, const char *sql, int n, const int values[])
-{
-	char text[4][16];
-	const char *params[4];
-	PGresult *result;
-	int r = 0;
-
-	for (int i = 0; i < n; i++) {
-		snprintf(text[i], sizeof(text[i]), "%d", values[i]);
-		params[i] = text[i];
-	}
-	result = PQexecParams(conn, sql, n, NULL, params, NULL, NULL, 0);
-	if (PQresultStatus(result) != expected) {
-		fprintf(stderr, "tpcb: %s: %s", sql, PQerrorMessage(conn));
-		r = -1;
-	}
-	PQclear(result);
-	return r;
-}
-
-static int
-run_transaction(PGconn *conn, unsigned scale, uint64_t *seed)
-{
-	int account = random_between(seed, 1, (int)scale * ACCOUNTS),
-	    teller = random_between(seed, 1, (int)scale * TELLERS);
-	int branch = random_between(seed, 1, (int)scale), delta = random_between(seed, -5000, 5000);
-
-	if (run_statement(conn, PGRES_COMMAND_OK, "BEGIN", 0, NULL) ||
-	    run_statement(conn, PGRES_COMMAND_OK,
-	        "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2", 2,
-	        (int[]){delta, account}) ||
-	    run_statement(conn, PGRES_TUPLES_OK, "SELECT abalance FROM pgbench_accounts WHERE aid = $1", 1,
-	        (int[]){account}) ||
-	    run_statement(conn, PGRES_COMMAND_OK,
-	        "UPDATE pgbench_tellers SET tbalance = tbalance + $1 WHERE tid = $2", 2,
-	        (int[]){delta, teller}) ||
-	    run_statement(conn, PGRES_COMMAND_OK,
-	        "UPDATE pgbench_branches SET bbalance = bbalance + $1 WHERE bid = $2", 2,
-	        (int[]){delta, branch}) ||
-	    run_statement(conn, PGRES_COMMAND_OK,
-	        "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES ($1, $2, $3, $4, "
-	        "CURRENT_TIMESTAMP)",
-	        4, (int[]){teller, branch, account, delta}))
-		return -1;
-	return run_statement(conn, PGRES_COMMAND_OK, "END", 0, NULL);
-}
-
 /* The worker's life after its attachment. 0 when every transaction was committed. */
 static int
 work(pglease_pool *pool, const struct options *options, unsigned scale, struct result *result)
 {
-	uint64_t end = now_ns() + options->seconds * UINT64_C(1000000000), seed;
+	const struct work transaction = {.query = WORK_TPCB, .protocol = WORK_EXTENDED, .scale = scale};
+	uint64_t end = now_ns() + options->seconds * UINT64_C(1000000000), seed = work_seed();
 
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-		return -1;
-	seed |= 1;
 	while (options->seconds != 0 ? now_ns() < end : result->committed < options->transactions) {
 		uint64_t start = now_ns(), leased;
 		pglease_lease lease;
@@ -149,7 +80,7 @@ work(pglease_pool *pool, const struct options *options, unsigned scale, struct r
 		leased = now_ns();
 		histogram_record(&result->wait, leased - start);
 		result->leases++;
-		r = run_transaction(conn, scale, &seed);
+		r = work_run(conn, &transaction, &seed);
 		if (r == 0) {
 			histogram_record(&result->transaction, now_ns() - leased);
 			result->committed++;

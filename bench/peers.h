@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The poolers that pglease is compared with, each started on the fixture's PostgreSQL with a configuration of its own, in
+ * the fixture's folder, and set for speed as its documentation says. Their packages may be missing: then there is a reason.
+ */
+#ifndef PGLEASE_BENCH_PEERS_H
+#define PGLEASE_BENCH_PEERS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "fixture.h"
+
+enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEER_PGAGROAL, PEERS };
+
+struct peer;
+
+/* As in tables and arguments: "pgbouncer". */
+const char *peer_name(enum peer_kind kind);
+/* NULL when it can be started, else why not ("not installed"). */
+const char *peer_missing(enum peer_kind kind);
+/*
+ * Whether its clients may be more than its server connections at the same time: whether it pools transactions (PgBouncer), not
+ * only sessions.
+ */
+bool peer_pools_transactions(enum peer_kind kind);
+/* `slots` server connections, for `clients` clients at a time. Gives up (measure_die) when it does not start. */
+struct peer *peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigned clients);
+const char *peer_conninfo(const struct peer *peer);
+/* Folder and port of its Unix socket, for PGHOST and PGPORT. */
+const char *peer_host(const struct peer *peer);
+const char *peer_port(const struct peer *peer);
+/* Whose CPU time, with its children's, is the peer's. */
+pid_t peer_pid(const struct peer *peer);
+void peer_stop(struct peer *peer);
+
+#endif
