@@ -99,6 +99,9 @@ const struct setting settings[] = {
 	    "A connection used within this time is leased again without a look at its socket."},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
 	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it."},
+	{SETTING_POOL, "quantum", SETTING_DURATION, IN_POOL(quantum), 0, HOUR, "400us",
+	    "For so long a worker that leases again at once (within 30 us) may keep its connection while others wait: then\n"
+	    "it is the next one's. Longer: more throughput; shorter: shorter waits. 0: each release is the next one's."},
 	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
 	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
 	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"

@@ -337,6 +337,7 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, &shell);
 		if (*ret_code == 0 && shell != NULL) {
+			shell->returned = lease_returns(state, tr->row, start);
 			note_holder(state, tr, claim, shell, now, site);
 			count_lease(state, claim, shell, clock_since(now, start));
 			return shell;
@@ -418,6 +419,7 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 	/* No time for an exchange: what needs one fails. */
 	r = make_usable(state, &claim, wish->start, wish->start, &shell);
 	if (r == 0 && shell != NULL) {
+		shell->returned = false;
 		note_holder(state, tr, &claim, shell, wish->start, &wish->site);
 		count_lease(state, &claim, shell, 0);
 		make_lease(pool, state, tr, &claim, ret_lease);

@@ -19,6 +19,9 @@
 /* A sleeping waiter looks again after this long, doubled up to the second: only for wake-ups lost by a death. */
 #define SLICE_NS UINT64_C(100000000)
 #define SLICE_MAX_NS UINT64_C(1000000000)
+/* The one that has the watch looks for idle slots so often; and every so many times as the others do. */
+#define WATCH_NS UINT64_C(1000000)
+#define WATCH_LOOKS 100
 
 static int
 gone(const struct pool_state *state)
@@ -222,6 +225,23 @@ timespec_of(uint64_t ns)
 	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 }
 
+/*
+ * Takes the watch if no waiter has it, before the rescan: from then on who keeps a slot for itself need not wake anybody. Two may
+ * take it at the same time; both look, and one is found.
+ */
+static bool
+watch(struct segment *seg, uint32_t row, uint64_t wait)
+{
+	uint64_t token = row_token(row, wait);
+
+	if (atomic_load(&seg->header->watcher) == token)
+		return true;
+	if (handoff_is_watched(seg))
+		return false;
+	atomic_store(&seg->header->watcher, token);
+	return true;
+}
+
 /* One wait, from R2 to R3 or R5. 1: a slot; 0: the grant was taken back, wait anew; or a negative code. */
 static int
 wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret)
@@ -229,7 +249,8 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 	struct segment *seg = &state->seg;
 	struct row *row = &seg->row[tr->row];
 	uint64_t row_w = row_load(seg, tr->row), wait, slice = SLICE_NS;
-	bool ring = true, cut_off = false, queued;
+	bool ring = true, cut_off = false, queued, watches;
+	unsigned looks = 0;
 
 	if (!row_wait(seg, tr->row, &row_w, since)) /* R2 */
 		return gone(state);
@@ -243,6 +264,7 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 
 		/* Before the rescan: a post that comes from now on is not swallowed. Pairs with row_post's exchange. */
 		atomic_store(&row->posted, 0);
+		watches = watch(seg, tr->row, wait);
 		row_w = row_load(seg, tr->row);
 		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
 			return take_granted(state, tr, wait, &row_w, ret);
@@ -262,7 +284,9 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 		}
 		if (ring && may_grow(seg))
 			client_ring(state);
-		until = deadline - now < slice ? deadline : now + slice;
+		until = watches && slice > WATCH_NS ? now + WATCH_NS : now + slice;
+		if (until > deadline)
+			until = deadline;
 		if (!queued) {
 			/* The ring was full: enqueue, look, sleep. */
 			queued = queue_enter(seg, tr->row, wait, since);
@@ -274,11 +298,13 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			r = sem_clockwait(&row->sem, CLOCK_MONOTONIC, &ts);
 		while (r != 0 && errno == EINTR);
 		/* Woken: look at once. Slice over: look closer, and next time sleep longer. */
-		ring = r != 0;
+		ring = r != 0 && (!watches || ++looks % WATCH_LOOKS == 0);
 		if (r == 0)
 			continue;
 		if (take_untold(state, tr, wait, &row_w, ret))
 			return 1;
+		if (!ring)
+			continue;
 		cut_off = client_is_cut_off(state->process);
 		if (slice < SLICE_MAX_NS)
 			slice *= 2;

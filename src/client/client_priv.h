@@ -70,6 +70,7 @@ struct shell {
 	uint32_t slot;
 	_Atomic uint64_t used; /* when it was last released: CLOCK_MONOTONIC ns; for eviction */
 	uint64_t leased_at;
+	bool returned; /* the thread leased again sooner after its last release than a waiter would have been awake */
 	/* timing.c, of this lease: when its open transaction began; queries sent, and the first one's time; 0: none. */
 	uint64_t transaction_at, query_at;
 	uint32_t queries_out;

@@ -42,7 +42,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 {
 	struct segment *seg = &state->seg;
 	uint32_t policy = atomic_load_explicit(&seg->header->reset_policy, memory_order_relaxed);
-	unsigned next = handoff_next_client(seg, now);
+	unsigned next = handoff_next_client(seg, slot, now, shell->returned);
 	bool dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
 	bool at_once = said == PGLEASE_SESSION_DIRTY || (policy == RESET_ALWAYS && dirty) ||
 		       (dirty && next != WORD_NONE && next != state->process->client);
@@ -99,7 +99,7 @@ count_release(const struct pool_state *state, const struct shell *shell, uint64_
 
 /* The slot goes back sound (after D1: D2): S8 or S9, or S10 when the broker wants it. False if the lease had ended. */
 static bool
-give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now)
+give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now, bool returns)
 {
 	enum handoff_result r;
 
@@ -107,8 +107,8 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, un
 		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
 		return lease_give_to_broker(state, lease->slot, w, 0);
 	}
-	r = handoff_give(&state->seg, lease->slot, w, session == SLOT_DIRTY ? state->process->client : WORD_NONE, session,
-	    now);
+	r = handoff_release(&state->seg, lease->slot, w, session == SLOT_DIRTY ? state->process->client : WORD_NONE, session,
+	    now, returns);
 	switch (r) {
 	case HANDOFF_GRANTED:
 		if (lease_is_counted(state))
@@ -139,11 +139,21 @@ end_lost(struct pool_state *state, const pglease_lease *lease)
 	shell_lost(state, lease->slot, lease->sequence);
 }
 
+/* The row holds no lease any more: it is its thread's for the next. */
+static void
+leave_row(struct pool_state *state, uint32_t row, uint64_t now)
+{
+	struct row *r = &state->seg.row[row];
+
+	atomic_store_explicit(&r->released_at, now, memory_order_relaxed);
+	atomic_store_explicit(&r->held, 0, memory_order_release);
+}
+
 /* Gives up the slot of a lease whose shell and row are free already. */
 static int
-give_up(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now)
+give_up(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsigned session, uint64_t now, bool returns)
 {
-	if (!give_sound(state, lease, w, session, now)) {
+	if (!give_sound(state, lease, w, session, now, returns)) {
 		shell_lost(state, lease->slot, lease->sequence);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
 	}
@@ -173,7 +183,7 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	struct shell *shell;
 	struct slot *s;
 	uint64_t w, now;
-	bool dirty;
+	bool dirty, returns;
 
 	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->process->incarnation ||
 	    lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
@@ -201,9 +211,10 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	reset_conn(shell);
 	timing_release(state, shell, now);
 	count_release(state, shell, now);
+	returns = shell->returned;
 	shell_keep(shell, now);
-	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
-	*ret_code = give_up(state, lease, &w, dirty ? SLOT_DIRTY : 0, now);
+	leave_row(state, lease->row, now);
+	*ret_code = give_up(state, lease, &w, dirty ? SLOT_DIRTY : 0, now, returns);
 	return true;
 }
 
@@ -212,7 +223,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 {
 	struct pool_state *state;
 	struct shell *shell;
-	bool rolled_back = false, sound;
+	bool rolled_back = false, sound, returns;
 	unsigned session = 0;
 	uint64_t w, now;
 	int r;
@@ -264,10 +275,11 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	timing_release(state, shell, now);
 	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */
 	count_release(state, shell, now);
+	returns = shell->returned;
 	shell_checkin(state, shell, now);
-	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
+	leave_row(state, lease->row, now);
 	lease_over(state);
-	return give_up(state, lease, &w, session, now);
+	return give_up(state, lease, &w, session, now, returns);
 }
 
 int

@@ -9,37 +9,63 @@
 #include "rows.h"
 #include "slots.h"
 
-/* The oldest waiter, if it has waited long enough for a grant. */
+/* Whether the releaser's turn at the slot is not over; who does not return at once has none. */
 static bool
-due(struct segment *seg, uint64_t now, uint32_t *ret_row, uint64_t *ret_wait)
+in_turn(const struct segment *seg, uint32_t slot, uint64_t now, bool returns)
+{
+	return returns && clock_since(now, atomic_load_explicit(&seg->slot[slot].turn_at, memory_order_relaxed)) <
+			      atomic_load_explicit(&seg->header->quantum_ns, memory_order_relaxed);
+}
+
+/* The oldest waiter, if it is due a grant: it has waited for long enough, or it is its turn. */
+static bool
+due(struct segment *seg, uint64_t now, bool returns, uint32_t *ret_row, uint64_t *ret_wait)
 {
 	uint64_t since;
 
-	if (!queue_maybe_waiting(seg) || !queue_oldest(seg, ret_row, ret_wait))
+	if (!queue_oldest(seg, ret_row, ret_wait))
 		return false;
 	since = atomic_load_explicit(&seg->row[*ret_row].place_since, memory_order_relaxed);
-	return now >= since &&
-	       now - since >= atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed);
+	return returns || atomic_load_explicit(&seg->header->quantum_ns, memory_order_relaxed) == 0 ||
+	       (now >= since &&
+		   now - since >= atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed));
 }
 
 unsigned
-handoff_next_client(struct segment *seg, uint64_t now)
+handoff_next_client(struct segment *seg, uint32_t slot, uint64_t now, bool returns)
 {
 	uint32_t row;
 	uint64_t wait;
 
-	return due(seg, now, &row, &wait) ? word_who(row_load(seg, row)) : WORD_NONE;
+	if (!queue_maybe_waiting(seg) || in_turn(seg, slot, now, returns))
+		return WORD_NONE;
+	return due(seg, now, returns, &row, &wait) ? word_who(row_load(seg, row)) : WORD_NONE;
+}
+
+bool
+handoff_is_watched(const struct segment *seg)
+{
+	uint64_t token = atomic_load(&seg->header->watcher);
+	uint32_t row = (uint32_t)(token >> WORD_SEQ_BITS) - 1;
+	uint64_t w;
+
+	if (row >= seg->nrows)
+		return false;
+	w = row_load(seg, row);
+	return word_state(w) == ROW_WAITING && word_seq(w) == (token & WORD_SEQ_MASK);
 }
 
 /* S9/S4 and R4 to the oldest waiter if it is due a grant. HANDOFF_IDLE: none is, the caller goes on. */
 static enum handoff_result
-grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now)
+grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now,
+    bool returns)
 {
 	uint32_t row;
 	uint64_t wait;
 
-	if (!due(seg, now, &row, &wait))
+	if (!due(seg, now, returns, &row, &wait))
 		return HANDOFF_IDLE;
+	atomic_store_explicit(&seg->slot[slot].turn_at, now, memory_order_relaxed);
 	/* If the row has another owner by now, its wait has another number, and the grant is stale at birth. */
 	if (session == SLOT_DIRTY && word_who(row_load(seg, row)) == client)
 		session = SLOT_OWN;
@@ -60,6 +86,13 @@ grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 enum handoff_result
 handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now)
 {
+	return handoff_release(seg, slot, w, client, session, now, false);
+}
+
+enum handoff_result
+handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session, uint64_t now,
+    bool returns)
+{
 	uint64_t seq = word_seq(*w);
 	unsigned state = word_state(*w);
 
@@ -71,15 +104,21 @@ handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 	}
 	atomic_store_explicit(&seg->slot[slot].idle_since, now, memory_order_relaxed);
 	for (;;) {
-		enum handoff_result r;
+		enum handoff_result r = HANDOFF_IDLE;
+		bool kept = false;
 
 		if (word_state(*w) == SLOT_LEASED && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
 			return HANDOFF_BLOCKED;
-		r = grant_oldest(seg, slot, w, client, session, now);
+		if (!queue_maybe_waiting(seg))
+			atomic_store_explicit(&seg->slot[slot].turn_at, now, memory_order_relaxed);
+		else if (!(kept = in_turn(seg, slot, now, returns)))
+			r = grant_oldest(seg, slot, w, client, session, now, returns);
 		if (r == HANDOFF_GRANTED)
 			return r;
 		if (r == HANDOFF_IDLE && slot_idle(seg, slot, w, client, session)) { /* S3, S8 */
-			queue_wake(seg);
+			/* S8, then the look for a watcher: it looks for idle slots after its R3 or R5. */
+			if (!kept || !handoff_is_watched(seg))
+				queue_wake(seg);
 			return r;
 		}
 		/*

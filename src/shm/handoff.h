@@ -25,8 +25,19 @@ enum handoff_result {
 enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
     uint64_t now);
 
-/* The client of the waiter that handoff_give would grant a slot to, or WORD_NONE. Another may be due a moment later. */
-unsigned handoff_next_client(struct segment *seg, uint64_t now);
+/*
+ * The same by a lessee that `returns`: it can be expected to lease again sooner than a waiter is awake. As long as its turn
+ * lasts (quantum), the slot is left idle for it and nobody is woken, if a waiter is on watch; after that the oldest waiter
+ * is granted the slot, however short it has waited.
+ */
+enum handoff_result handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
+    uint64_t now, bool returns);
+
+/* Whether a waiter has the watch. */
+bool handoff_is_watched(const struct segment *seg);
+
+/* The client of the waiter that handoff_release would grant the slot to, or WORD_NONE. Another may be due a moment later. */
+unsigned handoff_next_client(struct segment *seg, uint32_t slot, uint64_t now, bool returns);
 
 /*
  * A grant that was seen on a GRANTED word: completes it (R4 and post) if the row still waits for it, takes it back

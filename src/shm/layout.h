@@ -97,7 +97,7 @@ struct slot {
 	_Atomic uint32_t holder_tid;                     /* thread id in the holder's pid namespace */
 	_Atomic uint32_t site_line;                      /* where it was acquired; 0: unknown */
 	_Atomic uint64_t connected_at;                   /* broker; CLOCK_MONOTONIC ns */
-	_Atomic uint64_t hold_first;                     /* lessee: when its client first got the slot */
+	_Atomic uint64_t turn_at; /* who gives it up: when a grant of it was made last, or it was given up with nobody waiting */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
 	/*
 	 * Who sends a reset: the slot's generation, as it knows it (32 bits), RESET_ASKED or not, and enum reset_kind. Checked
@@ -141,7 +141,8 @@ struct row {
 	 */
 	_Atomic uint64_t held;
 	_Atomic uint64_t place_since; /* owner, at Q1; CLOCK_MONOTONIC ns: from then on a grant gets due */
-	char reserved2[40];
+	_Atomic uint64_t released_at; /* releaser, before it gives the slot up; CLOCK_MONOTONIC ns */
+	char reserved2[32];
 };
 /* Which lease of which slot. */
 static inline uint64_t
@@ -241,6 +242,7 @@ struct segment_header {
 	/* Settings that clients obey; broker, relaxed: a stale value is the setting of a moment ago. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t acquire_timeout_ns;
 	_Atomic uint64_t grant_after_ns;
+	_Atomic uint64_t quantum_ns; /* for so long a worker that leases again at once may keep a slot while others wait */
 	_Atomic uint64_t bypass_ns; /* validation by-pass: a slot idle for less is not peeked at */
 	_Atomic uint64_t reset_timeout_ns;
 	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
@@ -258,6 +260,9 @@ struct segment_header {
 	 * IDLE and DIRTY reads it after that swap, and rings if it was the one to exchange it for 0.
 	 */
 	alignas(LAYOUT_LINE) _Atomic uint32_t reset_watch;
+
+	/* row_token() of the waiter that looks again every millisecond, so that no kept slot stays idle; waiters; 0: none yet */
+	alignas(LAYOUT_LINE) _Atomic uint64_t watcher;
 
 	/* The queue's counters: waiters write tail, granters head; together because both read both. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t head;
