@@ -100,12 +100,12 @@ const struct setting settings[] = {
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
 	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it."},
 	{SETTING_POOL, "quantum", SETTING_DURATION, IN_POOL(quantum), 0, HOUR, "400us",
-	    "For so long a worker that leases again at once (within 30 us) may keep its connection while others wait: then\n"
-	    "it is the next one's. Longer: more throughput; shorter: shorter waits. 0: each release is the next one's."},
+	    "For so long a worker that leases again at once (within 30 us) keeps its connection while others wait; then it\n"
+	    "is the next one's. More is throughput, less is fairness; 0: it hands over at each release."},
 	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
 	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
 	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"
-	    "never: it is not; only LISTENs are ended before another process gets it."},
+	    "never: it is not; only a LISTEN is ended before another process gets it, but not one that a function made."},
 	{SETTING_POOL, "reset_kind", SETTING_RESET_KIND, IN_POOL(reset_kind), 0, 0, "full",
 	    "How. full: DISCARD ALL. light: all of that but plans, prepared statements and sequence caches. sql: UNLISTEN\n"
 	    "and then reset_sql."},

@@ -242,6 +242,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 	}
 	shell->transaction_at = 0;
 	shell->queries_out = 0;
+	shell->listened = false;
 	/* Revoked already, and then the block may be the next lessee's: nothing more may be counted into it. */
 	if (!lease_is_held(state, claim->slot, claim->w)) {
 		shell_discard(state, shell);

@@ -299,6 +299,8 @@ shell_event(PGEventId id, void *info, void *pass_through)
 		shell_renewed(shell, ((PGEventConnReset *)info)->conn);
 	} else if (id == PGEVT_RESULTCREATE) {
 		shell->touched = true;
+		shell->listened = shell->listened ||
+				  strcmp(PQcmdStatus(((PGEventResultCreate *)info)->result), "LISTEN") == 0;
 	}
 	return 1;
 }

@@ -32,6 +32,18 @@ put_back_parameters(struct pool_state *state, uint32_t slot, const struct shell 
 	return r;
 }
 
+/* Whether there is something in the session for a reset to undo: with the policy `never`, a LISTEN. */
+static bool
+leaves_traces(const struct pool_state *state, const struct shell *shell, enum pglease_session said)
+{
+	if (shell->dirty_before)
+		return true;
+	if (said == PGLEASE_SESSION_USED &&
+	    atomic_load_explicit(&state->seg.header->reset_policy, memory_order_relaxed) == RESET_NEVER)
+		return shell->listened;
+	return said != PGLEASE_SESSION_CLEAN;
+}
+
 /*
  * What the session holds when the slot is given up: *ret_session, for the word. Sends a reset ahead (D1) when the next
  * lessee is known to be another, or somebody wants it so. PGLEASE_EBROKEN: it is in doubt.
@@ -43,7 +55,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	struct segment *seg = &state->seg;
 	uint32_t policy = atomic_load_explicit(&seg->header->reset_policy, memory_order_relaxed);
 	unsigned next = handoff_next_client(seg, slot, now, shell->returned);
-	bool dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
+	bool dirty = leaves_traces(state, shell, said);
 	bool at_once = said == PGLEASE_SESSION_DIRTY || (policy == RESET_ALWAYS && dirty) ||
 		       (dirty && next != WORD_NONE && next != state->process->client);
 	/* What an earlier release has noted must not be forgotten by one that looks at less. Relaxed: written under the lease. */
@@ -107,7 +119,8 @@ give_sound(struct pool_state *state, const pglease_lease *lease, uint64_t *w, un
 		atomic_store_explicit(&state->seg.slot[lease->slot].clean, 1, memory_order_relaxed);
 		return lease_give_to_broker(state, lease->slot, w, 0);
 	}
-	r = handoff_release(&state->seg, lease->slot, w, session == SLOT_DIRTY ? state->process->client : WORD_NONE, session,
+	/* Whose the session was last, dirty or not; after a reset was sent, nobody's. */
+	r = handoff_release(&state->seg, lease->slot, w, session == SLOT_OWED ? WORD_NONE : state->process->client, session,
 	    now, returns);
 	switch (r) {
 	case HANDOFF_GRANTED:
@@ -196,7 +209,7 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	if (shell == NULL || w != word_pack(SLOT_LEASED, 0, lease->row, lease->sequence) || shell->conn == NULL ||
 	    shell->lost || !is_at_rest(shell))
 		return false;
-	dirty = shell->dirty_before || said != PGLEASE_SESSION_CLEAN;
+	dirty = leaves_traces(state, shell, said);
 	now = clock_quick_ns();
 	if (now < shell->leased_at) /* clock.h */
 		now = shell->leased_at;

@@ -20,7 +20,7 @@
 	X(PQsendQueryPrepared) X(PQgetResult)
 /* Those that the lease needs besides. */
 #define LIBRARY_USED(X) \
-	X(PQclear) X(PQclientEncoding) X(PQcmdTuples) X(PQconndefaults) X(PQconninfoFree) X(PQconninfoParse) \
+	X(PQclear) X(PQclientEncoding) X(PQcmdStatus) X(PQcmdTuples) X(PQconndefaults) X(PQconninfoFree) X(PQconninfoParse) \
 	X(PQconsumeInput) X(PQerrorMessage) X(PQfreemem) X(PQinstanceData) X(PQisBusy) X(PQisnonblocking) \
 	X(PQlibVersion) X(PQmakeEmptyPGresult) X(PQnotifies) X(PQntuples) X(PQparameterStatus) \
 	X(PQpipelineStatus) X(PQregisterEventProc) X(PQresultMemorySize) X(PQresultStatus) \

@@ -39,6 +39,7 @@
 #define PQgetResult (library_now->PQgetResult)
 #define PQclear (library_now->PQclear)
 #define PQclientEncoding (library_now->PQclientEncoding)
+#define PQcmdStatus (library_now->PQcmdStatus)
 #define PQcmdTuples (library_now->PQcmdTuples)
 #define PQconndefaults (library_now->PQconndefaults)
 #define PQconninfoFree (library_now->PQconninfoFree)

@@ -26,9 +26,8 @@ due(struct segment *seg, uint64_t now, bool returns, uint32_t *ret_row, uint64_t
 	if (!queue_oldest(seg, ret_row, ret_wait))
 		return false;
 	since = atomic_load_explicit(&seg->row[*ret_row].place_since, memory_order_relaxed);
-	return returns || atomic_load_explicit(&seg->header->quantum_ns, memory_order_relaxed) == 0 ||
-	       (now >= since &&
-		   now - since >= atomic_load_explicit(&seg->header->grant_after_ns, memory_order_relaxed));
+	return returns || (now >= since && now - since >= atomic_load_explicit(
+							      &seg->header->grant_after_ns, memory_order_relaxed));
 }
 
 unsigned

@@ -190,8 +190,19 @@ claimed:
 		fi }
 #endif
 look:
+#if KEEPS
+	/* Takes the watch, if nobody has it; two may at the same time. */
+	atomic { posted[r] = 0; ww = watcher }
+	if
+	:: atomic { is_watch(ww) -> ww = 0 }
+	:: atomic { !is_watch(ww) -> ww = 0 }
+		atomic { watcher = WATCH(r, mywait) }
+	fi;
+#endif
 	atomic {
+#if !KEEPS
 		posted[r] = 0;
+#endif
 		if
 		:: RST(rw[r]) == RGRANTED -> goto look_grant
 		:: else
@@ -210,6 +221,10 @@ sleep:
 	if
 	:: atomic { sem[r] > 0 -> sem[r]--; st[r] = RUNS; goto look }
 	:: atomic { hasty -> st[r] = RUNS; goto expire }
+#if KEEPS
+	/* By the clock; where no slot is idle it would change nothing. */
+	:: atomic { watcher == WATCH(r, mywait) && (is_idle(sw[0]) || is_idle(sw[1])) -> st[r] = RUNS; goto look }
+#endif
 #if BCRASH || DETACH
 	:: atomic { cut_off && !gone -> st[r] = RUNS; gone = 1; goto look }	/* seen at the end of a slice */
 #endif
@@ -388,6 +403,32 @@ swap:
 		sw[s] = NEXT(lw, IDLE, ses, (ses == D && !anon -> me : NONE)); gwait[s] = 0;
 		lw = 0; ses = 0; anon = 0; holder[s] = 0; drop_oldest }
 		wake()
+#if KEEPS
+	:: atomic { keeps > 0 && r2 != NONE && sw[s] == lw ->	/* its turn is not over: S8, and nobody is woken who watches */
+		keeps--;
+		own_checks(s);
+#ifdef BUG_WATCH
+		} atomic { ww = watcher } atomic { ww = (is_watch(ww) -> ww : 0) } atomic { sw[s] == lw ->
+#endif
+		sw[s] = NEXT(lw, IDLE, ses, (ses == D && !anon -> me : NONE)); gwait[s] = 0;
+		lw = 0; ses = 0; anon = 0; holder[s] = 0; drop_oldest }
+#ifndef BUG_WATCH
+		atomic { ww = watcher }
+#endif
+		if
+#if defined(BUG_KEEP)
+		:: atomic { ww = 0 }
+#elif defined(BUG_WATCH)
+		:: atomic { ww != 0 -> ww = 0 }
+		:: atomic { ww == 0 -> skip }
+			wake()
+#else
+		:: atomic { is_watch(ww) -> ww = 0 }
+		:: atomic { !is_watch(ww) -> ww = 0 }
+			wake()
+#endif
+		fi
+#endif
 	:: atomic { sw[s] != lw -> drop_oldest; moved(give) }
 	fi;
 	goto released;
@@ -442,6 +483,12 @@ proctype Lessee(byte r)
 #endif
 	short lw, l2, e;
 	bit g, hasty, expired, gone, own, anon, doubt;
+#if KEEPS
+	short ww;
+#define forget_watch ; ww = 0
+#else
+#define forget_watch
+#endif
 #if CRASH || GOODBYE
 	bit heir;
 
@@ -452,7 +499,7 @@ born:
 	} unless { dead[PROC(r)] && !heir };
 	d_step {
 		st[r] = GONE; left = 0; mywait = 0; i = 0; k = 0; t = 0; w2 = 0; c2 = 0; s = NONE; tok = 0; r2 = NONE; lw = 0;
-		l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; gone = 0; myt = 0; had = 0; ses = 0; own = 0; anon = 0; doubt = 0; heir = 1
+		l2 = 0; e = 0; g = 0; hasty = 0; expired = 0; gone = 0; myt = 0; had = 0; ses = 0; own = 0; anon = 0; doubt = 0 forget_watch; heir = 1
 	}
 #ifdef REBIRTH
 	/* The row's next owner: a thread of the living process, or of a new one with the dead one's client index. */

@@ -126,6 +126,8 @@ if [ -n "$only" ]; then
 	holds lease-all-cancel lease '-DHELD=3 -DOPENING=2 -DCANCELS=2'
 	holds lease-all-detach-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DDETACH=2 -DCRASH=3 -DRING=8'
 	holds lease-all-renew lease '-DSOLO=1 -DHELD=3 -DRENEW=1 -DCRASH=2 -DRING=8 -DDRAIN=1 -DHOLDERS=1'
+	holds lease-all-keep lease '-DHELD=3 -DOPENING=2 -DKEEPS=2 -DTIMEOUTS=1 -DHOLDERS=1 -DLAPS2=2'
+	holds lease-all-keep-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DKEEPS=2 -DCRASH=3 -DBCRASH=1 -DRING=8 -DHOLDERS=1 -DLAPS2=2'
 	holds queue-all-waiters queue ''
 	holds queue-all-helpers queue '-DNW=1 -DNG=2 -DROUNDS=4'
 fi
@@ -147,6 +149,8 @@ small lease-drain lease '-DSOLO=1 -DHELD=3 -DCRASH=3 -DDRAIN=1 -DRING=8 -DHOLDER
 small lease-renew lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DRENEW=2 -DMAINT=1 -DCANCELS=1'
 small lease-unpooled lease '-DSOLO=1 -DHELD=3 -DUNPOOLED=1 -DTIMEOUTS=1 -DHOLDERS=1 -DLAPS0=2'
 small lease-order lease '-DSOLO=1 -DHELD=1 -DOPENING=2 -DLAPS0=4 -DORDER=1'
+small lease-keep lease '-DHELD=3 -DOPENING=2 -DKEEPS=1 -DTIMEOUTS=1'
+small lease-keep-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DKEEPS=1 -DCRASH=3 -DRING=8 -DHOLDERS=1'
 small watch watch ''
 small counters counters ''
 small queue-waiters queue '-DTURNS=2'
@@ -168,6 +172,8 @@ finds bug-misnamed-grant-left lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DDETACH=2 -D
 finds bug-waits-for-a-dead-broker lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DBCRASH=1 -DHOLDERS=1 -DRING=8 -DBUG_CUTOFF'
 finds bug-drain-posts-nobody lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DDRAIN=1 -DHOLDERS=1 -DRING=8 -DBUG_DRAIN'
 finds bug-never-granted lease '-DSOLO=1 -DHELD=1 -DOPENING=2 -DLAPS0=4 -DORDER=1 -DBUG_ORDER'
+finds bug-kept-unwatched lease '-DHELD=3 -DOPENING=2 -DKEEPS=1 -DBUG_KEEP'
+finds bug-watcher-sought-before-s8 lease '-DHELD=3 -DOPENING=2 -DKEEPS=1 -DTIMEOUTS=1 -DBUG_WATCH'
 finds bug-broker-looks-then-stores watch -DBUG_LOOK
 finds bug-lessee-looks-before-s8 watch -DBUG_EARLY
 finds bug-block-stays counters -DBUG_BLOCK

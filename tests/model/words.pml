@@ -69,6 +69,9 @@
 #ifndef CANCELS
 #define CANCELS 0
 #endif
+#ifndef KEEPS
+#define KEEPS 0		/* releases that leave the slot idle for the releaser though somebody waits */
+#endif
 #ifndef ORDER
 #define ORDER 0		/* grant_after is 0, and nobody who waits is overtaken more than so often */
 #endif
@@ -132,6 +135,12 @@ bit posted[NR];
 byte sem[NR];
 short q[RING];
 byte head = RING, tail = RING;	/* a fresh ring's entries bear ticket 0: older than any asked for */
+#if KEEPS
+byte keeps = KEEPS;
+short watcher;		/* row + 1 and wait of who has the watch; 0: nobody has had it */
+#endif
+#define WATCH(rw_, wt) ((rw_) + 1 | (wt) << 2)
+#define is_watch(x) ((x) != 0 && rw[((x) & 3) - 1] == ROW(WAITING, RCL(rw[((x) & 3) - 1]), (x) >> 2))
 bit drain;		/* the segment's state is DRAINING */
 
 /* The world. */

@@ -210,6 +210,68 @@ START_TEST(releaser_died_before_the_wake_path)
 }
 END_TEST
 
+/* Who leases again at once keeps the slot for a turn, and then hands it over to whoever has waited for longest, however short. */
+START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	atomic_store(&seg.slot[1].turn_at, NOW);
+	wait = waiting(3, NOW);
+	atomic_store(&seg.header->watcher, row_token(3, wait));
+	ck_assert(handoff_is_watched(&seg));
+	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), WORD_NONE);
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
+	ck_assert_int_eq(posts(3), 0);
+	ck_assert(slot_lease(&seg, 1, &w, 0, 0));
+	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 2, true), 3);
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 2, true), HANDOFF_GRANTED);
+	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), 1);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW + MS / 2);
+	ck_assert(!handoff_is_watched(&seg));
+	/* With nobody waiting a turn is always at its beginning. */
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 3, SLOT_DIRTY, NOW + 9 * MS, true), HANDOFF_IDLE);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW + 9 * MS);
+}
+END_TEST
+
+START_TEST(who_does_not_return_or_is_not_watched_wakes)
+{
+	uint64_t w, wait;
+
+	setup();
+	w = leased(1);
+	atomic_store(&seg.slot[1].turn_at, NOW);
+	wait = waiting(3, NOW);
+	atomic_store(&seg.header->watcher, row_token(3, wait));
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, false), HANDOFF_IDLE);
+	ck_assert_int_eq(posts(3), 1);
+
+	setup();
+	w = leased(1);
+	atomic_store(&seg.slot[1].turn_at, NOW);
+	wait = waiting(3, NOW);
+	for (unsigned i = 0; i < 4; i++) {
+		/* Nobody; another wait; a row that does not wait; scribbled. */
+		const uint64_t tokens[] = {0, row_token(3, wait + 1), row_token(2, 1), UINT64_MAX};
+
+		atomic_store(&seg.header->watcher, tokens[i]);
+		ck_assert(!handoff_is_watched(&seg));
+	}
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
+	ck_assert_int_eq(posts(3), 1);
+
+	/* No quantum: each release is the next one's. */
+	setup();
+	atomic_store(&seg.header->quantum_ns, 0);
+	w = leased(1);
+	atomic_store(&seg.slot[1].turn_at, NOW);
+	waiting(3, NOW);
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW, true), HANDOFF_GRANTED);
+}
+END_TEST
+
 START_TEST(a_grant_to_a_row_that_is_not_there_is_taken_back)
 {
 	uint64_t w;
@@ -226,4 +288,5 @@ UNIT_MAIN("handoff", without_waiters_it_is_idle_and_the_clients_own, a_fresh_wai
     a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, granter_died_between_s9_and_r4,
     granter_died_between_r4_and_its_post, granter_died_before_its_post_and_the_broker_has_taken_the_grant_back,
     grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on, releaser_died_before_the_wake_path,
+    a_turn_begins_with_a_grant_and_ends_with_one, who_does_not_return_or_is_not_watched_wakes,
     a_grant_to_a_row_that_is_not_there_is_taken_back)

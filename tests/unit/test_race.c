@@ -87,7 +87,8 @@ run(void *arg)
 		t->waited += claim.waited;
 		t->granted += claim.granted;
 		hold(t, &claim);
-		r = handoff_give(&seg, claim.slot, &claim.w, s->process->client, SLOT_DIRTY, clock_ns());
+		/* Half of them keep the slot within their turn; then they come back, or do not. */
+		r = handoff_release(&seg, claim.slot, &claim.w, s->process->client, SLOT_DIRTY, clock_ns(), n % 2 != 0);
 		t->wrong += r != HANDOFF_IDLE && r != HANDOFF_GRANTED;
 	}
 	w = row_load(&seg, tr.row);
@@ -106,6 +107,7 @@ setup(int control, uint64_t grant_after)
 	seg = unit_segment(SLOTS, 64);
 	atomic_store(&seg.header->state, SEGMENT_OPEN);
 	atomic_store(&seg.header->grant_after_ns, grant_after);
+	atomic_store(&seg.header->quantum_ns, MIXED);
 	for (uint32_t slot = 0; slot < SLOTS; slot++) {
 		uint64_t w = slot_load(&seg, slot);
 
