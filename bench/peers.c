@@ -36,7 +36,7 @@ write_pgbouncer(FILE *config, FILE *second, const struct setup *s)
 {
 	/* Nothing is logged or reset that costs a transaction anything. */
 	fprintf(config,
-	    "[databases]\npostgres = host=%s dbname=postgres user=postgres\n"
+	    "[databases]\n* = host=%s user=postgres\n"
 	    "[pgbouncer]\nlisten_addr =\nlisten_port = " PORT "\nunix_socket_dir = %s\n"
 	    "auth_type = trust\nauth_file = %s/second\n"
 	    "pool_mode = transaction\ndefault_pool_size = %u\nmin_pool_size = %u\nmax_client_conn = %u\n"
@@ -67,24 +67,26 @@ write_pgagroal(FILE *config, FILE *second, const struct setup *s)
 {
 	fprintf(config,
 	    "[pgagroal]\nhost = localhost\nport = " PORT "\nunix_socket_dir = %s/\nlog_type = console\nlog_level = info\n"
-	    "max_connections = %u\nblocking_timeout = 60\nidle_timeout = 0\nvalidation = off\npipeline = transaction\n"
-	    "update_process_title = never\n[primary]\nhost = %s\nport = 5432\n",
+	    "max_connections = %u\nblocking_timeout = 60\nidle_timeout = 0\nvalidation = off\npipeline = performance\n"
+	    "ev_backend = epoll\nupdate_process_title = never\n[primary]\nhost = %s\nport = 5432\n",
 	    s->folder, s->slots, s->upstream);
-	fputs("local all all trust\nhost all all all trust\n", second);
+	fputs("host all all all all\n", second);
 }
 
 static const struct about {
 	const char *name, *program; /* a path */
 	const char *variable;       /* of the environment, that names another; NULL: none */
-	bool pools_transactions;
+	const char *only_sessions;
 	const char *ready; /* the line of its log that says that it takes connections */
 	int stop_signal;
 	const char *args[4]; /* before the configuration's path; "SECOND" is the second file's */
 	void (*write)(FILE *config, FILE *second, const struct setup *setup);
 } abouts[PEERS] = {
-    {"pgbouncer", "/usr/sbin/pgbouncer", "PGBOUNCER", true, "process up", SIGINT, {NULL}, write_pgbouncer},
-    {"pgpool", "/usr/sbin/pgpool", NULL, false, "successfully started", SIGINT, {"-n", "-f", NULL}, write_pgpool},
-    {"pgagroal", NULL, "PGAGROAL", true, "started on", SIGTERM, {"-a", "SECOND", "-c", NULL}, write_pgagroal},
+    {"pgbouncer", "/usr/sbin/pgbouncer", "PGBOUNCER", NULL, "process up", SIGINT, {NULL}, write_pgbouncer},
+    {"pgpool", "/usr/sbin/pgpool", NULL, "pools sessions: each client that stays connected has a server connection",
+        "successfully started", SIGINT, {"-n", "-f", NULL}, write_pgpool},
+    {"pgagroal", NULL, "PGAGROAL", "its transaction pipeline needs a store of passwords, not set up here", "started on", SIGTERM,
+        {"-a", "SECOND", "-c", NULL}, write_pgagroal},
 };
 
 const char *
@@ -109,10 +111,10 @@ peer_missing(enum peer_kind kind)
 	return program != NULL && access(program, X_OK) == 0 ? NULL : "not installed";
 }
 
-bool
-peer_pools_transactions(enum peer_kind kind)
+const char *
+peer_only_sessions(enum peer_kind kind)
 {
-	return abouts[kind].pools_transactions;
+	return abouts[kind].only_sessions;
 }
 
 static void

@@ -6,7 +6,6 @@
 #ifndef PGLEASE_BENCH_PEERS_H
 #define PGLEASE_BENCH_PEERS_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "fixture.h"
@@ -20,10 +19,10 @@ const char *peer_name(enum peer_kind kind);
 /* NULL when it can be started, else why not ("not installed"). */
 const char *peer_missing(enum peer_kind kind);
 /*
- * Whether its clients may be more than its server connections at the same time: whether it pools transactions (PgBouncer), not
- * only sessions.
+ * NULL where its clients may stay connected and be more than its server connections, because it pools transactions; else why
+ * not.
  */
-bool peer_pools_transactions(enum peer_kind kind);
+const char *peer_only_sessions(enum peer_kind kind);
 /* `slots` server connections, for `clients` clients at a time. Gives up (measure_die) when it does not start. */
 struct peer *peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigned clients);
 const char *peer_conninfo(const struct peer *peer);

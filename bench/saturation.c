@@ -84,9 +84,7 @@ missing(const struct variant *v)
 {
 	if (v->over != PEER)
 		return NULL;
-	if (peer_missing(v->peer) != NULL)
-		return peer_missing(v->peer);
-	return peer_pools_transactions(v->peer) ? NULL : "pools sessions: each client that stays connected has a server connection";
+	return peer_missing(v->peer) != NULL ? peer_missing(v->peer) : peer_only_sessions(v->peer);
 }
 
 static struct load_result
