@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <libpq-fe.h>
 
 #include "measure.h"
 
@@ -272,7 +273,7 @@ headline_json(const struct headline *h)
 	struct summary s = summarize(&h->table->row[h->row].cell[h->column]);
 	const struct report_column *column = &h->table->about->columns[h->column];
 
-	return json_pack("{s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:f}", "what", h->what, "median", s.median, "min", s.min, "max",
+	return json_pack("{s:s, s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:f}", "table", h->table->about->id, "what", h->what, "median", s.median, "min", s.min, "max",
 	    s.max, "unit", column->unit, "digits", column->digits, "aim", h->aim == REPORT_AT_LEAST ? "at least" : "at most",
 	    "number", h->number);
 }
@@ -286,7 +287,8 @@ write_json(void)
 		json_array_append_new(all, table_json(tables[i]));
 	for (unsigned i = 0; i < nheadlines; i++)
 		json_array_append_new(lines, headline_json(&headlines[i]));
-	document = json_pack("{s:s, s:o, s:o}", "program", program_invocation_short_name, "tables", all, "headlines", lines);
+	document = json_pack("{s:s, s:i, s:o, s:o}", "program", program_invocation_short_name, "libpq", PQlibVersion(), "tables",
+	    all, "headlines", lines);
 	/* Seven digits: more than any of these measurements has. */
 	if (document == NULL || json_dump_file(document, options->json, JSON_INDENT(1) | JSON_REAL_PRECISION(7)) != 0)
 		measure_die(options->json, "cannot be written");
