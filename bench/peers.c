@@ -62,31 +62,18 @@ write_pgpool(FILE *config, FILE *second, const struct setup *s)
 	fputs("", second);
 }
 
-static void
-write_pgagroal(FILE *config, FILE *second, const struct setup *s)
-{
-	fprintf(config,
-	    "[pgagroal]\nhost = localhost\nport = " PORT "\nunix_socket_dir = %s/\nlog_type = console\nlog_level = info\n"
-	    "max_connections = %u\nblocking_timeout = 60\nidle_timeout = 0\nvalidation = off\npipeline = performance\n"
-	    "ev_backend = epoll\nupdate_process_title = never\n[primary]\nhost = %s\nport = 5432\n",
-	    s->folder, s->slots, s->upstream);
-	fputs("host all all all all\n", second);
-}
-
 static const struct about {
 	const char *name, *program; /* a path */
-	const char *variable;       /* of the environment, that names another; NULL: none */
+	const char *variable;       /* of the environment, that names another */
 	const char *only_sessions;
 	const char *ready; /* the line of its log that says that it takes connections */
 	int stop_signal;
-	const char *args[4]; /* before the configuration's path; "SECOND" is the second file's */
+	const char *args[3]; /* before the configuration's path */
 	void (*write)(FILE *config, FILE *second, const struct setup *setup);
 } abouts[PEERS] = {
     {"pgbouncer", "/usr/sbin/pgbouncer", "PGBOUNCER", NULL, "process up", SIGINT, {NULL}, write_pgbouncer},
-    {"pgpool", "/usr/sbin/pgpool", NULL, "pools sessions: each client that stays connected has a server connection",
+    {"pgpool", "/usr/sbin/pgpool", "PGPOOL", "pools sessions: each client that stays connected has a server connection",
         "successfully started", SIGINT, {"-n", "-f", NULL}, write_pgpool},
-    {"pgagroal", NULL, "PGAGROAL", "its transaction pipeline needs a store of passwords, not set up here", "started on", SIGTERM,
-        {"-a", "SECOND", "-c", NULL}, write_pgagroal},
 };
 
 const char *
@@ -98,7 +85,7 @@ peer_name(enum peer_kind kind)
 static const char *
 program_of(enum peer_kind kind)
 {
-	const char *named = abouts[kind].variable != NULL ? getenv(abouts[kind].variable) : NULL;
+	const char *named = getenv(abouts[kind].variable);
 
 	return named != NULL ? named : abouts[kind].program;
 }
@@ -106,9 +93,7 @@ program_of(enum peer_kind kind)
 const char *
 peer_missing(enum peer_kind kind)
 {
-	const char *program = program_of(kind);
-
-	return program != NULL && access(program, X_OK) == 0 ? NULL : "not installed";
+	return access(program_of(kind), X_OK) == 0 ? NULL : "not installed";
 }
 
 const char *
@@ -157,7 +142,7 @@ peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigne
 	write_files(peer, &(struct setup){upstream, peer->folder, slots, clients});
 	argv[n++] = peer->program;
 	for (unsigned i = 0; about->args[i] != NULL; i++)
-		argv[n++] = strcmp(about->args[i], "SECOND") == 0 ? peer->second : about->args[i];
+		argv[n++] = about->args[i];
 	argv[n++] = peer->config;
 	argv[n] = NULL;
 	if (child_start(argv, peer->log, &user, &peer->child) != 0 ||

@@ -2,6 +2,7 @@
 /*
  * The poolers that pglease is compared with, each started on the fixture's PostgreSQL with a configuration of its own, in
  * the fixture's folder, and set for speed as its documentation says. Their packages may be missing: then there is a reason.
+ * $PGBOUNCER and $PGPOOL name other programs than the packages'.
  */
 #ifndef PGLEASE_BENCH_PEERS_H
 #define PGLEASE_BENCH_PEERS_H
@@ -10,7 +11,7 @@
 
 #include "fixture.h"
 
-enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEER_PGAGROAL, PEERS };
+enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEERS };
 
 struct peer;
 

@@ -45,7 +45,6 @@ static const struct kind {
     {"leased-reset", "leased (-C), reset", LEASED, "reset", 0, true, plain, 1},
     {"pgbouncer", "pgbouncer (-C)", PEER, NULL, PEER_PGBOUNCER, true, plain, 0},
     {"pgpool", "pgpool (-C)", PEER, NULL, PEER_PGPOOL, true, plain, 0},
-    {"pgagroal", "pgagroal (-C)", PEER, NULL, PEER_PGAGROAL, true, plain, 0},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 enum { FRESH = 2, NEVER = 3, RESET = 4, PGBOUNCER = 5 };

@@ -35,7 +35,6 @@ static const struct variant {
     {"leased-clean", LEASED, "reset = never\n", true, 0},
     {"leased-handover", LEASED, "reset = handover\n", false, 0},
     {"pgpool", PEER, NULL, false, PEER_PGPOOL},
-    {"pgagroal", PEER, NULL, false, PEER_PGAGROAL},
 };
 #define VARIANTS (sizeof(variants) / sizeof(variants[0]))
 #define DIRECT_ROW 0
