@@ -180,7 +180,7 @@ main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {
 	    .rounds = {7, 3, 1},
-	    .seconds = {3, 0.7, 0.1},
+	    .seconds = {3, 0.5, 0.1},
 	    .workers = {{16, 64, 200}, {16, 64, 200}, {16}},
 	    .choice = choice,
 	};
