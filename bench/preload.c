@@ -20,7 +20,7 @@
 #include "stand.h"
 #include "upstream.h"
 
-#define SLOTS 32
+#define SLOTS 20
 #define DATABASE "app"
 #define RUN_MS 120000
 
