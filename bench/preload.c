@@ -152,15 +152,15 @@ headlines(struct report_table *table, const unsigned row[KINDS], unsigned client
 	snprintf(what, sizeof(what), "pgbench -C, %u clients: leased with resets, of kept with resets", clients);
 	report_headline(table, row[RESET], BY_KEPT, what, REPORT_AT_LEAST, 0.9);
 	if (clients == 4) {
-		report_headline(table, row[NEVER], BY_FRESH, "pgbench -C, 4 clients: leased, of fresh connections", REPORT_AT_LEAST,
+		report_brief(table, row[NEVER], BY_FRESH, "pgbench -C, 4 clients: leased, of fresh connections", REPORT_AT_LEAST,
 		    100);
 		report_headline(table, row[RESET], BY_FRESH, "pgbench -C, 4 clients: leased with resets, of fresh connections",
 		    REPORT_AT_LEAST, 100);
 	}
 	snprintf(what, sizeof(what), "pgbench -C, %u clients: leased, of PgBouncer", clients);
-	report_headline(table, row[NEVER], BY_PGBOUNCER, what, REPORT_AT_LEAST, 2);
+	(clients == 16 ? report_brief : report_headline)(table, row[NEVER], BY_PGBOUNCER, what, REPORT_AT_LEAST, 2);
 	snprintf(what, sizeof(what), "pgbench -C, %u clients: leased with resets, of PgBouncer", clients);
-	report_headline(table, row[RESET], BY_PGBOUNCER, what, REPORT_AT_LEAST, 2);
+	(clients == 16 ? report_brief : report_headline)(table, row[RESET], BY_PGBOUNCER, what, REPORT_AT_LEAST, 2);
 }
 
 static void

@@ -125,9 +125,9 @@ headlines(struct report_table *table, const unsigned rows[VARIANTS])
 {
 	unsigned never = rows[HEADLINE_ROW];
 
-	report_headline(table, never, BY_DIRECT, "saturated, 64 workers on 10 connections: of 10 direct connections",
+	report_brief(table, never, BY_DIRECT, "saturated, 64 workers on 10 connections: of 10 direct connections",
 	    REPORT_AT_LEAST, 0.9);
-	report_headline(table, never, BY_PGBOUNCER, "saturated, 64 workers on 10 connections: of PgBouncer's throughput",
+	report_brief(table, never, BY_PGBOUNCER, "saturated, 64 workers on 10 connections: of PgBouncer's throughput",
 	    REPORT_AT_LEAST, 1.5);
 	report_headline(table, never, P50_BY_PGBOUNCER, "saturated, 64 workers on 10 connections: median, of PgBouncer's",
 	    REPORT_AT_MOST, 1);
