@@ -5,6 +5,7 @@
  *
  *	saturation [--workers 16,64,200] [--seconds 2] [--rounds 5] [--only direct,leased-never,pgbouncer]
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ static const struct variant {
 #define DIRECT_ROW 0
 #define PGBOUNCER_ROW 1
 #define HEADLINE_ROW 2
+#define BRIEF_WORKERS 64
 
 static const char *
 choice(unsigned i)
@@ -121,18 +123,27 @@ measure(struct report_table *table, unsigned row, const struct variant *v, unsig
 }
 
 static void
-headlines(struct report_table *table, const unsigned rows[VARIANTS])
+headlines(struct report_table *table, unsigned never, unsigned workers)
 {
-	unsigned never = rows[HEADLINE_ROW];
+	static const struct {
+		unsigned column;
+		const char *what;
+		enum report_aim aim;
+		double number;
+		bool brief; /* for one number of workers */
+	} lines[] = {
+	    {BY_DIRECT, "throughput, of 10 direct connections'", REPORT_AT_LEAST, 0.9, true},
+	    {BY_PGBOUNCER, "throughput, of PgBouncer's", REPORT_AT_LEAST, 1.5, true},
+	    {P50_BY_PGBOUNCER, "median, of PgBouncer's", REPORT_AT_MOST, 1, false},
+	    {P99_BY_PGBOUNCER, "99th percentile, of PgBouncer's", REPORT_AT_MOST, 2, false},
+	};
+	char what[96];
 
-	report_brief(table, never, BY_DIRECT, "saturated, 64 workers on 10 connections: of 10 direct connections",
-	    REPORT_AT_LEAST, 0.9);
-	report_brief(table, never, BY_PGBOUNCER, "saturated, 64 workers on 10 connections: of PgBouncer's throughput",
-	    REPORT_AT_LEAST, 1.5);
-	report_headline(table, never, P50_BY_PGBOUNCER, "saturated, 64 workers on 10 connections: median, of PgBouncer's",
-	    REPORT_AT_MOST, 1);
-	report_headline(table, never, P99_BY_PGBOUNCER, "saturated, 64 workers on 10 connections: 99th percentile, of PgBouncer's",
-	    REPORT_AT_MOST, 2);
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		snprintf(what, sizeof(what), "%u workers on 10 connections: %s", workers, lines[i].what);
+		(lines[i].brief && workers == BRIEF_WORKERS ? report_brief : report_headline)(
+		    table, never, lines[i].column, what, lines[i].aim, lines[i].number);
+	}
 }
 
 static void
@@ -171,8 +182,8 @@ compare(struct report_table *table, unsigned workers)
 			}
 		}
 	}
-	if (workers == 64 && options.only == NULL)
-		headlines(table, row);
+	if (options.only == NULL)
+		headlines(table, row[HEADLINE_ROW], workers);
 }
 
 int

@@ -192,10 +192,12 @@ main(int argc, char **argv)
 		stand_stop(fixture);
 	}
 	if (options.workers[last] == PROCESSES) {
-		report_brief(table, row[last], BY_FIRST, "a lease with 1,000 processes attached, of that with one", REPORT_AT_MOST, 1.2);
+		report_brief(
+		    table, row[last], BY_FIRST, "a lease with 1,000 processes attached, of that with one", REPORT_AT_MOST, 1.2);
 		report_brief(table, row[last], CLIENT, "memory of a client besides its PGconns", REPORT_AT_MOST, 64);
 		report_headline(table, row[last], BROKER, "broker's private memory with 1,000 clients", REPORT_AT_MOST, 10);
-		report_headline(table, row[last], ATTACH, "attaching with up to 1,000 others attached, median", REPORT_AT_MOST, 1000);
+		report_headline(
+		    table, row[last], ATTACH, "attaching with up to 1,000 others attached, median", REPORT_AT_MOST, 1000);
 	}
 	report_finish();
 	return 0;
