@@ -229,7 +229,7 @@ compare(struct report_table *table, const char *where, const int cpu[2])
 		if (kinds[k].headline == NULL)
 			continue;
 		snprintf(what, sizeof(what), "hand-over, median, of a semaphore's: %s, %s", where, kinds[k].headline);
-		report_headline(table, row[k], P50_RATIO, what, REPORT_AT_MOST, 1.3);
+		(kinds[k].asleep_ns == 0 ? report_brief : report_headline)(table, row[k], P50_RATIO, what, REPORT_AT_MOST, 1.3);
 		snprintf(what, sizeof(what), "hand-over, 99th percentile, of a semaphore's: %s, %s", where,
 		    kinds[k].headline);
 		report_headline(table, row[k], P99_RATIO, what, REPORT_AT_MOST, 2);

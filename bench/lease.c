@@ -104,7 +104,7 @@ measure_leases(pglease_pool *pool, unsigned rounds)
 		report_sample(table, row, 0, lease_pair_ns(pool));
 		report_ratio(table, row, 1, 0, base);
 	}
-	report_headline(table, row, 1, "acquire + release of an idle connection, in semaphore pairs", REPORT_AT_MOST, 5);
+	report_brief(table, row, 1, "acquire + release of an idle connection, in semaphore pairs", REPORT_AT_MOST, 5);
 	sem_destroy(sem);
 	munmap(sem, 4096);
 }
@@ -129,7 +129,7 @@ measure_adoptions(pglease_pool *pool, const char *conninfo, unsigned rounds)
 	}
 	if (pglease_release(&lease) != 0)
 		measure_die("release", pglease_error_message());
-	report_headline(table, row, 1, "adoptions in the time of a fresh connection", REPORT_AT_LEAST, 20);
+	report_brief(table, row, 1, "adoptions in the time of a fresh connection", REPORT_AT_LEAST, 20);
 }
 
 int

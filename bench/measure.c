@@ -28,7 +28,7 @@ double
 measure_median(double *values, unsigned n)
 {
 	qsort(values, n, sizeof(*values), by_value);
-	return values[n / 2];
+	return (values[n / 2] + values[(n - 1) / 2]) / 2;
 }
 
 void

@@ -8,7 +8,7 @@
 
 /* "PROGRAM: what: why" on stderr, and exit 1. */
 void measure_die(const char *what, const char *why) __attribute__((noreturn));
-/* Sorts the values; the middle one (of an even number the upper one). */
+/* Sorts the values; the middle one, or the mean of the two in the middle. */
 double measure_median(double *values, unsigned n);
 /*
  * Between which two of the values the median of what they are a sample of lies, 19 times out of 20, whatever its

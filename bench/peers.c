@@ -36,7 +36,7 @@ write_pgbouncer(FILE *config, FILE *second, const struct setup *s)
 {
 	/* Nothing is logged or reset that costs a transaction anything. */
 	fprintf(config,
-	    "[databases]\npostgres = host=%s dbname=postgres user=postgres\n"
+	    "[databases]\n* = host=%s user=postgres\n"
 	    "[pgbouncer]\nlisten_addr =\nlisten_port = " PORT "\nunix_socket_dir = %s\n"
 	    "auth_type = trust\nauth_file = %s/second\n"
 	    "pool_mode = transaction\ndefault_pool_size = %u\nmin_pool_size = %u\nmax_client_conn = %u\n"
@@ -62,29 +62,18 @@ write_pgpool(FILE *config, FILE *second, const struct setup *s)
 	fputs("", second);
 }
 
-static void
-write_pgagroal(FILE *config, FILE *second, const struct setup *s)
-{
-	fprintf(config,
-	    "[pgagroal]\nhost = localhost\nport = " PORT "\nunix_socket_dir = %s/\nlog_type = console\nlog_level = info\n"
-	    "max_connections = %u\nblocking_timeout = 60\nidle_timeout = 0\nvalidation = off\npipeline = transaction\n"
-	    "update_process_title = never\n[primary]\nhost = %s\nport = 5432\n",
-	    s->folder, s->slots, s->upstream);
-	fputs("local all all trust\nhost all all all trust\n", second);
-}
-
 static const struct about {
 	const char *name, *program; /* a path */
-	const char *variable;       /* of the environment, that names another; NULL: none */
-	bool pools_transactions;
+	const char *variable;       /* of the environment, that names another */
+	const char *only_sessions;
 	const char *ready; /* the line of its log that says that it takes connections */
 	int stop_signal;
-	const char *args[4]; /* before the configuration's path; "SECOND" is the second file's */
+	const char *args[3]; /* before the configuration's path */
 	void (*write)(FILE *config, FILE *second, const struct setup *setup);
 } abouts[PEERS] = {
-    {"pgbouncer", "/usr/sbin/pgbouncer", "PGBOUNCER", true, "process up", SIGINT, {NULL}, write_pgbouncer},
-    {"pgpool", "/usr/sbin/pgpool", NULL, false, "successfully started", SIGINT, {"-n", "-f", NULL}, write_pgpool},
-    {"pgagroal", NULL, "PGAGROAL", true, "started on", SIGTERM, {"-a", "SECOND", "-c", NULL}, write_pgagroal},
+    {"pgbouncer", "/usr/sbin/pgbouncer", "PGBOUNCER", NULL, "process up", SIGINT, {NULL}, write_pgbouncer},
+    {"pgpool", "/usr/sbin/pgpool", "PGPOOL", "pools sessions: each client that stays connected has a server connection",
+        "successfully started", SIGINT, {"-n", "-f", NULL}, write_pgpool},
 };
 
 const char *
@@ -96,7 +85,7 @@ peer_name(enum peer_kind kind)
 static const char *
 program_of(enum peer_kind kind)
 {
-	const char *named = abouts[kind].variable != NULL ? getenv(abouts[kind].variable) : NULL;
+	const char *named = getenv(abouts[kind].variable);
 
 	return named != NULL ? named : abouts[kind].program;
 }
@@ -104,15 +93,13 @@ program_of(enum peer_kind kind)
 const char *
 peer_missing(enum peer_kind kind)
 {
-	const char *program = program_of(kind);
-
-	return program != NULL && access(program, X_OK) == 0 ? NULL : "not installed";
+	return access(program_of(kind), X_OK) == 0 ? NULL : "not installed";
 }
 
-bool
-peer_pools_transactions(enum peer_kind kind)
+const char *
+peer_only_sessions(enum peer_kind kind)
 {
-	return abouts[kind].pools_transactions;
+	return abouts[kind].only_sessions;
 }
 
 static void
@@ -155,7 +142,7 @@ peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigne
 	write_files(peer, &(struct setup){upstream, peer->folder, slots, clients});
 	argv[n++] = peer->program;
 	for (unsigned i = 0; about->args[i] != NULL; i++)
-		argv[n++] = strcmp(about->args[i], "SECOND") == 0 ? peer->second : about->args[i];
+		argv[n++] = about->args[i];
 	argv[n++] = peer->config;
 	argv[n] = NULL;
 	if (child_start(argv, peer->log, &user, &peer->child) != 0 ||

@@ -2,16 +2,16 @@
 /*
  * The poolers that pglease is compared with, each started on the fixture's PostgreSQL with a configuration of its own, in
  * the fixture's folder, and set for speed as its documentation says. Their packages may be missing: then there is a reason.
+ * $PGBOUNCER and $PGPOOL name other programs than the packages'.
  */
 #ifndef PGLEASE_BENCH_PEERS_H
 #define PGLEASE_BENCH_PEERS_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "fixture.h"
 
-enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEER_PGAGROAL, PEERS };
+enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEERS };
 
 struct peer;
 
@@ -20,10 +20,10 @@ const char *peer_name(enum peer_kind kind);
 /* NULL when it can be started, else why not ("not installed"). */
 const char *peer_missing(enum peer_kind kind);
 /*
- * Whether its clients may be more than its server connections at the same time: whether it pools transactions (PgBouncer), not
- * only sessions.
+ * NULL where its clients may stay connected and be more than its server connections, because it pools transactions; else why
+ * not.
  */
-bool peer_pools_transactions(enum peer_kind kind);
+const char *peer_only_sessions(enum peer_kind kind);
 /* `slots` server connections, for `clients` clients at a time. Gives up (measure_die) when it does not start. */
 struct peer *peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigned clients);
 const char *peer_conninfo(const struct peer *peer);

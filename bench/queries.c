@@ -98,7 +98,7 @@ compare(struct report_table *table, struct report_table *summary, unsigned worke
 	report_sample(summary, total, 1, least);
 	snprintf(what, sizeof(what), "leased transactions, of direct ones: %s", text);
 	if (options.only == NULL)
-		report_headline(summary, total, 0, what, REPORT_AT_LEAST, 0.97);
+		(workers == 4 ? report_brief : report_headline)(summary, total, 0, what, REPORT_AT_LEAST, 0.97);
 }
 
 int

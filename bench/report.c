@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <libpq-fe.h>
 
 #include "measure.h"
 
@@ -38,6 +39,7 @@ struct headline {
 	char what[96];
 	enum report_aim aim;
 	double number;
+	bool brief;
 };
 
 static const struct options *options;
@@ -143,17 +145,29 @@ report_median(const struct report_table *table, unsigned row, unsigned column)
 	return summarize(&table->row[row].cell[column]).median;
 }
 
+static void
+add_headline(struct headline headline, const char *what)
+{
+	if (headline.table->row[headline.row].cell[headline.column].n == 0)
+		return;
+	if (nheadlines == HEADLINES)
+		measure_die(headline.table->about->id, "too many headlines");
+	snprintf(headline.what, sizeof(headline.what), "%s", what);
+	headlines[nheadlines++] = headline;
+}
+
 void
 report_headline(struct report_table *table, unsigned row, unsigned column, const char *what, enum report_aim aim,
     double number)
 {
-	if (table->row[row].cell[column].n == 0)
-		return;
-	if (nheadlines == HEADLINES)
-		measure_die(table->about->id, "too many headlines");
-	headlines[nheadlines] = (struct headline){.table = table, .row = row, .column = column, .aim = aim, .number = number};
-	snprintf(headlines[nheadlines].what, sizeof(headlines[0].what), "%s", what);
-	nheadlines++;
+	add_headline((struct headline){.table = table, .row = row, .column = column, .aim = aim, .number = number}, what);
+}
+
+void
+report_brief(struct report_table *table, unsigned row, unsigned column, const char *what, enum report_aim aim, double number)
+{
+	add_headline(
+	    (struct headline){.table = table, .row = row, .column = column, .aim = aim, .number = number, .brief = true}, what);
 }
 
 static void
@@ -272,9 +286,9 @@ headline_json(const struct headline *h)
 	struct summary s = summarize(&h->table->row[h->row].cell[h->column]);
 	const struct report_column *column = &h->table->about->columns[h->column];
 
-	return json_pack("{s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:f}", "what", h->what, "median", s.median, "min", s.min, "max",
+	return json_pack("{s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:f, s:b}", "what", h->what, "median", s.median, "min", s.min, "max",
 	    s.max, "unit", column->unit, "digits", column->digits, "aim", h->aim == REPORT_AT_LEAST ? "at least" : "at most",
-	    "number", h->number);
+	    "number", h->number, "brief", h->brief);
 }
 
 static void
@@ -286,7 +300,8 @@ write_json(void)
 		json_array_append_new(all, table_json(tables[i]));
 	for (unsigned i = 0; i < nheadlines; i++)
 		json_array_append_new(lines, headline_json(&headlines[i]));
-	document = json_pack("{s:s, s:o, s:o}", "program", program_invocation_short_name, "tables", all, "headlines", lines);
+	document = json_pack("{s:s, s:i, s:o, s:o}", "program", program_invocation_short_name, "libpq", PQlibVersion(), "tables",
+	    all, "headlines", lines);
 	/* Seven digits: more than any of these measurements has. */
 	if (document == NULL || json_dump_file(document, options->json, JSON_INDENT(1) | JSON_REAL_PRECISION(7)) != 0)
 		measure_die(options->json, "cannot be written");

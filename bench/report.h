@@ -58,6 +58,8 @@ enum report_aim { REPORT_AT_LEAST, REPORT_AT_MOST };
 /* One of the few numbers that the suite is about, in words (copied), with what was aimed at. Left out when the cell is empty. */
 void report_headline(struct report_table *table, unsigned row, unsigned column, const char *what, enum report_aim aim,
     double number);
+/* The same, for the few of them that the README quotes. */
+void report_brief(struct report_table *table, unsigned row, unsigned column, const char *what, enum report_aim aim, double number);
 
 /* Prints, writes the JSON and frees all. */
 void report_finish(void);

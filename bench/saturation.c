@@ -5,6 +5,7 @@
  *
  *	saturation [--workers 16,64,200] [--seconds 2] [--rounds 5] [--only direct,leased-never,pgbouncer]
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,12 +36,12 @@ static const struct variant {
     {"leased-clean", LEASED, "reset = never\n", true, 0},
     {"leased-handover", LEASED, "reset = handover\n", false, 0},
     {"pgpool", PEER, NULL, false, PEER_PGPOOL},
-    {"pgagroal", PEER, NULL, false, PEER_PGAGROAL},
 };
 #define VARIANTS (sizeof(variants) / sizeof(variants[0]))
 #define DIRECT_ROW 0
 #define PGBOUNCER_ROW 1
 #define HEADLINE_ROW 2
+#define BRIEF_WORKERS 64
 
 static const char *
 choice(unsigned i)
@@ -84,9 +85,7 @@ missing(const struct variant *v)
 {
 	if (v->over != PEER)
 		return NULL;
-	if (peer_missing(v->peer) != NULL)
-		return peer_missing(v->peer);
-	return peer_pools_transactions(v->peer) ? NULL : "pools sessions: each client that stays connected has a server connection";
+	return peer_missing(v->peer) != NULL ? peer_missing(v->peer) : peer_only_sessions(v->peer);
 }
 
 static struct load_result
@@ -124,18 +123,27 @@ measure(struct report_table *table, unsigned row, const struct variant *v, unsig
 }
 
 static void
-headlines(struct report_table *table, const unsigned rows[VARIANTS])
+headlines(struct report_table *table, unsigned never, unsigned workers)
 {
-	unsigned never = rows[HEADLINE_ROW];
+	static const struct {
+		unsigned column;
+		const char *what;
+		enum report_aim aim;
+		double number;
+		bool brief; /* for one number of workers */
+	} lines[] = {
+	    {BY_DIRECT, "throughput, of 10 direct connections'", REPORT_AT_LEAST, 0.9, true},
+	    {BY_PGBOUNCER, "throughput, of PgBouncer's", REPORT_AT_LEAST, 1.5, true},
+	    {P50_BY_PGBOUNCER, "median, of PgBouncer's", REPORT_AT_MOST, 1, false},
+	    {P99_BY_PGBOUNCER, "99th percentile, of PgBouncer's", REPORT_AT_MOST, 2, false},
+	};
+	char what[96];
 
-	report_headline(table, never, BY_DIRECT, "saturated, 64 workers on 10 connections: of 10 direct connections",
-	    REPORT_AT_LEAST, 0.9);
-	report_headline(table, never, BY_PGBOUNCER, "saturated, 64 workers on 10 connections: of PgBouncer's throughput",
-	    REPORT_AT_LEAST, 1.5);
-	report_headline(table, never, P50_BY_PGBOUNCER, "saturated, 64 workers on 10 connections: median, of PgBouncer's",
-	    REPORT_AT_MOST, 1);
-	report_headline(table, never, P99_BY_PGBOUNCER, "saturated, 64 workers on 10 connections: 99th percentile, of PgBouncer's",
-	    REPORT_AT_MOST, 2);
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		snprintf(what, sizeof(what), "%u workers on 10 connections: %s", workers, lines[i].what);
+		(lines[i].brief && workers == BRIEF_WORKERS ? report_brief : report_headline)(
+		    table, never, lines[i].column, what, lines[i].aim, lines[i].number);
+	}
 }
 
 static void
@@ -174,8 +182,8 @@ compare(struct report_table *table, unsigned workers)
 			}
 		}
 	}
-	if (workers == 64 && options.only == NULL)
-		headlines(table, row);
+	if (options.only == NULL)
+		headlines(table, row[HEADLINE_ROW], workers);
 }
 
 int
@@ -183,7 +191,7 @@ main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {
 	    .rounds = {7, 3, 1},
-	    .seconds = {3, 0.7, 0.1},
+	    .seconds = {3, 0.5, 0.1},
 	    .workers = {{16, 64, 200}, {16, 64, 200}, {16}},
 	    .choice = choice,
 	};

@@ -94,6 +94,10 @@ BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pk
 TEST_PACKAGES=(check spin valgrind g++ mandoc prometheus
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
+# What `make bench` compares with, and draws with.
+# shellcheck disable=SC2034
+BENCH_PACKAGES=(pgbouncer pgpool2 gnuplot-nox python3)
+
 # build FOLDER CONFIGURE-OPTION...: configures (once for these options) and makes everything. Quiet unless it fails.
 build() {
 	local dir=$1 log=$1/build.log
