@@ -14,6 +14,7 @@
 #include "loose.h"
 #include "options.h"
 #include "refusal.h"
+#include "reset.h"
 
 #define BUCKETS 256
 
@@ -102,6 +103,20 @@ give_back(struct lent *l)
 	pools_done(&l->use);
 }
 
+/* The settings of a start-up packet go with the reset before them. */
+struct settings {
+	struct startup startup;
+	const struct lent *lent;
+};
+
+static size_t
+settings_write(struct startup *startup, const char *baseline)
+{
+	const struct lent *l = ((struct settings *)startup)->lent;
+
+	return options_write(l->wanted, baseline, policy_of(l->use.pool) != RESET_NEVER, startup->sql, sizeof(startup->sql));
+}
+
 /*
  * The statements for the program's settings; NULL: none. fallback_application_name is not worth a reset of a pool that has
  * none.
@@ -152,6 +167,21 @@ settings_send(struct lent *l)
 	return sent;
 }
 
+/* Those that were not said at the acquire are said now. False: the session does not take them. */
+static bool
+settings_done(struct lent *l, enum startup_said said, bool started)
+{
+	switch (said) {
+	case STARTUP_SAID:
+		return true;
+	case STARTUP_REFUSED:
+		return false;
+	case STARTUP_UNSAID:
+		break;
+	}
+	return started ? settings_send(l) : settings_apply(l);
+}
+
 static PGconn *
 refuse(struct lent *l, const char *why)
 {
@@ -178,7 +208,7 @@ is_final(int code)
  * program's socket never changes. Only when there is none to be had it gets a placeholder.
  */
 static int
-acquire(struct lent *l, bool started)
+acquire(struct lent *l, bool started, struct startup *startup)
 {
 	struct wish wish = {.site = {.file = program_invocation_short_name}}, now;
 	int r = lease_wish(l->use.pool, l->wanted->timeout_ms, &wish);
@@ -186,6 +216,7 @@ acquire(struct lent *l, bool started)
 	if (r != 0)
 		return r;
 	now = wish;
+	now.startup = startup;
 	if (started) {
 		now.deadline = now.start;
 		now.pool_timeout = false;
@@ -202,7 +233,7 @@ acquire(struct lent *l, bool started)
 
 /* A lease, in l. 0, or a code; PGLEASE_ENOPOOL: no pool stands for it. */
 static int
-lease(struct lent *l, bool started)
+lease(struct lent *l, bool started, struct startup *startup)
 {
 	int r = PGLEASE_EGONE;
 
@@ -216,7 +247,7 @@ lease(struct lent *l, bool started)
 		case POOLS_FOUND:
 			break;
 		}
-		r = acquire(l, started);
+		r = acquire(l, started, startup);
 		if (r == PGLEASE_EGONE)
 			pools_gone(l->lib, &l->use);
 		if (r != 0)
@@ -229,6 +260,7 @@ PGconn *
 lent_connect(struct library *lib, struct wanted *wanted, bool started)
 {
 	struct lent *l;
+	struct settings settings;
 	char why[1024];
 	int r;
 
@@ -240,7 +272,10 @@ lent_connect(struct library *lib, struct wanted *wanted, bool started)
 	}
 	l->lib = lib;
 	l->wanted = wanted;
-	r = lease(l, started);
+	settings.lent = l;
+	settings.startup.write = settings_write;
+	settings.startup.said = STARTUP_UNSAID;
+	r = lease(l, started, &settings.startup);
 	if (r == PGLEASE_ENOPOOL) {
 		lent_free(l);
 		return NULL;
@@ -258,7 +293,7 @@ lent_connect(struct library *lib, struct wanted *wanted, bool started)
 		return l->conn;
 	}
 	/* Who cannot be served so is served by the server, which says what is wrong with the settings. */
-	if (started ? !settings_send(l) : !settings_apply(l)) {
+	if (!settings_done(l, settings.startup.said, started)) {
 		give_back(l);
 		lent_free(l);
 		return NULL;
