@@ -78,6 +78,7 @@ struct shell {
 	int encoding;
 	bool conforming;
 	uint64_t encoding_bit, conforming_bit;
+	bool registered;     /* the application has registered an event procedure: where that is known (the preloaded library) */
 	size_t events_size;  /* of an empty result at adoption: more when the application has registered an event procedure */
 	PQnoticeReceiver notice_receiver;   /* libpq's own, put back at release */
 	PQnoticeProcessor notice_processor;

@@ -28,6 +28,20 @@ conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 	return true;
 }
 
+#ifdef PGLEASE_PRELOAD
+/* There the application's PQregisterEventProc is ours. */
+static void
+events_note(struct shell *shell)
+{
+	shell->registered = false;
+}
+
+static bool
+events_changed(const struct shell *shell)
+{
+	return shell->registered;
+}
+#else
 /*
  * libpq does not tell which event procedures a PGconn has, but every result has a copy of their list, and tells its size (0: out
  * of memory). None of them is called by this.
@@ -41,6 +55,19 @@ events_size(const struct shell *shell)
 	PQclear(result);
 	return size;
 }
+
+static void
+events_note(struct shell *shell)
+{
+	shell->events_size = events_size(shell);
+}
+
+static bool
+events_changed(const struct shell *shell)
+{
+	return events_size(shell) != shell->events_size;
+}
+#endif
 
 /* In state IN_USE or EVICTING, which it stays in: without a PGconn. */
 static void
@@ -239,7 +266,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	}
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
-	shell->events_size = events_size(shell);
+	events_note(shell);
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
 	shell->site_known = false;
@@ -266,6 +293,7 @@ shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGco
 	shell->lost = false; /* said by that PGconn's end */
 	shell->notice_receiver = PQsetNoticeReceiver(conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(conn, NULL, NULL);
+	shell->registered = true;
 	shell->events_size = 0; /* of no PGconn: the application may have had it before us */
 	return 0;
 }
@@ -274,7 +302,7 @@ void
 shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 {
 	/* An event procedure of the application's cannot be taken away: the PGconn goes, and tells it so (PGEVT_CONNDESTROY). */
-	if (events_size(shell) != shell->events_size) {
+	if (events_changed(shell)) {
 		shell_dispose(state, shell);
 		return;
 	}

@@ -21,14 +21,27 @@ extern char **environ;
 static struct wanted *kept;
 static unsigned nkept;
 
+/* Being written, or compared with one that there is. */
 struct key {
-	size_t used; /* KEY_MAX: too long, and not kept */
+	const struct wanted *like; /* NULL: written */
+	size_t used;               /* KEY_MAX: too long, and not kept; or not like that */
 	char bytes[KEY_MAX];
 };
+
+/* What this thread has wanted last: it is likely to want it again. */
+static _Thread_local struct wanted *last;
 
 static void
 key_add(struct key *key, const void *bytes, size_t size)
 {
+	if (key->like != NULL) {
+		if (key->used > key->like->key_size || size > key->like->key_size - key->used ||
+		    memcmp(key->like->key + key->used, bytes, size) != 0)
+			key->used = KEY_MAX;
+		else
+			key->used += size;
+		return;
+	}
 	if (size >= KEY_MAX - key->used) {
 		key->used = KEY_MAX;
 		return;
@@ -47,15 +60,18 @@ key_add_text(struct key *key, const char *text)
 static void
 key_begin(struct key *key, const struct library *lib, char kind)
 {
-	uid_t uid = geteuid();
-
 	key->used = 0;
 	key_add(key, &lib, sizeof(lib));
-	key_add(key, &uid, sizeof(uid));
 	for (char **e = environ; e != NULL && *e != NULL; e++)
 		if ((*e)[0] == 'P' && (*e)[1] == 'G')
 			key_add_text(key, *e);
 	key_add(key, &kind, 1);
+}
+
+static bool
+is_of_user(const struct wanted *w)
+{
+	return !w->by_uid || w->uid == geteuid();
 }
 
 static struct wanted *
@@ -66,10 +82,19 @@ find_kept(const struct key *key)
 	if (key->used >= KEY_MAX || !lock_take())
 		return NULL;
 	for (w = kept; w != NULL; w = w->next)
-		if (w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0)
+		if (w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0 && is_of_user(w))
 			break;
 	lock_release();
+	if (w != NULL)
+		last = w;
 	return w;
+}
+
+/* Whether the key, which was compared with this thread's last one, is that one's. */
+static bool
+is_last(const struct key *key)
+{
+	return key->used == last->key_size && is_of_user(last);
 }
 
 static void
@@ -86,6 +111,7 @@ keep(struct wanted *w, const struct key *key)
 		w->next = kept;
 		kept = w;
 		nkept++;
+		last = w;
 	}
 	lock_release();
 }
@@ -263,6 +289,7 @@ wanted_free(struct library *lib, struct wanted *w)
 		free(w->setting[i].name);
 		free(w->setting[i].value);
 	}
+	free((char *)w->pool);
 	free(w->key);
 	free(w);
 }
@@ -282,9 +309,56 @@ work_out(struct wanted *w)
 		w->host = wanted_value(w, "host");
 	w->port = wanted_value(w, "port");
 	/* libpq takes one second for two. */
+	w->pool = getenv("PGLEASE_POOL");
+	if (w->pool != NULL)
+		w->pool = *w->pool != '\0' ? strdup(w->pool) : NULL;
 	w->timeout_ms = seconds <= 0 ? -1 : seconds > 1000000 ? 1000000000 : (int)(seconds < 2 ? 2000 : seconds * 1000);
 	w->direct = why_direct(w);
 	add_settings(w);
+}
+
+/* libpq's own answer without what the program gives; a name that it takes from the user of the process is put aside. */
+static bool
+begin(struct library *lib, struct wanted *w, char **ret_name)
+{
+	const char *user = getenv("PGUSER");
+	PQconninfoOption *o;
+
+	w->options = lib->PQconndefaults();
+	if (w->options == NULL || (o = option_find(w->options, "user")) == NULL)
+		return false;
+	w->uid = geteuid();
+	if (user == NULL || *user == '\0') {
+		*ret_name = o->val;
+		o->val = NULL;
+	}
+	return true;
+}
+
+/* And with that. */
+static void
+end(struct wanted *w, char *name)
+{
+	PQconninfoOption *o = option_find(w->options, "user");
+	const char *service = getenv("PGSERVICE");
+
+	w->by_uid = name != NULL && o->val == NULL;
+	if (w->by_uid)
+		o->val = name;
+	else
+		free(name);
+	/* Services are in a file at home, among others. */
+	if ((service != NULL && *service != '\0') || wanted_value(w, "service") != NULL)
+		w->by_uid = true;
+	work_out(w);
+}
+
+static void
+conninfo_key(struct key *key, const struct library *lib, const char *conninfo, const struct wanted *like)
+{
+	key->like = like;
+	key_begin(key, lib, 's');
+	key_add_text(key, conninfo);
 }
 
 struct wanted *
@@ -292,23 +366,40 @@ wanted_of_conninfo(struct library *lib, const char *conninfo)
 {
 	struct wanted *w;
 	struct key key;
+	char *name = NULL;
 
-	key_begin(&key, lib, 's');
-	key_add_text(&key, conninfo);
+	if (last != NULL) {
+		conninfo_key(&key, lib, conninfo, last);
+		if (is_last(&key))
+			return last;
+	}
+	conninfo_key(&key, lib, conninfo, NULL);
 	w = find_kept(&key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return NULL;
-	w->options = lib->PQconndefaults();
-	if (w->options == NULL || !overlay_conninfo(lib, w->options, conninfo)) {
+	if (!begin(lib, w, &name) || !overlay_conninfo(lib, w->options, conninfo)) {
+		free(name);
 		wanted_free(lib, w);
 		return NULL;
 	}
-	work_out(w);
+	end(w, name);
 	keep(w, &key);
 	return w;
+}
+
+static void
+params_key(struct key *key, const struct library *lib, const char *const *keywords, const char *const *values, int expand,
+    const struct wanted *like)
+{
+	key->like = like;
+	key_begin(key, lib, expand ? 'e' : 'p');
+	for (unsigned i = 0; keywords[i] != NULL; i++) {
+		key_add_text(key, keywords[i]);
+		key_add_text(key, values[i]);
+	}
 }
 
 struct wanted *
@@ -316,24 +407,26 @@ wanted_of_params(struct library *lib, const char *const *keywords, const char *c
 {
 	struct wanted *w;
 	struct key key;
+	char *name = NULL;
 
-	key_begin(&key, lib, expand ? 'e' : 'p');
-	for (unsigned i = 0; keywords[i] != NULL; i++) {
-		key_add_text(&key, keywords[i]);
-		key_add_text(&key, values[i]);
+	if (last != NULL) {
+		params_key(&key, lib, keywords, values, expand, last);
+		if (is_last(&key))
+			return last;
 	}
+	params_key(&key, lib, keywords, values, expand, NULL);
 	w = find_kept(&key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return NULL;
-	w->options = lib->PQconndefaults();
-	if (w->options == NULL || !overlay_params(lib, w->options, keywords, values, expand)) {
+	if (!begin(lib, w, &name) || !overlay_params(lib, w->options, keywords, values, expand)) {
+		free(name);
 		wanted_free(lib, w);
 		return NULL;
 	}
-	work_out(w);
+	end(w, name);
 	keep(w, &key);
 	return w;
 }

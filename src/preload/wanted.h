@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "library.h"
 
@@ -24,7 +25,10 @@ struct wanted {
 	struct wanted *next;
 	char *key;
 	size_t key_size;
-	bool is_kept;  /* by the list; else by who asked */
+	bool is_kept;  /* by the list, for ever; else by who asked */
+	bool by_uid;   /* the user's name, or a file of his, is in it: for this one only */
+	uid_t uid;
+	const char *pool; /* PGLEASE_POOL; NULL: as the broker's pools match */
 	const char *direct; /* why a shared session cannot do; NULL: it can */
 	PQconninfoOption *options; /* all of libpq's, with the values that it would use */
 	const char *dbname, *user, *host, *port; /* NULL: libpq's own default */
