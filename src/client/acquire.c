@@ -273,6 +273,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 			 idle_for >= atomic_load_explicit(&state->seg.header->bypass_ns, memory_order_relaxed))) {
 		lease_count(state, shell, COUNTER_PEEKS, 1);
 		r = reset_peek(shell->conn, own && !needs_reset);
+		shell->off = UINT64_MAX; /* it may have been told something */
 	}
 	if (startup != NULL) {
 		startup->said = STARTUP_UNSAID;

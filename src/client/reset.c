@@ -208,18 +208,26 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 	return off;
 }
 
-/* ParameterStatus of each parameter that the PGconn is wrong about. The size; 0: none; more than `size`: no room. */
+/* ParameterStatus of each parameter, of those that it may be wrong about, that the PGconn is wrong about. The size; 0: none; more than `size`: no room. */
 static size_t
-messages(const struct pool_state *state, uint32_t slot, const PGconn *conn, const struct resets_told *told, uint8_t *buf,
-    size_t size)
+messages(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told,
+    uint8_t *buf, size_t size)
 {
+	const PGconn *conn = shell->conn;
 	const char *name, *value, *believed, *other;
+	uint64_t maybe = shell->off | (told != NULL ? told->bits : 0);
 	size_t used = 0;
+	unsigned place = 0;
 
-	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL;) {
+	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL; place++) {
+		uint64_t left = maybe >> (place < 63 ? place : 63);
 		size_t n, v;
 		uint32_t length;
 
+		if (left == 0)
+			break;
+		if ((left & 1) == 0)
+			continue;
 		if (told != NULL && (other = resets_told_find(told, name)) != NULL)
 			value = other;
 		believed = PQparameterStatus(conn, name);
@@ -269,12 +277,12 @@ int
 reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told)
 {
 	uint8_t buf[LAYOUT_BASELINE * 2];
-	size_t size = messages(state, slot, shell->conn, told, buf, sizeof(buf));
+	size_t size = messages(state, slot, shell, told, buf, sizeof(buf));
 
 	if (size == 0)
 		return 0;
 	if (size > sizeof(buf) || say(shell->conn, buf, size) != 0 ||
-	    messages(state, slot, shell->conn, told, buf, sizeof(buf)) != 0)
+	    messages(state, slot, shell, told, buf, sizeof(buf)) != 0)
 		return PGLEASE_EBROKEN;
 	return 0;
 }

@@ -267,6 +267,7 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
 	events_note(shell);
+	shell->off = UINT64_MAX;
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
 	shell->site_known = false;

@@ -21,51 +21,54 @@ extern char **environ;
 static struct wanted *kept;
 static unsigned nkept;
 
-/* Being written, or compared with one that there is. */
+/* All that libpq's answer depends on, besides files. Being written, or compared with one that there is. */
 struct key {
 	const struct wanted *like; /* NULL: written */
-	size_t used;               /* KEY_MAX: too long, and not kept; or not like that */
+	bool is_bad;               /* too long, and not kept; or not like that */
+	size_t used;
+	unsigned npieces;
+	uint16_t piece[WANTED_PIECES];
 	char bytes[KEY_MAX];
 };
 
 /* What this thread has wanted last: it is likely to want it again. */
 static _Thread_local struct wanted *last;
 
-static void
-key_add(struct key *key, const void *bytes, size_t size)
+static inline void
+key_add(struct key *key, const char *text)
 {
+	size_t size;
+
+	if (text == NULL)
+		text = "\1";
 	if (key->like != NULL) {
-		if (key->used > key->like->key_size || size > key->like->key_size - key->used ||
-		    memcmp(key->like->key + key->used, bytes, size) != 0)
-			key->used = KEY_MAX;
+		if (key->is_bad || key->npieces == key->like->npieces || strcmp(key->like->key + key->used, text) != 0)
+			key->is_bad = true;
 		else
-			key->used += size;
+			key->used += key->like->piece[key->npieces++];
 		return;
 	}
-	if (size >= KEY_MAX - key->used) {
-		key->used = KEY_MAX;
+	size = strlen(text) + 1;
+	if (key->npieces == WANTED_PIECES || size > KEY_MAX - key->used) {
+		key->is_bad = true;
 		return;
 	}
-	memcpy(key->bytes + key->used, bytes, size);
+	memcpy(key->bytes + key->used, text, size);
 	key->used += size;
+	key->piece[key->npieces++] = (uint16_t)size;
 }
 
 static void
-key_add_text(struct key *key, const char *text)
+key_begin(struct key *key, const char *kind, const struct wanted *like)
 {
-	key_add(key, text != NULL ? text : "\1", text != NULL ? strlen(text) + 1 : 2);
-}
-
-/* All that libpq's answer depends on, besides files. */
-static void
-key_begin(struct key *key, const struct library *lib, char kind)
-{
+	key->like = like;
+	key->is_bad = false;
 	key->used = 0;
-	key_add(key, &lib, sizeof(lib));
+	key->npieces = 0;
+	key_add(key, kind);
 	for (char **e = environ; e != NULL && *e != NULL; e++)
 		if ((*e)[0] == 'P' && (*e)[1] == 'G')
-			key_add_text(key, *e);
-	key_add(key, &kind, 1);
+			key_add(key, *e);
 }
 
 static bool
@@ -75,14 +78,14 @@ is_of_user(const struct wanted *w)
 }
 
 static struct wanted *
-find_kept(const struct key *key)
+find_kept(const struct library *lib, const struct key *key)
 {
 	struct wanted *w;
 
-	if (key->used >= KEY_MAX || !lock_take())
+	if (key->is_bad || !lock_take())
 		return NULL;
 	for (w = kept; w != NULL; w = w->next)
-		if (w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0 && is_of_user(w))
+		if (w->lib == lib && w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0 && is_of_user(w))
 			break;
 	lock_release();
 	if (w != NULL)
@@ -94,16 +97,19 @@ find_kept(const struct key *key)
 static bool
 is_last(const struct key *key)
 {
-	return key->used == last->key_size && is_of_user(last);
+	return !key->is_bad && key->npieces == last->npieces && is_of_user(last);
 }
 
 static void
-keep(struct wanted *w, const struct key *key)
+keep(struct library *lib, struct wanted *w, const struct key *key)
 {
-	if (key->used >= KEY_MAX || (w->key = malloc(key->used)) == NULL)
+	if (key->is_bad || (w->key = malloc(key->used)) == NULL)
 		return;
 	memcpy(w->key, key->bytes, key->used);
 	w->key_size = key->used;
+	memcpy(w->piece, key->piece, key->npieces * sizeof(key->piece[0]));
+	w->npieces = key->npieces;
+	w->lib = lib;
 	if (!lock_take())
 		return;
 	if (nkept < KEPT_MAX) {
@@ -354,11 +360,10 @@ end(struct wanted *w, char *name)
 }
 
 static void
-conninfo_key(struct key *key, const struct library *lib, const char *conninfo, const struct wanted *like)
+conninfo_key(struct key *key, const char *conninfo, const struct wanted *like)
 {
-	key->like = like;
-	key_begin(key, lib, 's');
-	key_add_text(key, conninfo);
+	key_begin(key, "s", like);
+	key_add(key, conninfo);
 }
 
 struct wanted *
@@ -368,13 +373,13 @@ wanted_of_conninfo(struct library *lib, const char *conninfo)
 	struct key key;
 	char *name = NULL;
 
-	if (last != NULL) {
-		conninfo_key(&key, lib, conninfo, last);
+	if (last != NULL && last->lib == lib) {
+		conninfo_key(&key, conninfo, last);
 		if (is_last(&key))
 			return last;
 	}
-	conninfo_key(&key, lib, conninfo, NULL);
-	w = find_kept(&key);
+	conninfo_key(&key, conninfo, NULL);
+	w = find_kept(lib, &key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
@@ -386,19 +391,17 @@ wanted_of_conninfo(struct library *lib, const char *conninfo)
 		return NULL;
 	}
 	end(w, name);
-	keep(w, &key);
+	keep(lib, w, &key);
 	return w;
 }
 
 static void
-params_key(struct key *key, const struct library *lib, const char *const *keywords, const char *const *values, int expand,
-    const struct wanted *like)
+params_key(struct key *key, const char *const *keywords, const char *const *values, int expand, const struct wanted *like)
 {
-	key->like = like;
-	key_begin(key, lib, expand ? 'e' : 'p');
+	key_begin(key, expand ? "e" : "p", like);
 	for (unsigned i = 0; keywords[i] != NULL; i++) {
-		key_add_text(key, keywords[i]);
-		key_add_text(key, values[i]);
+		key_add(key, keywords[i]);
+		key_add(key, values[i]);
 	}
 }
 
@@ -409,13 +412,13 @@ wanted_of_params(struct library *lib, const char *const *keywords, const char *c
 	struct key key;
 	char *name = NULL;
 
-	if (last != NULL) {
-		params_key(&key, lib, keywords, values, expand, last);
+	if (last != NULL && last->lib == lib) {
+		params_key(&key, keywords, values, expand, last);
 		if (is_last(&key))
 			return last;
 	}
-	params_key(&key, lib, keywords, values, expand, NULL);
-	w = find_kept(&key);
+	params_key(&key, keywords, values, expand, NULL);
+	w = find_kept(lib, &key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
@@ -427,7 +430,7 @@ wanted_of_params(struct library *lib, const char *const *keywords, const char *c
 		return NULL;
 	}
 	end(w, name);
-	keep(w, &key);
+	keep(lib, w, &key);
 	return w;
 }
 

@@ -186,6 +186,7 @@ resets_answer_sets(struct resets_answer *a, struct resets_told *told)
 	a->told = told;
 	if (told != NULL) {
 		told->refused = false;
+		told->bits = 0;
 		told->used = 0;
 		told->text[0] = '\0';
 	}
@@ -292,6 +293,7 @@ is_told(struct resets_answer *a, const char *body, size_t size)
 	memcpy(a->told->text + a->told->used, body, size);
 	a->told->used += size;
 	a->told->text[a->told->used] = '\0';
+	a->told->bits |= UINT64_C(1) << bit;
 	return true;
 }
 

@@ -38,6 +38,7 @@ enum resets_verdict { RESETS_MORE, RESETS_DONE, RESETS_BAD };
 /* What became of the statements behind a reset. */
 struct resets_told {
 	bool refused; /* one of them failed, and none took effect */
+	uint64_t bits; /* places in the baseline of what was told */
 	size_t used;
 	char text[LAYOUT_BASELINE]; /* parameters that the server has reported since, as in a baseline; the last of a name counts */
 };
