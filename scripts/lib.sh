@@ -91,7 +91,7 @@ install_missing() {
 BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pkg-config libpq-dev libevent-dev
 	libinih-dev libsmartcols-dev libjansson-dev libxxhash-dev postgresql-15)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(check spin valgrind g++ mandoc prometheus
+TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
 # What `make bench` compares with, and draws with.

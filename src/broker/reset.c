@@ -99,7 +99,11 @@ read_answer(struct server *s)
 		return;
 	case RESETS_DONE:
 		resets_done(&s->answer); /* D4 */
-		done(s, NULL);
+		/* A lessee that has gone has set what it wanted: once more. */
+		if (!s->answer.sets)
+			done(s, NULL);
+		else if (!send_reset(s))
+			done(s, "the connection is lost");
 		return;
 	}
 }
@@ -194,7 +198,7 @@ reset_start(struct server *s)
 	};
 	uint64_t owed = atomic_load_explicit(&s->pool->seg.slot[s->slot].owed, memory_order_relaxed);
 	enum reset_kind kind;
-	bool asks;
+	uint32_t flags;
 	char byte;
 
 	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
@@ -211,11 +215,13 @@ reset_start(struct server *s)
 	}
 	if (s->session == SLOT_OWED) {
 		s->reset_step = STEP_RESET;
-		if (!resets_is_owed(owed, s->generation, &kind, &asks)) {
+		if (!resets_is_owed(owed, s->generation, &kind, &flags)) {
 			done(s, "a client has written over its slot");
 			return;
 		}
-		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind, asks);
+		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind, (flags & RESET_ASKED) != 0);
+		if ((flags & RESET_SETS) != 0)
+			resets_answer_sets(&s->answer, NULL);
 	} else {
 		s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
 		if (!send_step(s)) {

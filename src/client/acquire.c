@@ -158,12 +158,23 @@ earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* What the session is to be told, for a lease that begins at the baseline. */
+static void
+write_startup(const struct pool_state *state, uint32_t slot, struct startup *startup)
+{
+	startup->size = startup->write(startup, segment_baseline(&state->seg, slot));
+	startup->said = startup->size < STARTUP_SQL ? STARTUP_SAID : STARTUP_UNSAID;
+	if (startup->said == STARTUP_UNSAID)
+		startup->size = 0;
+}
+
 /*
  * The session is brought to its baseline: the answer to a reset that was sent already is read, or one is sent and waited
- * for. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
+ * for; and what the lessee says then. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
  */
 static int
-reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t limit, bool ask)
+reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t limit, bool ask,
+    struct startup *startup)
 {
 	bool owed = claim->session == SLOT_OWED;
 	/* A clean session is only asked. */
@@ -173,10 +184,12 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	claim->session = 0; /* in doubt, if this fails */
 	if (!fd_is(PQsocket(shell->conn), &shell->socket_id))
 		return error_set(PGLEASE_EBROKEN, "the application has closed the connection's descriptor");
-	if (!owed)
+	if (startup != NULL)
+		r = reset_send_with(state, claim->slot, shell, owed, kind, ask, startup);
+	else if (!owed)
 		r = reset_send(state, claim->slot, shell, kind, ask);
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS));
+		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS), startup);
 	if (r == 0 && !owed && kind != RESET_NONE)
 		lease_count(state, shell, COUNTER_RESETS, 1);
 	if (r == PGLEASE_ETIMEOUT) {
@@ -184,22 +197,28 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 		lease_count(state, shell, COUNTER_RESETS_LATE, 1);
 	} else if (r != 0) {
 		lease_count(state, shell, COUNTER_RESETS_FAILED, 1);
+	} else if (startup != NULL) {
+		claim->session = SLOT_DIRTY;
+		if (startup->told.refused)
+			startup->said = STARTUP_REFUSED;
 	}
 	return r;
 }
 
-/* The session was reset since this shell last saw it: what it believes must be the baseline: it is told, or made anew. */
+/*
+ * The session was reset since this shell last saw it: what it believes must be the baseline and what was told since. It is told, or
+ * made anew.
+ */
 static int
-agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, struct shell **shell)
+agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, const struct resets_told *told,
+    struct shell **shell)
 {
 	/* Not the slot's present one: if the lease is revoked meanwhile, that is the next lessee's. */
 	uint32_t block = (*shell)->block;
 	bool fresh;
 	int r;
 
-	if (reset_off_baseline(state, claim->slot, *shell, true) == 0)
-		return 0;
-	if (reset_tell(state, claim->slot, *shell) == 0 && reset_off_baseline(state, claim->slot, *shell, true) == 0)
+	if (reset_tell(state, claim->slot, *shell, told) == 0)
 		return 0;
 	shell_discard(state, *shell);
 	r = shell_checkout(state, claim->slot, claim->w, exchange, shell, &fresh);
@@ -209,7 +228,7 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, st
 	}
 	(*shell)->block = block;
 	lease_count(state, *shell, COUNTER_ADOPTIONS, 1);
-	return 0;
+	return reset_tell(state, claim->slot, *shell, told);
 }
 
 /*
@@ -217,7 +236,8 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, st
  * now (S10; claim->session says what is in it); any other code: it was not touched.
  */
 static int
-make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, struct shell **ret_shell)
+make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, struct startup *startup,
+    struct shell **ret_shell)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 	bool owed = claim->session == SLOT_OWED;
@@ -255,17 +275,26 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 			 idle_for >= atomic_load_explicit(&state->seg.header->bypass_ns, memory_order_relaxed))) {
 		lease_count(state, shell, COUNTER_PEEKS, 1);
 		r = reset_peek(shell->conn, own && !needs_reset);
+		shell->off = UINT64_MAX; /* it may have been told something */
 	}
-	if (r == 0 && needs_reset)
-		r = reset(state, claim, shell, limit, ask);
+	if (startup != NULL) {
+		startup->said = STARTUP_UNSAID;
+		startup->size = 0;
+		if (r == 0 && (needs_reset || clean))
+			write_startup(state, claim->slot, startup);
+		if (startup->size == 0)
+			startup = NULL;
+	}
+	if (r == 0 && (needs_reset || startup != NULL))
+		r = reset(state, claim, shell, limit, ask, startup);
 	if (r == PGLEASE_ETIMEOUT) {
 		shell_checkin(state, shell, now);
 		return PGLEASE_EBROKEN;
 	}
 	if (r == 0 && fresh)
 		lease_count(state, shell, COUNTER_ADOPTIONS, 1);
-	if (r == 0 && shell->session != atomic_load_explicit(&s->session, memory_order_relaxed))
-		r = agree(state, claim, exchange, &shell);
+	if (r == 0 && (shell->session != atomic_load_explicit(&s->session, memory_order_relaxed) || startup != NULL))
+		r = agree(state, claim, exchange, startup != NULL ? &startup->told : NULL, &shell);
 	if (r != 0) {
 		if (shell != NULL)
 			shell_discard(state, shell);
@@ -311,9 +340,10 @@ is_being_reset(const struct segment *seg)
  * NULL and *ret_code.
  */
 static struct shell *
-acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_t deadline, const struct site *site,
-    struct claim *claim, int *ret_code)
+acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish, uint64_t deadline, struct claim *claim,
+    int *ret_code)
 {
+	uint64_t start = wish->start;
 	struct row *row = &state->seg.row[tr->row];
 	struct shell *shell = NULL;
 	uint64_t now = start, limit = later(deadline, start + EXCHANGE_NS);
@@ -336,10 +366,10 @@ acquire(struct pool_state *state, struct thread_row *tr, uint64_t start, uint64_
 		claim->session = word_session(claim->before);
 		/* From here to the release the row holds; pairs with the load in threads_row. */
 		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
-		*ret_code = make_usable(state, claim, now, limit, &shell);
+		*ret_code = make_usable(state, claim, now, limit, wish->startup, &shell);
 		if (*ret_code == 0 && shell != NULL) {
 			shell->returned = lease_returns(state, tr->row, start);
-			note_holder(state, tr, claim, shell, now, site);
+			note_holder(state, tr, claim, shell, now, &wish->site);
 			count_lease(state, claim, shell, clock_since(now, start));
 			return shell;
 		}
@@ -385,7 +415,7 @@ lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, 
 		lease_count_failure(state, r);
 		return r;
 	}
-	shell = acquire(state, tr, wish->start, deadline, &wish->site, &claim, &r);
+	shell = acquire(state, tr, wish, deadline, &claim, &r);
 	if (shell == NULL) {
 		lease_over(state);
 		/* EAGAIN: cancelled. */
@@ -418,7 +448,7 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 	/* As in acquire(). */
 	atomic_store_explicit(&row->held, row_token(claim.slot, word_seq(claim.w)), memory_order_relaxed);
 	/* No time for an exchange: what needs one fails. */
-	r = make_usable(state, &claim, wish->start, wish->start, &shell);
+	r = make_usable(state, &claim, wish->start, wish->start, NULL, &shell);
 	if (r == 0 && shell != NULL) {
 		shell->returned = false;
 		note_holder(state, tr, &claim, shell, wish->start, &wish->site);

@@ -81,6 +81,9 @@ struct shell {
 	int encoding;
 	bool conforming;
 	uint64_t encoding_bit, conforming_bit;
+	bool registered;     /* the application has registered an event procedure: where that is known (the preloaded library) */
+	/* Which parameters may be other than the baseline's to the PGconn: as found at the last release; all, if it did not look. */
+	uint64_t off;
 	size_t events_size;  /* of an empty result at adoption: more when the application has registered an event procedure */
 	PQnoticeReceiver notice_receiver;   /* libpq's own, put back at release */
 	PQnoticeProcessor notice_processor;

@@ -36,6 +36,7 @@ lease_count_end(const struct pool_state *state, const struct shell *shell, enum 
 		atomic_store_explicit(at, counter_get(at) + 1, memory_order_release);
 }
 
+struct startup;
 struct thread_row;
 
 /* Sooner than a waiter that is woken is there: about what it takes to wake a process. */
@@ -53,6 +54,7 @@ struct wish {
 	bool pool_timeout;        /* the pool's acquire_timeout instead of `deadline` */
 	bool is_look;             /* only whether there is one: a time-out is not counted, for the wait follows */
 	struct site site;
+	struct startup *startup;  /* what the session is told first, if it is at its baseline; NULL: nothing */
 };
 
 /* Checks and translates; the deadline's code and message are the public functions'. */

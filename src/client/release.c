@@ -65,6 +65,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	enum reset_kind kind = resets_kind(seg);
 	int r;
 
+	shell->off = whole ? off : UINT64_MAX;
 	if (whole) {
 		shell->compared_at = now;
 		shell->touched = true; /* for shell_checkin() */

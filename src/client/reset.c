@@ -47,47 +47,96 @@ reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now)
 	       clock_since(now, atomic_load_explicit(&s->asked_at, memory_order_relaxed)) >= RESET_CHECK_NS;
 }
 
-int
-reset_send(struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask)
+/* Whole: a partial write is doubt, too. */
+static int
+send_raw(const struct shell *shell, const uint8_t *message, size_t size)
 {
-	uint8_t message[RESETS_MESSAGE];
-	char sql[LAYOUT_RESET_SQL];
-	size_t size;
 	ssize_t n;
 
-	resets_sql(&state->seg, sql);
-	size = resets_message(kind, sql, ask ? segment_baseline(&state->seg, slot) : NULL, message);
-	atomic_store_explicit(
-	    &state->seg.slot[slot].owed, resets_owed(kind, ask, shell->generation), memory_order_relaxed);
 	do
 		n = send(PQsocket(shell->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)size || size == 0) /* a partial write is doubt, too */
+	if (n != (ssize_t)size || size == 0)
 		return error_set(PGLEASE_EBROKEN, "the connection does not take a reset");
 	return 0;
 }
 
+/* The reset's messages. Their size; 0: none, or not to be had. */
+static size_t
+message_of(const struct pool_state *state, uint32_t slot, enum reset_kind kind, bool ask, uint8_t *message)
+{
+	char sql[LAYOUT_RESET_SQL];
+
+	resets_sql(&state->seg, sql);
+	return resets_message(kind, sql, ask ? segment_baseline(&state->seg, slot) : NULL, message);
+}
+
+static void
+note_owed(struct pool_state *state, uint32_t slot, uint64_t owed)
+{
+	atomic_store_explicit(&state->seg.slot[slot].owed, owed, memory_order_relaxed);
+}
+
 int
-reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline)
+reset_send(struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask)
+{
+	uint8_t message[RESETS_MESSAGE];
+
+	note_owed(state, slot, resets_owed(kind, ask ? RESET_ASKED : 0, shell->generation));
+	return send_raw(shell, message, message_of(state, slot, kind, ask, message));
+}
+
+int
+reset_send_with(struct pool_state *state, uint32_t slot, const struct shell *shell, bool owed, enum reset_kind kind,
+    bool ask, const struct startup *startup)
+{
+	uint8_t message[RESETS_MESSAGE + RESETS_QUERY(STARTUP_SQL)];
+	size_t size = 0;
+
+	if (owed) {
+		note_owed(state, slot,
+		    atomic_load_explicit(&state->seg.slot[slot].owed, memory_order_relaxed) | RESET_SETS);
+	} else {
+		note_owed(state, slot, resets_owed(kind, RESET_SETS | (ask ? RESET_ASKED : 0), shell->generation));
+		size = message_of(state, slot, kind, ask, message);
+		if (size == 0 && (ask || kind != RESET_NONE))
+			return send_raw(shell, message, 0);
+	}
+	return send_raw(shell, message, size + resets_query(message + size, startup->sql, startup->size));
+}
+
+int
+reset_read(
+    struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline, struct startup *startup)
 {
 	uint64_t owed = atomic_load_explicit(&state->seg.slot[slot].owed, memory_order_relaxed);
 	enum reset_kind kind;
-	bool asks;
+	uint32_t flags;
+	bool look = true;
 	struct resets_answer answer;
 	enum resets_verdict verdict = RESETS_MORE;
 	uint8_t buf[ANSWER_CHUNK];
 	int fd = PQsocket(shell->conn);
 
-	if (!resets_is_owed(owed, shell->generation, &kind, &asks)) /* scribbled on */
+	if (!resets_is_owed(owed, shell->generation, &kind, &flags) || ((flags & RESET_SETS) != 0) != (startup != NULL))
+		/* scribbled on */
 		return error_set(PGLEASE_EBROKEN, "the slot's kind of reset is not sound");
-	resets_answer_init(&answer, &state->seg, slot, segment_baseline(&state->seg, slot), kind, asks);
+	resets_answer_init(&answer, &state->seg, slot, segment_baseline(&state->seg, slot), kind, (flags & RESET_ASKED) != 0);
+	if (startup != NULL) {
+		resets_answer_sets(&answer, &startup->told);
+		look = false; /* it was sent only now: what is there is a part */
+	}
 	while (verdict == RESETS_MORE) {
-		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		ssize_t n = look ? recv(fd, buf, sizeof(buf), MSG_DONTWAIT) : -1;
 
 		if (n > 0) {
 			verdict = resets_answer_feed(&answer, buf, (size_t)n);
+			look = n == sizeof(buf);
 			continue;
 		}
+		if (!look)
+			errno = EAGAIN;
+		look = true;
 		if (n == 0)
 			return error_set(PGLEASE_EBROKEN, "the server closed the connection during a reset");
 		if (errno == EINTR)
@@ -160,22 +209,36 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 	return off;
 }
 
-/* ParameterStatus of each parameter that the PGconn is wrong about. The size; 0: none, or no room. */
+/* ParameterStatus of each parameter, of those that it may be wrong about, that the PGconn is wrong about. The size; 0: none; more than `size`: no room. */
 static size_t
-messages(const struct pool_state *state, uint32_t slot, const PGconn *conn, uint8_t *buf, size_t size)
+messages(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told,
+    uint8_t *buf, size_t size)
 {
-	const char *name, *value, *believed;
+	const PGconn *conn = shell->conn;
+	const char *name, *value, *believed, *other;
+	uint64_t maybe = shell->off | (told != NULL ? told->bits : 0);
 	size_t used = 0;
+	unsigned place = 0;
 
-	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL;) {
-		size_t n = strlen(name) + 1, v = strlen(value) + 1;
-		uint32_t length = htonl((uint32_t)(4 + n + v));
+	for (size_t at = 0; (name = baseline_next(segment_baseline(&state->seg, slot), &at, &value)) != NULL; place++) {
+		uint64_t left = maybe >> (place < 63 ? place : 63);
+		size_t n, v;
+		uint32_t length;
 
+		if (left == 0)
+			break;
+		if ((left & 1) == 0)
+			continue;
+		if (told != NULL && (other = resets_told_find(told, name)) != NULL)
+			value = other;
 		believed = PQparameterStatus(conn, name);
 		if (believed != NULL && strcmp(believed, value) == 0)
 			continue;
+		n = strlen(name) + 1;
+		v = strlen(value) + 1;
+		length = htonl((uint32_t)(4 + n + v));
 		if (5 + n + v > size - used)
-			return 0;
+			return size + 1;
 		buf[used] = 'S';
 		memcpy(buf + used + 1, &length, sizeof(length));
 		memcpy(buf + used + 5, name, n);
@@ -189,15 +252,12 @@ messages(const struct pool_state *state, uint32_t slot, const PGconn *conn, uint
  * libpq takes such a message at any time when it is idle. For the moment of its reading, its socket is one of our own; the
  * server's open file stays open meanwhile, by another number.
  */
-int
-reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell)
+static int
+say(PGconn *conn, const uint8_t *buf, size_t size)
 {
-	uint8_t buf[LAYOUT_BASELINE * 2];
-	PGconn *conn = shell->conn;
-	size_t size = messages(state, slot, conn, buf, sizeof(buf));
 	int pair[2], saved, sock = PQsocket(conn), r = PGLEASE_EBROKEN;
 
-	if (size == 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
 		return PGLEASE_EBROKEN;
 	saved = fcntl(sock, F_DUPFD_CLOEXEC, 0);
 	if (saved >= 0) {
@@ -212,6 +272,20 @@ reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *sh
 	close(pair[0]);
 	close(pair[1]);
 	return r;
+}
+
+int
+reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told)
+{
+	uint8_t buf[LAYOUT_BASELINE * 2];
+	size_t size = messages(state, slot, shell, told, buf, sizeof(buf));
+
+	if (size == 0)
+		return 0;
+	if (size > sizeof(buf) || say(shell->conn, buf, size) != 0 ||
+	    messages(state, slot, shell, told, buf, sizeof(buf)) != 0)
+		return PGLEASE_EBROKEN;
+	return 0;
 }
 
 int

@@ -8,6 +8,7 @@
 #define PGLEASE_CLIENT_RESET_H
 
 #include "client_priv.h"
+#include "resets.h"
 
 /*
  * How long a parameter that the server has changed may go unnoticed on a session in use (doc/design.md): what a PGconn
@@ -22,19 +23,43 @@
  */
 int reset_peek(PGconn *conn, bool own);
 /*
+ * What a lessee wants a session at its baseline to be told before its application has it: SET and SELECT, in one Query. They go with
+ * the reset that it sends or behind the one that it finds sent, and cost no round trip of their own (doc/protocol.md, D1).
+ */
+#define STARTUP_SQL 2048
+enum startup_said {
+	STARTUP_UNSAID,
+	STARTUP_SAID,
+	STARTUP_REFUSED, /* the server does not take them */
+};
+struct startup {
+	/* Writes them to `sql`. The length; 0: none are needed; STARTUP_SQL or more: no room, they are left to the caller. */
+	size_t (*write)(struct startup *startup, const char *baseline);
+	char sql[STARTUP_SQL]; /* without a zero at the end */
+	size_t size;
+	struct resets_told told; /* what the server said to them */
+	enum startup_said said;
+};
+
+/*
  * D1: the reset, and a question after the parameters of the baseline if `ask`, raw, on the shell's socket; its PGconn knows
  * nothing of it. The session must be idle outside a transaction, its stream empty but for what the server says of itself.
  * PGLEASE_EBROKEN when it was not taken whole.
  */
 int reset_send(
     struct pool_state *state, uint32_t slot, const struct shell *shell, enum reset_kind kind, bool ask);
+/* The same with these statements behind. `owed`: the reset has been sent before. */
+int reset_send_with(struct pool_state *state, uint32_t slot, const struct shell *shell, bool owed, enum reset_kind kind,
+    bool ask, const struct startup *startup);
 /* Whether it is time to ask the server for its parameters, too. */
 bool reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t now);
 /*
  * D3 and D4: the answer to what was sent last to this session, before any PGconn sees the socket. PGLEASE_ETIMEOUT: nothing
- * of it has come by the deadline; PGLEASE_EBROKEN: anything unexpected.
+ * of it has come by the deadline; PGLEASE_EBROKEN: anything unexpected. After reset_send_with: that to
+ * `startup`, too; else NULL.
  */
-int reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline);
+int reset_read(
+    struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline, struct startup *startup);
 /* Statements without results, through libpq, within the pool's reset_timeout. PGLEASE_EBROKEN when one fails. */
 int reset_run(const struct pool_state *state, PGconn *conn, const char *sql);
 /* After an adoption: what reset_off_baseline compares with. */
@@ -45,10 +70,10 @@ void reset_remember(const struct pool_state *state, uint32_t slot, struct shell 
  */
 uint64_t reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct shell *shell, bool whole);
 /*
- * Tells the PGconn the baseline's value of every parameter that it believes to be another, as the server would have, had its
- * PGconn read the answer to the reset. 0, or PGLEASE_EBROKEN: it believes what it did.
+ * Makes the PGconn believe what the server would have told it, had it read the answers: the baseline, but for what was told since
+ * (NULL: nothing). 0, or PGLEASE_EBROKEN: it does not.
  */
-int reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell);
+int reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told);
 /* At release: what the user set on the PGconn is libpq's default again, so that nothing of his is called later. */
 void reset_conn(const struct shell *shell);
 /*

@@ -28,6 +28,20 @@ conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 	return true;
 }
 
+#ifdef PGLEASE_PRELOAD
+/* There the application's PQregisterEventProc is ours. */
+static void
+events_note(struct shell *shell)
+{
+	shell->registered = false;
+}
+
+static bool
+events_changed(const struct shell *shell)
+{
+	return shell->registered;
+}
+#else
 /*
  * libpq does not tell which event procedures a PGconn has, but every result has a copy of their list, and tells its size (0: out
  * of memory). None of them is called by this.
@@ -41,6 +55,20 @@ events_size(const struct shell *shell)
 	PQclear(result);
 	return size;
 }
+
+static void
+events_note(struct shell *shell)
+{
+	shell->events_size = events_size(shell);
+}
+
+static bool
+events_changed(const struct shell *shell)
+{
+	/* A procedure that was registered in a lease without a result is found in the next one with a result. */
+	return shell->touched && events_size(shell) != shell->events_size;
+}
+#endif
 
 /* In state IN_USE or EVICTING, which it stays in: without a PGconn. */
 static void
@@ -239,7 +267,8 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	}
 	shell->notice_receiver = PQsetNoticeReceiver(shell->conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(shell->conn, NULL, NULL);
-	shell->events_size = events_size(shell);
+	events_note(shell);
+	shell->off = UINT64_MAX;
 	atomic_fetch_add(&state->nshells, 1);
 	shell->counted = true;
 	shell->site_known = false;
@@ -266,22 +295,16 @@ shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, PGco
 	shell->lost = false; /* said by that PGconn's end */
 	shell->notice_receiver = PQsetNoticeReceiver(conn, NULL, NULL);
 	shell->notice_processor = PQsetNoticeProcessor(conn, NULL, NULL);
+	shell->registered = true;
 	shell->events_size = 0; /* of no PGconn: the application may have had it before us */
 	return 0;
-}
-
-/* Event procedures of the application's, as far as a lease without a result can have been looked at. */
-static bool
-has_events(const struct shell *shell)
-{
-	return shell->touched && events_size(shell) != shell->events_size;
 }
 
 bool
 shell_is_kept(const struct pool_state *state, const struct shell *shell)
 {
 	/* An event procedure of the application's cannot be taken away: the PGconn goes, and tells it so (PGEVT_CONNDESTROY). */
-	if (has_events(shell))
+	if (events_changed(shell))
 		return false;
 	/* Several may have been in use at once: the bound is for those kept. */
 	return atomic_load_explicit(&state->nshells, memory_order_relaxed) <= state->max_shells;
@@ -299,7 +322,7 @@ shell_keep(struct shell *shell, uint64_t now)
 void
 shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 {
-	if (shell_is_kept(state, shell) || (!has_events(shell) && shell_evict(state)))
+	if (shell_is_kept(state, shell) || (!events_changed(shell) && shell_evict(state)))
 		shell_keep(shell, now);
 	else
 		shell_dispose(state, shell);

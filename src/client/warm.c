@@ -69,6 +69,7 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	shell->transaction_at = 0;
 	shell->queries_out = 0;
 	shell->listened = false;
+	shell->off = UINT64_MAX;
 	shell->returned = lease_returns(state, tr->row, now);
 	shell->dirty_before = dirty;
 	shell->leased_at = now > idle_since ? now : idle_since;

@@ -14,10 +14,12 @@
 #include "loose.h"
 #include "options.h"
 #include "refusal.h"
+#include "reset.h"
 
 #define BUCKETS 256
 
-static struct lent *buckets[BUCKETS]; /* under the lock */
+static struct lent *buckets[BUCKETS], *unused; /* under the lock */
+static _Thread_local struct lent *last;
 
 static struct lent **
 bucket_of(const PGconn *conn)
@@ -32,35 +34,58 @@ lent_find(const PGconn *conn)
 {
 	struct lent *l;
 
-	if (conn == NULL || !lock_take())
+	if (conn == NULL)
+		return NULL;
+	/* A PGconn is used by one thread at a time, so what this one is looking for does not change meanwhile. */
+	if (last != NULL && last->conn == conn)
+		return last;
+	if (!lock_take())
 		return NULL;
 	for (l = *bucket_of(conn); l != NULL; l = l->next)
 		if (l->conn == conn)
 			break;
 	lock_release();
+	if (l != NULL)
+		last = l;
 	return l;
 }
 
-static void
-table_add(struct lent *l)
+/* The table gets one like this. False: no memory. */
+static bool
+table_add(const struct lent *made)
 {
-	struct lent **b = bucket_of(l->conn);
+	struct lent **b = bucket_of(made->conn), *l;
 
 	if (!lock_take())
-		return; /* cannot be: it was taken before */
-	l->next = *b;
-	*b = l;
+		return false;
+	l = unused;
+	if (l != NULL)
+		unused = l->next;
+	else
+		l = malloc(sizeof(*l));
+	if (l != NULL) {
+		*l = *made;
+		l->next = *b;
+		*b = l;
+		last = l;
+	}
 	lock_release();
+	return l != NULL;
 }
 
+/* Out of the table, into *ret. */
 static void
-table_remove(struct lent *l)
+table_remove(struct lent *l, struct lent *ret)
 {
+	*ret = *l;
 	if (!lock_take())
 		return;
 	for (struct lent **p = bucket_of(l->conn); *p != NULL; p = &(*p)->next) {
 		if (*p == l) {
 			*p = l->next;
+			l->conn = NULL;
+			l->next = unused;
+			unused = l;
 			break;
 		}
 	}
@@ -86,13 +111,6 @@ session_of(const struct lent *l)
 										     : PGLEASE_SESSION_DIRTY;
 }
 
-static void
-lent_free(struct lent *l)
-{
-	wanted_done(l->lib, l->wanted);
-	free(l);
-}
-
 /* Gives the lease back and forgets it. */
 static void
 give_back(struct lent *l)
@@ -100,6 +118,20 @@ give_back(struct lent *l)
 	/* A revoked lease, or a parent's (PGLEASE_EFORKED), is none of ours to mourn. */
 	(void)!pglease_release_as(&l->lease, session_of(l));
 	pools_done(&l->use);
+}
+
+/* The settings of a start-up packet go with the reset before them. */
+struct settings {
+	struct startup startup;
+	const struct lent *lent;
+};
+
+static size_t
+settings_write(struct startup *startup, const char *baseline)
+{
+	const struct lent *l = ((struct settings *)startup)->lent;
+
+	return options_write(l->wanted, baseline, policy_of(l->use.pool) != RESET_NEVER, startup->sql, sizeof(startup->sql));
 }
 
 /*
@@ -152,17 +184,31 @@ settings_send(struct lent *l)
 	return sent;
 }
 
+/* Those that were not said at the acquire are said now. False: the session does not take them. */
+static bool
+settings_done(struct lent *l, enum startup_said said, bool started)
+{
+	switch (said) {
+	case STARTUP_SAID:
+		return true;
+	case STARTUP_REFUSED:
+		return false;
+	case STARTUP_UNSAID:
+		break;
+	}
+	return started ? settings_send(l) : settings_apply(l);
+}
+
 static PGconn *
 refuse(struct lent *l, const char *why)
 {
 	l->state = LENT_REFUSED;
 	l->conn = refusal(l->lib, why);
-	if (l->conn == NULL) {
-		lent_free(l);
-		return NULL;
-	}
-	table_add(l);
-	return l->conn;
+	if (l->conn != NULL && table_add(l))
+		return l->conn;
+	l->lib->PQfinish(l->conn);
+	wanted_done(l->lib, l->wanted);
+	return NULL;
 }
 
 /* What a wait for a connection can come to in a pool that is sound: no reason to go past it. */
@@ -178,23 +224,27 @@ is_final(int code)
  * program's socket never changes. Only when there is none to be had it gets a placeholder.
  */
 static int
-acquire(struct lent *l, bool started)
+acquire(struct lent *l, bool started, struct startup *startup)
 {
 	struct wish wish = {.site = {.file = program_invocation_short_name}}, now;
+	PGconn *conn = NULL;
 	int r = lease_wish(l->use.pool, l->wanted->timeout_ms, &wish);
 
 	if (r != 0)
 		return r;
 	now = wish;
+	now.startup = startup;
 	if (started) {
 		now.deadline = now.start;
 		now.pool_timeout = false;
 		now.is_look = true;
 	}
-	r = loose_acquire(l->use.pool, &now, &l->lease, &l->conn);
+	r = loose_acquire(l->use.pool, &now, &l->lease, &conn);
+	l->conn = conn;
 	if (!started || r != PGLEASE_ETIMEOUT)
 		return r;
-	r = placeholder_start(l->lib, l->use.pool, &wish, &l->placeholder, &l->conn);
+	r = placeholder_start(l->lib, l->use.pool, &wish, &l->placeholder, &conn);
+	l->conn = conn;
 	if (r == 0)
 		l->state = LENT_PENDING;
 	return r;
@@ -202,7 +252,7 @@ acquire(struct lent *l, bool started)
 
 /* A lease, in l. 0, or a code; PGLEASE_ENOPOOL: no pool stands for it. */
 static int
-lease(struct lent *l, bool started)
+lease(struct lent *l, bool started, struct startup *startup)
 {
 	int r = PGLEASE_EGONE;
 
@@ -216,7 +266,7 @@ lease(struct lent *l, bool started)
 		case POOLS_FOUND:
 			break;
 		}
-		r = acquire(l, started);
+		r = acquire(l, started, startup);
 		if (r == PGLEASE_EGONE)
 			pools_gone(l->lib, &l->use);
 		if (r != 0)
@@ -225,45 +275,57 @@ lease(struct lent *l, bool started)
 	return r;
 }
 
+/* Its end, whatever has become of it. */
+static void
+give_up(struct lent *l)
+{
+	if (l->state == LENT_PENDING) {
+		placeholder_free(l->placeholder);
+		pools_done(&l->use);
+		l->state = LENT_REFUSED;
+	}
+	if (l->state == LENT_REFUSED)
+		l->lib->PQfinish(l->conn);
+	else
+		give_back(l);
+	wanted_done(l->lib, l->wanted);
+}
+
 PGconn *
 lent_connect(struct library *lib, struct wanted *wanted, bool started)
 {
-	struct lent *l;
+	struct lent made = {.lib = lib, .wanted = wanted}, *l = &made;
+	struct settings settings;
 	char why[1024];
 	int r;
 
 	if (wanted == NULL)
 		return NULL;
-	if (wanted->direct != NULL || (l = calloc(1, sizeof(*l))) == NULL) {
+	if (wanted->direct != NULL) {
 		wanted_done(lib, wanted);
 		return NULL;
 	}
-	l->lib = lib;
-	l->wanted = wanted;
-	r = lease(l, started);
+	settings.lent = l;
+	settings.startup.write = settings_write;
+	settings.startup.said = STARTUP_UNSAID;
+	r = lease(l, started, &settings.startup);
 	if (r == PGLEASE_ENOPOOL) {
-		lent_free(l);
+		wanted_done(lib, wanted);
 		return NULL;
 	}
 	if (r != 0) {
 		snprintf(why, sizeof(why), "pglease: %s", pglease_error_message());
 		if (!is_final(r) && fallback_is_direct(pglease_error_message())) {
-			lent_free(l);
+			wanted_done(lib, wanted);
 			return NULL;
 		}
 		return refuse(l, why);
 	}
-	if (l->state == LENT_PENDING) {
-		table_add(l);
-		return l->conn;
-	}
 	/* Who cannot be served so is served by the server, which says what is wrong with the settings. */
-	if (started ? !settings_send(l) : !settings_apply(l)) {
-		give_back(l);
-		lent_free(l);
+	if ((l->state != LENT_PENDING && !settings_done(l, settings.startup.said, started)) || !table_add(l)) {
+		give_up(l);
 		return NULL;
 	}
-	table_add(l);
 	return l->conn;
 }
 
@@ -310,17 +372,10 @@ lent_poll(struct lent *l)
 void
 lent_finish(struct lent *l)
 {
-	table_remove(l);
-	if (l->state == LENT_PENDING) {
-		placeholder_free(l->placeholder);
-		pools_done(&l->use);
-		l->state = LENT_REFUSED;
-	}
-	if (l->state == LENT_REFUSED)
-		l->lib->PQfinish(l->conn);
-	else
-		give_back(l);
-	lent_free(l);
+	struct lent gone;
+
+	table_remove(l, &gone);
+	give_up(&gone);
 }
 
 /* The new session has the program's settings, or what went wrong is the PGconn's to tell. */

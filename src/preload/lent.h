@@ -17,9 +17,12 @@ enum lent_state {
 	LENT_REFUSED,   /* no lease: the PGconn has the reason */
 };
 
+/*
+ * Never freed, only used again, for lent_find looks at the one that its thread had last without a lock: `conn` tells whose it is.
+ */
 struct lent {
 	struct lent *next;
-	PGconn *conn;
+	PGconn *_Atomic conn; /* NULL: nobody's */
 	struct library *lib; /* that made it */
 	struct wanted *wanted;
 	struct pool_use use;

@@ -17,13 +17,13 @@
 	X(PQconnectPoll) X(PQping) X(PQpingParams) X(PQreset) X(PQresetStart) X(PQresetPoll) X(PQfinish) \
 	X(PQconninfo) X(PQdb) X(PQuser) X(PQpass) X(PQhost) X(PQhostaddr) X(PQport) X(PQoptions) \
 	X(PQexec) X(PQexecParams) X(PQprepare) X(PQexecPrepared) X(PQsendQuery) X(PQsendQueryParams) X(PQsendPrepare) \
-	X(PQsendQueryPrepared) X(PQgetResult)
+	X(PQsendQueryPrepared) X(PQgetResult) X(PQregisterEventProc)
 /* Those that the lease needs besides. */
 #define LIBRARY_USED(X) \
 	X(PQclear) X(PQclientEncoding) X(PQcmdStatus) X(PQcmdTuples) X(PQconndefaults) X(PQconninfoFree) X(PQconninfoParse) \
 	X(PQconsumeInput) X(PQerrorMessage) X(PQfreemem) X(PQinstanceData) X(PQisBusy) X(PQisnonblocking) \
 	X(PQlibVersion) X(PQmakeEmptyPGresult) X(PQnotifies) X(PQntuples) X(PQparameterStatus) \
-	X(PQpipelineStatus) X(PQregisterEventProc) X(PQresultMemorySize) X(PQresultStatus) \
+	X(PQpipelineStatus) X(PQresultMemorySize) X(PQresultStatus) \
 	X(PQsetErrorContextVisibility) X(PQsetErrorVerbosity) X(PQsetInstanceData) X(PQsetNoticeProcessor) \
 	X(PQsetNoticeReceiver) X(PQsetnonblocking) X(PQsocket) X(PQstatus) X(PQtransactionStatus) X(PQuntrace)
 /* clang-format on */

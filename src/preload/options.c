@@ -5,10 +5,11 @@
  */
 #include "options.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "segment.h"
 
 #define WORD_MAX 1024
 
@@ -114,17 +115,41 @@ options_parse(struct wanted *w, const char *text)
 	return !bad;
 }
 
+/* Statements that are being written; beyond the room only their length is right. */
+struct sql {
+	char *text;
+	size_t size, used;
+};
+
+static void
+put(struct sql *sql, const char *text, size_t size)
+{
+	if (sql->used < sql->size && size < sql->size - sql->used)
+		memcpy(sql->text + sql->used, text, size);
+	sql->used += size;
+}
+
+static void
+put_text(struct sql *sql, const char *text)
+{
+	put(sql, text, strlen(text));
+}
+
 /* E'...': right whatever standard_conforming_strings is. */
 static void
-print_literal(FILE *f, const char *text)
+put_literal(struct sql *sql, const char *text)
 {
-	fputs("E'", f);
-	for (; *text != '\0'; text++) {
-		if (*text == '\'' || *text == '\\')
-			fputc(*text, f);
-		fputc(*text, f);
+	put_text(sql, "E'");
+	for (size_t n; *text != '\0'; text += n) {
+		n = strcspn(text, "'\\");
+		put(sql, text, n);
+		if (text[n] != '\0') {
+			put(sql, text + n, 1);
+			put(sql, text + n, 1);
+			n++;
+		}
 	}
-	fputc('\'', f);
+	put_text(sql, "'");
 }
 
 static bool
@@ -133,58 +158,92 @@ is_plain(const char *name)
 	return strcmp(name, "application_name") == 0 || strcmp(name, "client_encoding") == 0;
 }
 
-static bool
-is_needed(struct library *lib, const struct wanted_setting *s, const PGconn *conn, bool fallback)
-{
-	const char *now = s->is_reported ? lib->PQparameterStatus(conn, s->name) : NULL;
+/* What the session reports of itself: as its PGconn heard, or, when it has been reset and nobody has asked, its baseline. */
+struct session {
+	struct library *lib;
+	const PGconn *conn;
+	const char *baseline;
+};
 
-	return (fallback || !s->is_fallback) && (now == NULL || strcmp(now, s->value) != 0);
+static const char *
+value_now(const struct session *session, const char *name)
+{
+	unsigned bit;
+
+	return session->conn != NULL ? session->lib->PQparameterStatus(session->conn, name)
+				     : baseline_find(session->baseline, name, &bit);
+}
+
+static bool
+is_needed(const struct session *session, const struct wanted_setting *s, bool fallback)
+{
+	const char *now;
+
+	if (s->is_fallback && !fallback)
+		return false;
+	now = s->is_reported ? value_now(session, s->name) : NULL;
+	return now == NULL || strcmp(now, s->value) != 0;
+}
+
+static void
+write_sql(const struct wanted *w, const struct session *session, bool fallback, struct sql *sql)
+{
+	const char *before = "SELECT ";
+
+	for (unsigned i = 0; i < w->nsettings; i++) {
+		const struct wanted_setting *s = &w->setting[i];
+
+		if (!is_plain(s->name) || !is_needed(session, s, fallback))
+			continue;
+		put_text(sql, "SET ");
+		put_text(sql, s->name);
+		put_text(sql, " TO ");
+		put_literal(sql, s->value);
+		put_text(sql, ";");
+	}
+	for (unsigned i = 0; i < w->nsettings; i++) {
+		const struct wanted_setting *s = &w->setting[i];
+
+		if (is_plain(s->name) || !is_needed(session, s, fallback))
+			continue;
+		put_text(sql, before);
+		put_text(sql, "pg_catalog.set_config(");
+		put_literal(sql, s->name);
+		put_text(sql, ",");
+		put_literal(sql, s->value);
+		put_text(sql, ",false)");
+		before = ",";
+	}
+}
+
+size_t
+options_write(const struct wanted *w, const char *baseline, bool fallback, char *buf, size_t size)
+{
+	struct session session = {.baseline = baseline};
+	struct sql sql = {.text = buf, .size = size};
+
+	write_sql(w, &session, fallback, &sql);
+	return sql.used;
 }
 
 char *
 options_sql(struct library *lib, const struct wanted *w, const PGconn *conn, bool fallback, bool *ret_failed)
 {
-	char *sql = NULL;
-	size_t size = 0;
-	const char *before = "SELECT ";
-	unsigned needed = 0;
-	FILE *f;
+	struct session session = {.lib = lib, .conn = conn};
+	struct sql sql = {.text = NULL};
 
 	*ret_failed = false;
-	for (unsigned i = 0; i < w->nsettings; i++)
-		needed += is_needed(lib, &w->setting[i], conn, fallback);
-	if (needed == 0)
+	write_sql(w, &session, fallback, &sql);
+	if (sql.used == 0)
 		return NULL;
-	f = open_memstream(&sql, &size);
-	if (f == NULL) {
+	sql.size = sql.used + 1;
+	sql.used = 0;
+	sql.text = malloc(sql.size);
+	if (sql.text == NULL) {
 		*ret_failed = true;
 		return NULL;
 	}
-	for (unsigned i = 0; i < w->nsettings; i++) {
-		const struct wanted_setting *s = &w->setting[i];
-
-		if (!is_plain(s->name) || !is_needed(lib, s, conn, fallback))
-			continue;
-		fprintf(f, "SET %s TO ", s->name);
-		print_literal(f, s->value);
-		fputc(';', f);
-	}
-	for (unsigned i = 0; i < w->nsettings; i++) {
-		const struct wanted_setting *s = &w->setting[i];
-
-		if (is_plain(s->name) || !is_needed(lib, s, conn, fallback))
-			continue;
-		fprintf(f, "%spg_catalog.set_config(", before);
-		print_literal(f, s->name);
-		fputc(',', f);
-		print_literal(f, s->value);
-		fputs(",false)", f);
-		before = ",";
-	}
-	if (fclose(f) != 0) {
-		free(sql);
-		*ret_failed = true;
-		return NULL;
-	}
-	return sql;
+	write_sql(w, &session, fallback, &sql);
+	sql.text[sql.used] = '\0';
+	return sql.text;
 }

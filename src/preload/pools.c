@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adopt.h"
@@ -18,15 +20,24 @@
 #define ANSWER_NS UINT64_C(2000000000)
 #define MAX_OPEN LAYOUT_MAX_POOLS
 
+/* Never freed, for a thread may look at the one that it used last when that has come to its end: it has no uses then. */
 struct attachment {
 	pglease *client;
-	unsigned uses; /* with one while it is the library's present one */
+	_Atomic unsigned uses; /* with one while it is the library's present one; the last to go does so under the lock */
 };
 
 /* What the broker said last; under the lock. */
 static struct wire_match list[LAYOUT_MAX_POOLS];
 static unsigned nlist;
 static uint64_t listed_at; /* 0: never */
+
+/* What this thread was told last, for the same again without the lock. */
+static _Thread_local struct {
+	struct library *lib;
+	const struct wanted *wanted; /* one that is kept: its address is not another's later; NULL: nothing */
+	struct pool_use use;
+	uint64_t until; /* the end of the list's life; never, if the program named the pool */
+} last;
 
 /* One question and its answer. */
 static bool
@@ -161,10 +172,8 @@ find_pool(const struct wanted *w)
 static void
 attachment_done(struct attachment *a)
 {
-	if (--a->uses != 0)
-		return;
-	pglease_detach(a->client);
-	free(a);
+	if (atomic_fetch_sub(&a->uses, 1) == 1)
+		pglease_detach(a->client);
 }
 
 /* Under the lock. */
@@ -199,18 +208,46 @@ leave(struct library *lib)
 	attachment_done(a);
 }
 
+/* One more use of one that has others: no lock is needed to keep it. */
+static bool
+attachment_use(struct attachment *a)
+{
+	unsigned uses = atomic_load(&a->uses);
+
+	while (uses != 0)
+		if (atomic_compare_exchange_weak(&a->uses, &uses, uses + 1))
+			return true;
+	return false;
+}
+
+static bool
+is_over(uint64_t until)
+{
+	struct timespec now;
+
+	if (until == UINT64_MAX)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* some ms old: it is about seconds */
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec >= until;
+}
+
 enum pools_answer
 pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *ret)
 {
-	const char *name = getenv("PGLEASE_POOL");
+	const char *name = wanted->pool;
 	enum pools_answer answer = POOLS_FAILED;
 	int r = PGLEASE_EGONE;
 
+	if (last.wanted == wanted && last.lib == lib && !is_over(last.until) && attachment_use(last.use.attachment)) {
+		*ret = last.use;
+		return POOLS_FOUND;
+	}
+	last.wanted = NULL;
 	if (!lock_take()) {
 		error_set(PGLEASE_ENOMEM, "out of memory");
 		return POOLS_FAILED;
 	}
-	if (name == NULL || *name == '\0') {
+	if (name == NULL) {
 		if (!list_read())
 			goto out;
 		name = find_pool(wanted);
@@ -230,8 +267,14 @@ pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *re
 	if (r != 0)
 		goto out;
 	ret->attachment = lib->attachment;
-	ret->attachment->uses++;
+	atomic_fetch_add(&ret->attachment->uses, 1);
 	answer = POOLS_FOUND;
+	if (wanted->is_kept) {
+		last.lib = lib;
+		last.wanted = wanted;
+		last.use = *ret;
+		last.until = wanted->pool != NULL ? UINT64_MAX : listed_at + LIST_NS;
+	}
 out:
 	lock_release();
 	return answer;
@@ -240,6 +283,11 @@ out:
 void
 pools_done(const struct pool_use *use)
 {
+	unsigned uses = atomic_load(&use->attachment->uses);
+
+	while (uses > 1)
+		if (atomic_compare_exchange_weak(&use->attachment->uses, &uses, uses - 1))
+			return;
 	if (!lock_take())
 		return;
 	attachment_done(use->attachment);
@@ -249,6 +297,7 @@ pools_done(const struct pool_use *use)
 void
 pools_gone(struct library *lib, const struct pool_use *use)
 {
+	last.wanted = NULL;
 	if (!lock_take())
 		return;
 	if (lib->attachment == use->attachment)

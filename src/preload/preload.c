@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adopt.h"
 #include "call.h"
 #include "fallback.h"
 #include "lent.h"
@@ -166,6 +167,20 @@ PQfinish(PGconn *conn)
 	else
 		lib->PQfinish(conn);
 	leave(inner);
+}
+
+/* A PGconn with an event procedure of the program's ends with its lease. */
+EXPORT int
+PQregisterEventProc(PGconn *conn, PGEventProc proc, const char *name, void *passThrough)
+{
+	ENTER;
+	struct shell *shell = inner || !lib->is_complete ? NULL : adopt_leased_shell(conn);
+	int r = lib->PQregisterEventProc(conn, proc, name, passThrough);
+
+	if (shell != NULL && r != 0)
+		shell->registered = true;
+	leave(inner);
+	return r;
 }
 
 /* What the program asked for, not where the lease has led: psql's \c begins with it. */

@@ -21,64 +21,95 @@ extern char **environ;
 static struct wanted *kept;
 static unsigned nkept;
 
+/* All that libpq's answer depends on, besides files. Being written, or compared with one that there is. */
 struct key {
-	size_t used; /* KEY_MAX: too long, and not kept */
+	const struct wanted *like; /* NULL: written */
+	bool is_bad;               /* too long, and not kept; or not like that */
+	size_t used;
+	unsigned npieces;
+	uint16_t piece[WANTED_PIECES];
 	char bytes[KEY_MAX];
 };
 
-static void
-key_add(struct key *key, const void *bytes, size_t size)
+/* What this thread has wanted last: it is likely to want it again. */
+static _Thread_local struct wanted *last;
+
+static inline void
+key_add(struct key *key, const char *text)
 {
-	if (size >= KEY_MAX - key->used) {
-		key->used = KEY_MAX;
+	size_t size;
+
+	if (text == NULL)
+		text = "\1";
+	if (key->like != NULL) {
+		if (key->is_bad || key->npieces == key->like->npieces || strcmp(key->like->key + key->used, text) != 0)
+			key->is_bad = true;
+		else
+			key->used += key->like->piece[key->npieces++];
 		return;
 	}
-	memcpy(key->bytes + key->used, bytes, size);
+	size = strlen(text) + 1;
+	if (key->npieces == WANTED_PIECES || size > KEY_MAX - key->used) {
+		key->is_bad = true;
+		return;
+	}
+	memcpy(key->bytes + key->used, text, size);
 	key->used += size;
+	key->piece[key->npieces++] = (uint16_t)size;
 }
 
 static void
-key_add_text(struct key *key, const char *text)
+key_begin(struct key *key, const char *kind, const struct wanted *like)
 {
-	key_add(key, text != NULL ? text : "\1", text != NULL ? strlen(text) + 1 : 2);
-}
-
-/* All that libpq's answer depends on, besides files. */
-static void
-key_begin(struct key *key, const struct library *lib, char kind)
-{
-	uid_t uid = geteuid();
-
+	key->like = like;
+	key->is_bad = false;
 	key->used = 0;
-	key_add(key, &lib, sizeof(lib));
-	key_add(key, &uid, sizeof(uid));
+	key->npieces = 0;
+	key_add(key, kind);
 	for (char **e = environ; e != NULL && *e != NULL; e++)
 		if ((*e)[0] == 'P' && (*e)[1] == 'G')
-			key_add_text(key, *e);
-	key_add(key, &kind, 1);
+			key_add(key, *e);
+}
+
+static bool
+is_of_user(const struct wanted *w)
+{
+	return !w->by_uid || w->uid == geteuid();
 }
 
 static struct wanted *
-find_kept(const struct key *key)
+find_kept(const struct library *lib, const struct key *key)
 {
 	struct wanted *w;
 
-	if (key->used >= KEY_MAX || !lock_take())
+	if (key->is_bad || !lock_take())
 		return NULL;
 	for (w = kept; w != NULL; w = w->next)
-		if (w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0)
+		if (w->lib == lib && w->key_size == key->used && memcmp(w->key, key->bytes, key->used) == 0 && is_of_user(w))
 			break;
 	lock_release();
+	if (w != NULL)
+		last = w;
 	return w;
 }
 
-static void
-keep(struct wanted *w, const struct key *key)
+/* Whether the key, which was compared with this thread's last one, is that one's. */
+static bool
+is_last(const struct key *key)
 {
-	if (key->used >= KEY_MAX || (w->key = malloc(key->used)) == NULL)
+	return !key->is_bad && key->npieces == last->npieces && is_of_user(last);
+}
+
+static void
+keep(struct library *lib, struct wanted *w, const struct key *key)
+{
+	if (key->is_bad || (w->key = malloc(key->used)) == NULL)
 		return;
 	memcpy(w->key, key->bytes, key->used);
 	w->key_size = key->used;
+	memcpy(w->piece, key->piece, key->npieces * sizeof(key->piece[0]));
+	w->npieces = key->npieces;
+	w->lib = lib;
 	if (!lock_take())
 		return;
 	if (nkept < KEPT_MAX) {
@@ -86,6 +117,7 @@ keep(struct wanted *w, const struct key *key)
 		w->next = kept;
 		kept = w;
 		nkept++;
+		last = w;
 	}
 	lock_release();
 }
@@ -263,6 +295,7 @@ wanted_free(struct library *lib, struct wanted *w)
 		free(w->setting[i].name);
 		free(w->setting[i].value);
 	}
+	free((char *)w->pool);
 	free(w->key);
 	free(w);
 }
@@ -282,9 +315,55 @@ work_out(struct wanted *w)
 		w->host = wanted_value(w, "host");
 	w->port = wanted_value(w, "port");
 	/* libpq takes one second for two. */
+	w->pool = getenv("PGLEASE_POOL");
+	if (w->pool != NULL)
+		w->pool = *w->pool != '\0' ? strdup(w->pool) : NULL;
 	w->timeout_ms = seconds <= 0 ? -1 : seconds > 1000000 ? 1000000000 : (int)(seconds < 2 ? 2000 : seconds * 1000);
 	w->direct = why_direct(w);
 	add_settings(w);
+}
+
+/* libpq's own answer without what the program gives; a name that it takes from the user of the process is put aside. */
+static bool
+begin(struct library *lib, struct wanted *w, char **ret_name)
+{
+	const char *user = getenv("PGUSER");
+	PQconninfoOption *o;
+
+	w->options = lib->PQconndefaults();
+	if (w->options == NULL || (o = option_find(w->options, "user")) == NULL)
+		return false;
+	w->uid = geteuid();
+	if (user == NULL || *user == '\0') {
+		*ret_name = o->val;
+		o->val = NULL;
+	}
+	return true;
+}
+
+/* And with that. */
+static void
+end(struct wanted *w, char *name)
+{
+	PQconninfoOption *o = option_find(w->options, "user");
+	const char *service = getenv("PGSERVICE");
+
+	w->by_uid = name != NULL && o->val == NULL;
+	if (w->by_uid)
+		o->val = name;
+	else
+		free(name);
+	/* Services are in a file at home, among others. */
+	if ((service != NULL && *service != '\0') || wanted_value(w, "service") != NULL)
+		w->by_uid = true;
+	work_out(w);
+}
+
+static void
+conninfo_key(struct key *key, const char *conninfo, const struct wanted *like)
+{
+	key_begin(key, "s", like);
+	key_add(key, conninfo);
 }
 
 struct wanted *
@@ -292,23 +371,38 @@ wanted_of_conninfo(struct library *lib, const char *conninfo)
 {
 	struct wanted *w;
 	struct key key;
+	char *name = NULL;
 
-	key_begin(&key, lib, 's');
-	key_add_text(&key, conninfo);
-	w = find_kept(&key);
+	if (last != NULL && last->lib == lib) {
+		conninfo_key(&key, conninfo, last);
+		if (is_last(&key))
+			return last;
+	}
+	conninfo_key(&key, conninfo, NULL);
+	w = find_kept(lib, &key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return NULL;
-	w->options = lib->PQconndefaults();
-	if (w->options == NULL || !overlay_conninfo(lib, w->options, conninfo)) {
+	if (!begin(lib, w, &name) || !overlay_conninfo(lib, w->options, conninfo)) {
+		free(name);
 		wanted_free(lib, w);
 		return NULL;
 	}
-	work_out(w);
-	keep(w, &key);
+	end(w, name);
+	keep(lib, w, &key);
 	return w;
+}
+
+static void
+params_key(struct key *key, const char *const *keywords, const char *const *values, int expand, const struct wanted *like)
+{
+	key_begin(key, expand ? "e" : "p", like);
+	for (unsigned i = 0; keywords[i] != NULL; i++) {
+		key_add(key, keywords[i]);
+		key_add(key, values[i]);
+	}
 }
 
 struct wanted *
@@ -316,25 +410,27 @@ wanted_of_params(struct library *lib, const char *const *keywords, const char *c
 {
 	struct wanted *w;
 	struct key key;
+	char *name = NULL;
 
-	key_begin(&key, lib, expand ? 'e' : 'p');
-	for (unsigned i = 0; keywords[i] != NULL; i++) {
-		key_add_text(&key, keywords[i]);
-		key_add_text(&key, values[i]);
+	if (last != NULL && last->lib == lib) {
+		params_key(&key, keywords, values, expand, last);
+		if (is_last(&key))
+			return last;
 	}
-	w = find_kept(&key);
+	params_key(&key, keywords, values, expand, NULL);
+	w = find_kept(lib, &key);
 	if (w != NULL)
 		return w;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return NULL;
-	w->options = lib->PQconndefaults();
-	if (w->options == NULL || !overlay_params(lib, w->options, keywords, values, expand)) {
+	if (!begin(lib, w, &name) || !overlay_params(lib, w->options, keywords, values, expand)) {
+		free(name);
 		wanted_free(lib, w);
 		return NULL;
 	}
-	work_out(w);
-	keep(w, &key);
+	end(w, name);
+	keep(lib, w, &key);
 	return w;
 }
 

@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "library.h"
 
@@ -19,12 +21,19 @@ struct wanted_setting {
 };
 
 #define WANTED_SETTINGS 64
+#define WANTED_PIECES 128
 
 struct wanted {
 	struct wanted *next;
-	char *key;
+	struct library *lib;   /* of one that is kept: whose it is */
+	char *key;             /* texts, each with its zero */
 	size_t key_size;
-	bool is_kept;  /* by the list; else by who asked */
+	uint16_t piece[WANTED_PIECES]; /* their sizes */
+	unsigned npieces;
+	bool is_kept;  /* by the list, for ever; else by who asked */
+	bool by_uid;   /* the user's name, or a file of his, is in it: for this one only */
+	uid_t uid;
+	const char *pool; /* PGLEASE_POOL; NULL: as the broker's pools match */
 	const char *direct; /* why a shared session cannot do; NULL: it can */
 	PQconninfoOption *options; /* all of libpq's, with the values that it would use */
 	const char *dbname, *user, *host, *port; /* NULL: libpq's own default */

@@ -66,7 +66,9 @@ enum reset_kind {
 /* Each kind but NONE has its counters, in this order. */
 static_assert(COUNTER_RESETS_UNLISTEN - COUNTER_RESETS_FULL == RESET_UNLISTEN, "resets by kind");
 static_assert(COUNTER_BROKER_RESETS_UNLISTEN - COUNTER_BROKER_RESETS_FULL == RESET_UNLISTEN, "resets by kind");
-#define RESET_ASKED 0x100u /* in struct slot.owed: the question follows the reset */
+/* In struct slot.owed: what follows the reset. */
+#define RESET_ASKED 0x100u /* the question */
+#define RESET_SETS 0x200u  /* a lessee's start-up statements: what they leave is not the baseline */
 
 /*
  * One place for a server connection.
@@ -100,8 +102,8 @@ struct slot {
 	_Atomic uint64_t turn_at; /* who gives it up: when a grant of it was made last, or it was given up with nobody waiting */
 	char site_file[LAYOUT_SITE]; /* lessee; file name, zero-terminated; racy text */
 	/*
-	 * Who sends a reset: the slot's generation, as it knows it (32 bits), RESET_ASKED or not, and enum reset_kind. Checked
-	 * before use: a revoked lessee may store late, over that of the slot's next connection.
+	 * Who sends a reset: the slot's generation, as it knows it (32 bits), RESET_ASKED and RESET_SETS or not, and enum
+	 * reset_kind. Checked before use: a revoked lessee may store late, over that of the slot's next connection.
 	 */
 	_Atomic uint64_t owed;
 	/*

@@ -90,6 +90,12 @@ put_question(uint8_t *to, const char *baseline)
 }
 
 size_t
+resets_query(uint8_t *buf, const char *text, size_t size)
+{
+	return put_query(buf, text, size);
+}
+
+size_t
 resets_message(enum reset_kind kind, const char *sql, const char *ask, uint8_t buf[static RESETS_MESSAGE])
 {
 	size_t used = 0, asked;
@@ -135,20 +141,20 @@ resets_sql(const struct segment *seg, char buf[static LAYOUT_RESET_SQL])
 }
 
 uint64_t
-resets_owed(enum reset_kind kind, bool asks, uint64_t generation)
+resets_owed(enum reset_kind kind, uint32_t flags, uint64_t generation)
 {
-	return generation << 32 | (asks ? RESET_ASKED : 0) | kind;
+	return generation << 32 | flags | kind;
 }
 
 bool
-resets_is_owed(uint64_t owed, uint64_t generation, enum reset_kind *ret_kind, bool *ret_asks)
+resets_is_owed(uint64_t owed, uint64_t generation, enum reset_kind *ret_kind, uint32_t *ret_flags)
 {
-	uint32_t kind = (uint32_t)owed & ~RESET_ASKED;
+	uint32_t flags = (uint32_t)owed & (RESET_ASKED | RESET_SETS), kind = (uint32_t)owed & ~flags;
 
 	if (owed >> 32 != (generation & UINT32_MAX) || kind >= RESET_NKINDS)
 		return false;
 	*ret_kind = (enum reset_kind)kind;
-	*ret_asks = (owed & RESET_ASKED) != 0;
+	*ret_flags = flags;
 	return true;
 }
 
@@ -161,12 +167,47 @@ resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t 
 	a->baseline = baseline;
 	a->kind = kind;
 	a->asks = asks;
+	a->sets = false;
+	a->told = NULL;
+	for (a->nsteps = 0; step_of(kind, a->nsteps) != NULL; a->nsteps++)
+		;
 	a->asked = 0;
 	a->off = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed);
 	a->total = 0;
 	a->step = a->tags = 0;
 	a->used = 0;
 	a->skip = 0;
+}
+
+void
+resets_answer_sets(struct resets_answer *a, struct resets_told *told)
+{
+	a->sets = true;
+	a->told = told;
+	if (told != NULL) {
+		told->refused = false;
+		told->bits = 0;
+		told->used = 0;
+		told->text[0] = '\0';
+	}
+}
+
+const char *
+resets_told_find(const struct resets_told *told, const char *name)
+{
+	const char *found = NULL, *other, *value;
+
+	for (size_t at = 0; told->used != 0 && (other = baseline_next(told->text, &at, &value)) != NULL;)
+		if (strcmp(other, name) == 0)
+			found = value;
+	return found;
+}
+
+/* Whether what comes answers the statements behind the reset. */
+static bool
+is_behind(const struct resets_answer *a)
+{
+	return a->sets && a->step == a->nsteps + a->asks;
 }
 
 /* The next value of the answer to the question: a row of one column. */
@@ -190,6 +231,8 @@ tag_is_expected(struct resets_answer *a, const char *body, size_t size)
 
 	if (size == 0 || body[size - 1] != '\0')
 		return false;
+	if (is_behind(a))
+		return true;
 	if (step == NULL ? a->tags != 0 || strncmp(body, "SELECT ", 7) != 0
 			 : step->tags != NULL && (step->tags[a->tags] == NULL || strcmp(step->tags[a->tags], body) != 0))
 		return false;
@@ -204,6 +247,8 @@ is_complete(const struct resets_answer *a)
 	size_t at = a->asked;
 	const char *value;
 
+	if (is_behind(a))
+		return true;
 	if (step == NULL)
 		return a->tags == 1 && baseline_next(a->baseline, &at, &value) == NULL;
 	return step->tags != NULL ? step->tags[a->tags] == NULL : a->tags != 0;
@@ -212,7 +257,7 @@ is_complete(const struct resets_answer *a)
 static bool
 was_last(const struct resets_answer *a)
 {
-	return step_of(a->kind, a->step) == NULL || (step_of(a->kind, a->step + 1) == NULL && !a->asks);
+	return a->step + 1 == a->nsteps + a->asks + a->sets;
 }
 
 /* name\0value\0 of a ParameterStatus against the slot's baseline. */
@@ -231,27 +276,49 @@ is_baseline(struct resets_answer *a, const char *body, size_t size)
 	return true;
 }
 
+/* A ParameterStatus of the statements behind: any value, of a parameter that is known. */
+static bool
+is_told(struct resets_answer *a, const char *body, size_t size)
+{
+	const char *value = memchr(body, 0, size);
+	unsigned bit;
+
+	if (value == NULL || ++value == body + size || memchr(value, 0, (size_t)(body + size - value)) != body + size - 1 ||
+	    baseline_find(a->baseline, body, &bit) == NULL)
+		return false;
+	if (a->told == NULL)
+		return true;
+	if (size + 1 > sizeof(a->told->text) - a->told->used)
+		return false;
+	memcpy(a->told->text + a->told->used, body, size);
+	a->told->used += size;
+	a->told->text[a->told->used] = '\0';
+	a->told->bits |= UINT64_C(1) << bit;
+	return true;
+}
+
 /* A whole message. */
 static enum resets_verdict
 take(struct resets_answer *a, uint8_t type, const char *body, size_t size)
 {
 	switch (type) {
 	case 'S': /* ParameterStatus */
-		return is_baseline(a, body, size) ? RESETS_MORE : RESETS_BAD;
+		return (is_behind(a) ? is_told(a, body, size) : is_baseline(a, body, size)) ? RESETS_MORE : RESETS_BAD;
 	case 'C': /* CommandComplete */
 		return tag_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
 	case 'Z': /* ReadyForQuery */
 		if (!is_complete(a) || size != 1 || body[0] != 'I')
 			return RESETS_BAD;
-		if (!was_last(a)) {
-			a->tags = 0;
-			a->step++;
-			return RESETS_MORE;
-		}
 		/* What the last lessee saw changed and this has not put back: changed by the server itself. */
-		return a->off == 0 || a->asks ? RESETS_DONE : RESETS_BAD;
+		if (!is_behind(a) && a->step + 1 == a->nsteps + a->asks && a->off != 0 && !a->asks)
+			return RESETS_BAD;
+		if (was_last(a))
+			return RESETS_DONE;
+		a->tags = 0;
+		a->step++;
+		return RESETS_MORE;
 	case 'D': /* DataRow, of the question */
-		return step_of(a->kind, a->step) == NULL && value_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
+		return step_of(a->kind, a->step) == NULL && a->asks && value_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
 	default:
 		return RESETS_BAD;
 	}
@@ -263,6 +330,8 @@ is_skipped(const struct resets_answer *a, uint8_t type)
 {
 	const struct step *step = step_of(a->kind, a->step);
 
+	if (is_behind(a))
+		return type == 'N' || type == 'A' || type == 'T' || type == 'D' || type == 'E';
 	if (step == NULL)
 		return type == 'N' || type == 'A' || type == 'T';
 	return type == 'N' || type == 'A' ||
@@ -304,6 +373,8 @@ resets_answer_feed(struct resets_answer *a, const uint8_t *buf, size_t size)
 			return RESETS_BAD;
 		if (is_skipped(a, a->message[0])) {
 			a->tags += a->message[0] == 'I'; /* EmptyQueryResponse stands for a CommandComplete */
+			if (a->message[0] == 'E' && a->told != NULL)
+				a->told->refused = true;
 			a->skip = length - 4;
 			a->used = 0;
 			continue;

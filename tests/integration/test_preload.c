@@ -260,6 +260,26 @@ START_TEST(a_libpq_of_an_extension_and_a_second_one)
 }
 END_TEST
 
+START_TEST(settings_behind_a_late_reset_are_nobodys)
+{
+	pglease_stats stats;
+
+	start(2, "reset_timeout = 10min\n");
+	scenario("late");
+	check_sessions(2);
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.resets_late, 1);
+}
+END_TEST
+
+START_TEST(an_event_procedure_ends_with_its_connection)
+{
+	start(1, "");
+	scenario("registers");
+	check_sessions(1);
+}
+END_TEST
+
 START_TEST(pglease_run_is_the_command)
 {
 	start(1, "");
@@ -279,4 +299,5 @@ IT_MAIN("preload", every_way_to_connect_leases, each_connection_is_a_fresh_one, 
     its_queries_are_counted_and_timed, a_query_is_cancelled, an_event_loop_has_more_than_the_pool, waits_end_well_or_with_words, threads_hand_them_on,
     a_child_harms_no_connection_of_its_parent, who_vanishes_harms_nobody, only_what_matches_is_taken,
     a_pool_says_what_matches, a_pool_that_is_named_takes_all, without_a_broker,
-    a_libpq_of_an_extension_and_a_second_one, pglease_run_is_the_command)
+    a_libpq_of_an_extension_and_a_second_one, settings_behind_a_late_reset_are_nobodys,
+    an_event_procedure_ends_with_its_connection, pglease_run_is_the_command)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <libpq-events.h>
 #include <libpq-fe.h>
 
 #define WAIT_MS 20000
@@ -541,6 +543,62 @@ vanishes(void)
 }
 
 /* Prints whether the pool's session was had; the arguments are conninfos. */
+/* The backend of a session that owes the answer to its reset is stopped; what was sent behind it must not be in the next one. */
+static void
+late(void)
+{
+	PGconn *conn = good(PQconnectdb("application_name=one")), *other, *next;
+	int stopped = PQbackendPID(conn);
+
+	if (kill(stopped, SIGSTOP) != 0)
+		die("SIGSTOP: %s", strerror(errno));
+	PQfinish(conn);
+	other = good(PQconnectdb("application_name=one"));
+	if (PQbackendPID(other) == stopped)
+		die("a backend that is stopped has answered");
+	expect(other, "show application_name", "one");
+	kill(stopped, SIGCONT);
+	next = good(PQconnectdb(""));
+	if (PQbackendPID(next) != stopped)
+		die("the session that was late is another's");
+	if (strcmp(ask(next, "show application_name"), "one") == 0)
+		die("the session has another's name");
+	PQfinish(next);
+	PQfinish(other);
+}
+
+static unsigned events, ends;
+
+static int
+on_event(PGEventId id, void *info, void *arg)
+{
+	events++;
+	ends += id == PGEVT_CONNDESTROY;
+	return 1;
+}
+
+static void
+registers(void)
+{
+	PGconn *conn = good(PQconnectdb(""));
+	unsigned before;
+
+	if (!PQregisterEventProc(conn, on_event, "ours", NULL))
+		die("PQregisterEventProc");
+	ask(conn, "select 1");
+	PQfinish(conn);
+	if (ends != 1)
+		die("an event procedure was told of %u ends", ends);
+	before = events;
+	for (unsigned i = 0; i < 3; i++) {
+		conn = good(PQconnectdb(""));
+		ask(conn, "select 1");
+		PQfinish(conn);
+	}
+	if (events != before)
+		die("an event procedure of another connection was called");
+}
+
 static void
 whose(char **conninfos)
 {
@@ -564,7 +622,7 @@ main(int argc, char **argv)
 		void (*run)(void);
 	} scenarios[] = {{"ways", ways}, {"fresh", fresh}, {"settings", settings}, {"info", info}, {"reset", reset},
 	    {"timed", timed}, {"cancel", cancel}, {"loop", loop}, {"waiting", waiting}, {"threads", threads}, {"forks", forks},
-	    {"vanishes", vanishes}};
+	    {"vanishes", vanishes}, {"late", late}, {"registers", registers}};
 
 	if (argc < 2)
 		die("which scenario?");

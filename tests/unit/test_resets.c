@@ -254,6 +254,132 @@ START_TEST(an_endless_answer)
 }
 END_TEST
 
+static struct resets_told told;
+
+static enum resets_verdict
+read_behind(enum reset_kind kind, bool question)
+{
+	enum resets_verdict first = RESETS_MORE;
+
+	for (size_t portion = made_size; portion > 0; portion = portion > 40 ? 40 : portion - 1) {
+		struct resets_answer a;
+		enum resets_verdict v = RESETS_MORE;
+
+		resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), kind, question);
+		resets_answer_sets(&a, &told);
+		for (size_t at = 0; at < made_size && v == RESETS_MORE; at += portion)
+			v = resets_answer_feed(&a, made + at, made_size - at < portion ? made_size - at : portion);
+		if (portion == made_size)
+			first = v;
+		ck_assert_int_eq(v, first);
+	}
+	made_size = 0;
+	return first;
+}
+
+START_TEST(statements_behind)
+{
+	prepare();
+	SAY('C', "DISCARD ALL");
+	SAY('S', "TimeZone\0Etc/UTC");
+	READY("I");
+	SAY('C', "SET");
+	SAY('T', "a row's description");
+	SAY('D', "a row");
+	SAY('C', "SELECT 1");
+	SAY('S', "TimeZone\0Asia/Tokyo");
+	SAY('N', "SNOTICE\0Mand another\0");
+	SAY('S', "TimeZone\0Europe/Paris");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_DONE);
+	ck_assert(!told.refused);
+	ck_assert_str_eq(resets_told_find(&told, "TimeZone"), "Europe/Paris");
+	ck_assert_ptr_null(resets_told_find(&told, "client_encoding"));
+
+	/* Without a reset before; and behind a question. */
+	SAY('C', "SET");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_NONE, false), RESETS_DONE);
+	ck_assert_ptr_null(resets_told_find(&told, "TimeZone"));
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	say('D', "\0\1\0\0\0\4UTF8", 10);
+	say('D', "\0\1\0\0\0\7Etc/UTC", 13);
+	SAY('C', "SELECT 2");
+	READY("I");
+	SAY('C', "SET");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, true), RESETS_DONE);
+
+	/* Refused: the session is as it was. */
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('E', "SERROR\0C22023\0Mno\0");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_DONE);
+	ck_assert(told.refused);
+
+	/* Not the reset's answer: as strict as ever. */
+	SAY('E', "SERROR\0C22023\0Mno\0");
+	READY("I");
+	SAY('C', "SET");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	SAY('S', "TimeZone\0Asia/Tokyo");
+	READY("I");
+	SAY('C', "SET");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('S', "TimeZone\0Etc/UTC"); /* too late: of the statements */
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	atomic_store(&seg.slot[1].off_baseline, 0);
+
+	/* Nor one of such statements. */
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	READY("T"); /* a transaction left open */
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('S', "unheard_of\0value");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('S', "TimeZone\0Etc\0UTC");
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	SAY('G', "\0\0"); /* COPY */
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+}
+END_TEST
+
+START_TEST(more_than_can_be_told)
+{
+	static const char name[] = "TimeZone";
+	char body[600];
+
+	prepare();
+	memset(body, 'x', sizeof(body));
+	memcpy(body, name, sizeof(name));
+	body[sizeof(body) - 1] = '\0';
+	SAY('C', "DISCARD ALL");
+	READY("I");
+	for (unsigned i = 0; i < 4; i++)
+		say('S', body, sizeof(body));
+	READY("I");
+	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+}
+END_TEST
+
 START_TEST(the_messages)
 {
 	static const char unlisten[] = "Q\0\0\0\017UNLISTEN *", mine[] = "Q\0\0\0\014my sql!";
@@ -291,4 +417,5 @@ START_TEST(what_keeps_prepared_statements)
 END_TEST
 
 UNIT_MAIN("resets", the_right_answers, a_done_reset_is_counted, a_parameter_that_does_not_come_back, wrong_answers,
-    the_answer_to_the_question, a_byte_after_the_answer, an_endless_answer, the_messages, what_keeps_prepared_statements)
+    the_answer_to_the_question, a_byte_after_the_answer, an_endless_answer, statements_behind,
+    more_than_can_be_told, the_messages, what_keeps_prepared_statements)
