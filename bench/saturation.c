@@ -34,6 +34,7 @@ static const struct variant {
     {"pgbouncer", PEER, NULL, false, PEER_PGBOUNCER},
     {"leased-never", LEASED, "reset = never\n", false, 0},
     {"leased-clean", LEASED, "reset = never\n", true, 0},
+    {"leased-fair", LEASED, "reset = never\nturn_leases = 1\n", false, 0},
     {"leased-handover", LEASED, "reset = handover\n", false, 0},
     {"pgpool", PEER, NULL, false, PEER_PGPOOL},
 };

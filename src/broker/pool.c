@@ -37,7 +37,8 @@ publish_settings(struct pool *p, bool monitoring_off)
 
 	atomic_store_explicit(&h->acquire_timeout_ns, s->acquire_timeout, memory_order_relaxed);
 	atomic_store_explicit(&h->grant_after_ns, s->grant_after, memory_order_relaxed);
-	atomic_store_explicit(&h->quantum_ns, s->quantum, memory_order_relaxed);
+	atomic_store_explicit(&h->turn_ns, s->turn_time, memory_order_relaxed);
+	atomic_store_explicit(&h->turn_leases, (uint32_t)s->turn_leases, memory_order_relaxed);
 	atomic_store_explicit(&h->bypass_ns, s->validation_bypass, memory_order_relaxed);
 	atomic_store_explicit(&h->reset_timeout_ns, s->reset_timeout, memory_order_relaxed);
 	atomic_store_explicit(&h->connect_timeout_ns, s->connect_timeout, memory_order_relaxed);

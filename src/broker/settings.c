@@ -99,9 +99,11 @@ const struct setting settings[] = {
 	    "A connection used within this time is leased again without a look at its socket."},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
 	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it."},
-	{SETTING_POOL, "quantum", SETTING_DURATION, IN_POOL(quantum), 0, HOUR, "400us",
-	    "For so long a worker that leases again at once (within 30 us) keeps its connection while others wait; then it\n"
-	    "is the next one's. More is throughput, less is fairness; 0: it hands over at each release."},
+	{SETTING_POOL, "turn_leases", SETTING_COUNT, IN_POOL(turn_leases), 1, 1000000, "8",
+	    "So many leases in a row a worker that leases again at once (within 30 us) gets of its connection while others\n"
+	    "wait: then it is the next one's. More is throughput, less is fairness; 1: it hands over at each release."},
+	{SETTING_POOL, "turn_time", SETTING_DURATION, IN_POOL(turn_time), 0, HOUR, "5ms",
+	    "Such a worker hands over sooner than after turn_leases when it has had the connection for so long."},
 	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
 	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
 	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"

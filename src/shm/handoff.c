@@ -13,8 +13,21 @@
 static bool
 in_turn(const struct segment *seg, uint32_t slot, uint64_t now, bool returns)
 {
-	return returns && clock_since(now, atomic_load_explicit(&seg->slot[slot].turn_at, memory_order_relaxed)) <
-			      atomic_load_explicit(&seg->header->quantum_ns, memory_order_relaxed);
+	const struct slot *s = &seg->slot[slot];
+	const struct segment_header *h = seg->header;
+
+	return returns && atomic_load_explicit(&s->turn_leases, memory_order_relaxed) + 1 <
+			      atomic_load_explicit(&h->turn_leases, memory_order_relaxed) &&
+	       clock_since(now, atomic_load_explicit(&s->turn_at, memory_order_relaxed)) <
+		   atomic_load_explicit(&h->turn_ns, memory_order_relaxed);
+}
+
+/* A turn begins. */
+static void
+begin_turn(struct segment *seg, uint32_t slot, uint64_t now)
+{
+	atomic_store_explicit(&seg->slot[slot].turn_at, now, memory_order_relaxed);
+	atomic_store_explicit(&seg->slot[slot].turn_leases, 0, memory_order_relaxed);
 }
 
 /* The oldest waiter, if it is due a grant: it has waited for long enough, or it is its turn. */
@@ -64,7 +77,7 @@ grant_oldest(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, u
 
 	if (!due(seg, now, returns, &row, &wait))
 		return HANDOFF_IDLE;
-	atomic_store_explicit(&seg->slot[slot].turn_at, now, memory_order_relaxed);
+	begin_turn(seg, slot, now);
 	/* If the row has another owner by now, its wait has another number, and the grant is stale at birth. */
 	if (session == SLOT_DIRTY && word_who(row_load(seg, row)) == client)
 		session = SLOT_OWN;
@@ -109,8 +122,11 @@ handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client
 		if (word_state(*w) == SLOT_LEASED && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
 			return HANDOFF_BLOCKED;
 		if (!queue_maybe_waiting(seg))
-			atomic_store_explicit(&seg->slot[slot].turn_at, now, memory_order_relaxed);
-		else if (!(kept = in_turn(seg, slot, now, returns)))
+			begin_turn(seg, slot, now);
+		else if ((kept = in_turn(seg, slot, now, returns)))
+			atomic_store_explicit(&seg->slot[slot].turn_leases,
+			    atomic_load_explicit(&seg->slot[slot].turn_leases, memory_order_relaxed) + 1, memory_order_relaxed);
+		else
 			r = grant_oldest(seg, slot, w, client, session, now, returns);
 		if (r == HANDOFF_GRANTED)
 			return r;

@@ -27,7 +27,7 @@ enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w
 
 /*
  * The same by a lessee that `returns`: it can be expected to lease again sooner than a waiter is awake. As long as its turn
- * lasts (quantum), the slot is left idle for it and nobody is woken, if a waiter is on watch; after that the oldest waiter
+ * lasts, the slot is left idle for it and nobody is woken, if a waiter is on watch; after that the oldest waiter
  * is granted the slot, however short it has waited.
  */
 enum handoff_result handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,

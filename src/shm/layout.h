@@ -111,7 +111,7 @@ struct slot {
 	 * the whole comparison; 0 when the server was asked. And when it was asked last; CLOCK_MONOTONIC ns.
 	 */
 	_Atomic uint32_t unverified;
-	uint32_t reserved;
+	_Atomic uint32_t turn_leases; /* who gives it up: of this turn, so far, while others waited */
 	_Atomic uint64_t asked_at;
 	/*
 	 * Lessee, before it gives the slot up: which of the baseline's parameters (bit: place in the baseline) its PGconn
@@ -244,7 +244,7 @@ struct segment_header {
 	/* Settings that clients obey; broker, relaxed: a stale value is the setting of a moment ago. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t acquire_timeout_ns;
 	_Atomic uint64_t grant_after_ns;
-	_Atomic uint64_t quantum_ns; /* for so long a worker that leases again at once may keep a slot while others wait */
+	_Atomic uint64_t turn_ns; /* how long, and for how many leases, a worker that leases again at once keeps a slot while others wait */
 	_Atomic uint64_t bypass_ns; /* validation by-pass: a slot idle for less is not peeked at */
 	_Atomic uint64_t reset_timeout_ns;
 	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
@@ -256,6 +256,7 @@ struct segment_header {
 	_Atomic uint32_t reset_policy;   /* enum reset_policy */
 	_Atomic uint32_t reset_kind;     /* enum reset_kind; RESET_UNLISTEN when the policy is `never` */
 	_Atomic uint32_t max_leases;     /* of one client; 0: no limit */
+	_Atomic uint32_t turn_leases;    /* see turn_ns */
 
 	/*
 	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot

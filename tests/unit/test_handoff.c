@@ -224,11 +224,18 @@ START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
 	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), WORD_NONE);
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 0);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_leases), 1);
 	ck_assert(slot_lease(&seg, 1, &w, 0, 0));
+	/* By number, and by time. */
+	atomic_store(&seg.slot[1].turn_leases, 3);
+	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), 3);
+	atomic_store(&seg.slot[1].turn_leases, 2);
+	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), WORD_NONE);
 	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 2, true), 3);
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 2, true), HANDOFF_GRANTED);
 	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), 1);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW + MS / 2);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_leases), 0);
 	ck_assert(!handoff_is_watched(&seg));
 	/* With nobody waiting a turn is always at its beginning. */
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 3, SLOT_DIRTY, NOW + 9 * MS, true), HANDOFF_IDLE);
@@ -262,9 +269,9 @@ START_TEST(who_does_not_return_or_is_not_watched_wakes)
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 1);
 
-	/* No quantum: each release is the next one's. */
+	/* Turns of one lease: each release is the next one's. */
 	setup();
-	atomic_store(&seg.header->quantum_ns, 0);
+	atomic_store(&seg.header->turn_leases, 1);
 	w = leased(1);
 	atomic_store(&seg.slot[1].turn_at, NOW);
 	waiting(3, NOW);

@@ -107,7 +107,7 @@ setup(int control, uint64_t grant_after)
 	seg = unit_segment(SLOTS, 64);
 	atomic_store(&seg.header->state, SEGMENT_OPEN);
 	atomic_store(&seg.header->grant_after_ns, grant_after);
-	atomic_store(&seg.header->quantum_ns, MIXED);
+	atomic_store(&seg.header->turn_ns, MIXED);
 	for (uint32_t slot = 0; slot < SLOTS; slot++) {
 		uint64_t w = slot_load(&seg, slot);
 

@@ -28,7 +28,8 @@ unit_segment(uint32_t nslots, uint32_t nrows)
 	ck_assert_int_eq(segment_create(&params, &seg, &fd), 0);
 	close(fd);
 	atomic_store(&seg.header->grant_after_ns, 1000000);
-	atomic_store(&seg.header->quantum_ns, 400000);
+	atomic_store(&seg.header->turn_ns, 400000);
+	atomic_store(&seg.header->turn_leases, 4);
 	atomic_store(&seg.header->max_connections, nslots);
 	return seg;
 }
