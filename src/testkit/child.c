@@ -61,6 +61,14 @@ child_server_user(struct child_user *ret_user)
 	return 0;
 }
 
+int
+child_become(const struct child_user *user)
+{
+	if (!user->switch_user)
+		return 0;
+	return initgroups(user->name, user->gid) || setgid(user->gid) || setuid(user->uid) ? -errno : 0;
+}
+
 /* In the child: from here on only exec or _exit. */
 static void
 become(const char *const argv[], const char *log, const struct child_user *user)
@@ -76,8 +84,7 @@ become(const char *const argv[], const char *log, const struct child_user *user)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid(); /* a test that is killed by its process group leaves this one to the guardian */
-	if (user != NULL && user->switch_user &&
-	    (initgroups(user->name, user->gid) || setgid(user->gid) || setuid(user->uid))) {
+	if (user != NULL && child_become(user)) {
 		perror("cannot change the user");
 		_exit(126);
 	}

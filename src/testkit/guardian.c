@@ -44,6 +44,7 @@ end_process(int pidfd, int sig)
 
 	if (pidfd_send_signal(pidfd, sig, NULL, 0))
 		return; /* it has gone already */
+	pidfd_send_signal(pidfd, SIGCONT, NULL, 0); /* a stopped one would not hear */
 	if (poll(&fd, 1, GRACE_MS) <= 0)
 		pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	poll(&fd, 1, GRACE_MS);

@@ -19,7 +19,7 @@ struct gate {
 	struct it_worker worker;
 };
 
-/* Between `folder` (made here; removed with the fixture's) and the socket of the fixture's server. */
+/* Between `folder` (made here; removed with the environment's) and the socket of the environment's server. */
 void gate_start(struct gate *gate, const char *folder);
 /* Of what any server says from now on, this many bytes pass. Returns when that is so. */
 void gate_hold(const struct gate *gate, unsigned bytes, enum gate_opens opens);

@@ -59,6 +59,7 @@ install_tree() {
 is 'make install' install_tree install
 for file in "$bindir/pgleasestat" "$bindir/pgleasectl" "$bindir/pglease-run" "$sbindir/pgleased" \
 	"$libdir/libpglease.so" "$libdir/libpglease-preload.so" "$mandir/man1/pglease-run.1" \
+	"$libdir/libpglease-test.so" "$libdir/pkgconfig/pglease-test.pc" "$includedir/pglease_test.h" \
 	"$libdir/pkgconfig/libpglease.pc" "$includedir/pglease.h" "$includedir/pglease_errors.h" \
 	"$mandir/man1/pgleasectl.1" "$mandir/man1/pgleasestat.1" "$mandir/man3/pglease.3" "$mandir/man5/pgleased.ini.5" \
 	"$mandir/man8/pgleased.8" "$sysconfdir/pglease/pgleased.ini"; do

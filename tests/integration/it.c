@@ -19,16 +19,16 @@
 #define AWAIT_STEP_MS 5
 #define HEAR_MS 30000
 
-struct fixture *it_fixture;
+pglease_test_env *it_env;
 static pglease *client;
 
 static void
 start(unsigned min, unsigned max, const char *instance_extra, const char *pool_extra)
 {
-	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = instance_extra};
+	pglease_test_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .extra = instance_extra);
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 }
 
 void
@@ -48,8 +48,8 @@ it_teardown(void)
 {
 	pglease_detach(client);
 	client = NULL;
-	ck_assert_msg(fixture_stop(it_fixture) == 0, "%s", fixture_error());
-	it_fixture = NULL;
+	ck_assert_msg(pglease_test_env_free(it_env) == 0, "%s", pglease_test_error_message());
+	it_env = NULL;
 }
 
 pglease_pool *
@@ -231,7 +231,7 @@ it_published(const char *pool, const char *column)
 	uint64_t value = 0;
 	uint32_t row;
 
-	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
 	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
 	view = stats_view_find(&snapshot, "pools");
 	ck_assert_ptr_nonnull(view);
@@ -267,7 +267,7 @@ it_ctl_start(const char *verb, const char *argument, const char *timeout, struct
 	unsigned n = 1;
 
 	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
-	snprintf(log, sizeof(log), "%s/pgleasectl.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/pgleasectl.log", pglease_test_folder(it_env));
 	if (timeout != NULL) {
 		argv[n++] = "-t";
 		argv[n++] = timeout;

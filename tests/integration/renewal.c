@@ -157,7 +157,7 @@ renewal_expect_renewed(int sock)
 void
 renewal_stop_server(void)
 {
-	renewal.stopped = fixture_server_pid(it_fixture);
+	renewal.stopped = pglease_test_server_pid(it_env);
 	ck_assert_int_eq(kill(renewal.stopped, SIGSTOP), 0);
 }
 

@@ -111,7 +111,7 @@ script_connect_adopt(void)
 {
 	char path[PATHS_MAX];
 
-	ck_assert_int_eq(paths_adopt_socket(fixture_socket_dir(it_fixture), path, sizeof(path)), 0);
+	ck_assert_int_eq(paths_adopt_socket(pglease_test_socket_dir(it_env), path, sizeof(path)), 0);
 	return connect_to(path, SOCK_STREAM);
 }
 
@@ -120,7 +120,7 @@ script_connect_control(void)
 {
 	char path[PATHS_MAX];
 
-	ck_assert_int_eq(paths_control_socket(fixture_socket_dir(it_fixture), path, sizeof(path)), 0);
+	ck_assert_int_eq(paths_control_socket(pglease_test_socket_dir(it_env), path, sizeof(path)), 0);
 	return connect_to(path, SOCK_SEQPACKET);
 }
 

@@ -25,24 +25,24 @@ static struct gate gate;
 static void
 notify(void)
 {
-	ck_assert_msg(fixture_sql(it_fixture, "notify \"" CHANNEL "\"", NULL, 0) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, "notify \"" CHANNEL "\"", NULL, 0) == 0, "%s", pglease_test_error_message());
 }
 
 static void
 start(const char *extra)
 {
-	struct fixture_pool pool = {
+	pglease_test_pool pool = {
 	    .name = "app", .min = 1, .max = 1, .conninfo = "user=postgres dbname=postgres", .extra = extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .no_broker = true};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true);
 	char host[256];
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	snprintf(host, sizeof(host), "%s/pg", fixture_folder(it_fixture));
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	snprintf(host, sizeof(host), "%s/pg", pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
-	gate_start(&gate, fixture_folder(it_fixture));
+	gate_start(&gate, pglease_test_folder(it_env));
 	/* The broker finds the gate by the environment. */
 	ck_assert_int_eq(setenv("PGHOST", gate.folder, 1), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 
 static void

@@ -347,7 +347,7 @@ START_TEST(the_broker_resets_what_is_idle)
 		it_query(conn, mark);
 		it_release(&lease);
 		it_await_published("app", "broker_resets", n);
-		ck_assert_int_eq(fixture_sql(it_fixture, "select count(*) from pg_locks where locktype = 'advisory'",
+		ck_assert_int_eq(pglease_test_sql(it_env, "select count(*) from pg_locks where locktype = 'advisory'",
 				     locks, sizeof(locks)),
 		    0);
 		ck_assert_str_eq(locks, "0");

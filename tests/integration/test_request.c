@@ -320,7 +320,7 @@ START_TEST(a_child_has_none_of_its_parents_requests)
 }
 END_TEST
 
-/* Attaches for itself, so that the fixture's own attachment can look on. */
+/* Attaches for itself, so that the environment's own attachment can look on. */
 static pglease_pool *
 attach(pglease **ret_client)
 {

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What the modules of src/testkit share: an environment, and how a failure is noted (child.h). */
+#ifndef PGLEASE_TESTKIT_ENV_PRIV_H
+#define PGLEASE_TESTKIT_ENV_PRIV_H
+
+#include <stdbool.h>
+
+#include "child.h"
+#include "guardian.h"
+#include "pglease_test.h"
+#include "upstream.h"
+
+#define ENV_MAX_POOLS 64
+
+struct pglease_test_env {
+	pid_t owner; /* who made it, and alone may take it away */
+	char folder[UPSTREAM_PATH], config[UPSTREAM_PATH + 16], log[UPSTREAM_PATH + 16], socket_dir[UPSTREAM_PATH + 16];
+	char conninfo[UPSTREAM_PATH + 64], standby_conninfo[UPSTREAM_PATH + 64], instance[48];
+	char tmpdir[UPSTREAM_PATH + 16]; /* what TMPDIR names after pglease_test_environment */
+	char *pool_name[ENV_MAX_POOLS];
+	unsigned npools;
+	bool has_upstream;
+	struct upstream upstream, standby;
+	struct child broker;
+	struct guardian guardian;
+	off_t log_offset;
+	unsigned ndatabases;     /* made: numbers their names */
+	pglease *client;         /* the environment's own, or NULL */
+	struct variable *before; /* environ.c: of the process's environment, what it was */
+};
+
+/* environ.c */
+int environ_set(struct pglease_test_env *env, const char *name, const char *value); /* NULL: unset */
+void environ_restore(struct pglease_test_env *env);
+
+#endif

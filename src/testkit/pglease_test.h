@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * libpglease-test: what tests of programs that lease from pglease stand on. A private PostgreSQL, a broker of its own
+ * name, an attached client; a report of what a test leaked; faults on demand; benchmarks.
+ *
+ *	static const pglease_test_pool pools[] = {{.name = "app", .max = 4}};
+ *	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 1);
+ *	pglease_test_env *env;
+ *	pglease_pool *pool;
+ *
+ *	if (pglease_test_env_new(&options, &env) || pglease_test_pool_open(env, "app", &pool))
+ *		fail(pglease_test_error_message());
+ *	... pglease_acquire(pool, ...), or your own code: PGLEASE_INSTANCE and PGLEASE_SOCKET_DIR are set
+ *	if (pglease_test_env_free(env))			... also when something was leaked
+ *		fail(pglease_test_error_message());
+ *
+ * Return values: 0, or a negative errno; pglease_test_error_message() tells more. Results come through ret_ parameters,
+ * which are left untouched on failure.
+ *
+ * Environments never meet: each has its own folder below $TMPDIR (or /tmp), its own random instance name and its own
+ * server, which listens on a Unix socket in that folder and, unless told to, nowhere else. So any number of them run
+ * side by side, in one process or many. All of it goes away: by pglease_test_env_free, or, if the process that made the
+ * environment ends without it (a failed assertion, a crash, SIGKILL), by a guardian process that outlives it.
+ * Run by root, the server runs as the user postgres, because PostgreSQL refuses to run as root.
+ *
+ * An environment belongs to the process that made it. A forked child may use it to look and to connect; there,
+ * pglease_test_env_free only frees memory. Use an environment from one thread at a time; the functions here are no more
+ * thread-safe than setenv is.
+ *
+ * Nothing here knows a test framework: Check (also with its fork mode), cmocka and plain assert will do.
+ */
+#ifndef PGLEASE_TEST_H
+#define PGLEASE_TEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include <pglease.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct pglease_test_env pglease_test_env;
+
+typedef struct pglease_test_pool {
+	const char *name;
+	unsigned max, min;    /* connections; 0: pgleased's defaults, 5 and 1 */
+	int embedded;         /* on a PostgreSQL that the broker runs, instead of the environment's */
+	const char *conninfo; /* NULL: the environment's PostgreSQL, as postgres */
+	const char *extra;    /* more lines of the pool's section (pgleased.ini(5)); NULL: none */
+} pglease_test_pool;
+
+/* Begin with PGLEASE_TEST_OPTIONS_INIT, or PGLEASE_TEST_OPTIONS(.member = value, ...): `size` is the structure's. */
+typedef struct pglease_test_options {
+	size_t size;
+	const pglease_test_pool *pools; /* none: one pool `app` */
+	unsigned npools;
+	const char *extra;  /* more lines of the section [pglease], but for log_level; NULL: none */
+	int no_broker;      /* pglease_test_broker_start() starts it later */
+	int no_server;      /* no PostgreSQL: for pools that are embedded or point elsewhere */
+	const char *listen; /* the PostgreSQL's listen_addresses; NULL: Unix socket only */
+	int replication;    /* the PostgreSQL can have a standby */
+	const char *setup;  /* SQL that every environment with this text begins with: executed once, then cloned; NULL: none */
+} pglease_test_options;
+#define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL }
+#define PGLEASE_TEST_OPTIONS(...) ((pglease_test_options){.size = sizeof(pglease_test_options), __VA_ARGS__})
+
+/*
+ * A running environment. NULL: the defaults. Sets PGLEASE_INSTANCE and PGLEASE_SOCKET_DIR in this process's
+ * environment, so that pglease_attach(NULL, ...) finds the broker.
+ *
+ * The server's data folder is a clone of a template that is made once for each user, server and `setup`, in
+ * $TMPDIR/pglease-template-*, by initdb. What an environment leaves of its clone is kept there too, for the next: only
+ * what differs from the template is copied again. The template's folder may be removed whenever no test runs.
+ *
+ * Looks for pgleased in $PGLEASE_BUILDDIR, if that is set, else where it was installed; for PostgreSQL in
+ * $PGLEASE_PG_BINDIR, else the newest one below /usr/lib/postgresql. With $PGLEASE_TEST_INITDB set to 1, each
+ * environment is made by an initdb of its own.
+ */
+PGLEASE_API int pglease_test_env_new(const pglease_test_options *options, pglease_test_env **ret_env)
+    PGLEASE_MUST_CHECK;
+/*
+ * Takes all of it away and frees the handle, in any case; 0 if the broker ended with status 0 and left neither
+ * processes nor sockets nor shared memory, and so did the server. Accepts NULL.
+ */
+PGLEASE_API int pglease_test_env_free(pglease_test_env *env);
+
+/* The last failure in words; never NULL. */
+PGLEASE_API const char *pglease_test_error_message(void);
+
+/* The environment's own attached client: the first call attaches; pglease_test_env_free detaches. */
+PGLEASE_API int pglease_test_client(pglease_test_env *env, pglease **ret_client) PGLEASE_MUST_CHECK;
+/* A pool of that client. */
+PGLEASE_API int pglease_test_pool_open(pglease_test_env *env, const char *name, pglease_pool **ret_pool)
+    PGLEASE_MUST_CHECK;
+/* Ends that attachment; the next call makes another one. */
+PGLEASE_API void pglease_test_client_end(pglease_test_env *env);
+
+/*
+ * Sets the environment of libpq too, for code that connects by it and for commands: PGHOST, PGPORT, PGUSER and PGDATABASE name
+ * the environment's server, what else libpq reads is unset; and TMPDIR names a folder of the environment's. What it
+ * was is put back by pglease_test_env_free.
+ */
+PGLEASE_API int pglease_test_environment(pglease_test_env *env);
+
+/* --- Names. They live as long as the environment. --- */
+
+PGLEASE_API const char *pglease_test_instance(const pglease_test_env *env);
+PGLEASE_API const char *pglease_test_socket_dir(const pglease_test_env *env);
+PGLEASE_API const char *pglease_test_folder(const pglease_test_env *env); /* for files of the test's, too: they go with it */
+PGLEASE_API const char *pglease_test_config(const pglease_test_env *env); /* the broker's configuration */
+PGLEASE_API const char *pglease_test_log(const pglease_test_env *env);    /* the broker's */
+/* For a direct connection to the server: "host=... user=postgres dbname=postgres". */
+PGLEASE_API const char *pglease_test_conninfo(const pglease_test_env *env);
+
+/* --- The server. --- */
+
+/* A direct connection, or NULL. Close it with PQfinish. */
+PGLEASE_API PGconn *pglease_test_connect(pglease_test_env *env);
+/* SQL over a direct connection of its own; the first field of the last result ("" when there is none) goes to buf. */
+PGLEASE_API int pglease_test_sql(pglease_test_env *env, const char *sql, char *buf, size_t size);
+/* Runs a program of PostgreSQL's (pgbench, psql ...) against the server; its output goes to a log in the folder. */
+PGLEASE_API int pglease_test_program(pglease_test_env *env, const char *program, const char *const args[]);
+
+/*
+ * A database of its own name, a copy of `from` (NULL: template1), to which nobody may be connected. Its name goes to
+ * buf, as "test_12". All go with the environment.
+ */
+PGLEASE_API int pglease_test_database_new(pglease_test_env *env, const char *from, char *buf, size_t size)
+    PGLEASE_MUST_CHECK;
+/* Ends who is connected to it, and drops it. */
+PGLEASE_API int pglease_test_database_drop(pglease_test_env *env, const char *name);
+
+PGLEASE_API int pglease_test_server_start(pglease_test_env *env); /* waits until it takes connections */
+PGLEASE_API int pglease_test_server_stop(pglease_test_env *env);  /* a fast shutdown; waits for its end */
+PGLEASE_API pid_t pglease_test_server_pid(const pglease_test_env *env); /* the postmaster's; 0: not running */
+
+/* A standby of the server (option `replication`), which takes connections when this returns. */
+PGLEASE_API int pglease_test_standby_start(pglease_test_env *env);
+PGLEASE_API const char *pglease_test_standby_conninfo(const pglease_test_env *env);
+
+/* --- The broker. --- */
+
+/* Start waits until it serves; stop is SIGTERM, and checks as pglease_test_env_free does; kill is SIGKILL, and waits. */
+PGLEASE_API int pglease_test_broker_start(pglease_test_env *env);
+PGLEASE_API int pglease_test_broker_stop(pglease_test_env *env);
+PGLEASE_API int pglease_test_broker_kill(pglease_test_env *env);
+PGLEASE_API pid_t pglease_test_broker_pid(const pglease_test_env *env); /* 0: not running */
+
+/*
+ * Waits until the broker's log has a line with this text beyond the last one so found: no line is missed and no sleep needed,
+ * for the log is watched. -ETIMEDOUT; -ECHILD when the broker has ended without having written it.
+ */
+PGLEASE_API int pglease_test_await_log(pglease_test_env *env, const char *text, int timeout_ms);
+
+/* --- What a test needs besides. --- */
+
+/* The test has started a process of its own: it gets this signal if the test crashes. */
+PGLEASE_API int pglease_test_watch(const pglease_test_env *env, pid_t pid, int sig);
+
+/*
+ * Looks until `condition` returns other than 0: for what shows in memory or in answers, and that nothing can be waited on for.
+ * The time only ends a failure: -ETIMEDOUT.
+ */
+PGLEASE_API int pglease_test_await(int (*condition)(void *context), void *context, int timeout_ms);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
