@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char error_text[1024];
+static char error_text[8192];
 
 const char *
 child_error(void)

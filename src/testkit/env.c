@@ -12,8 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "report.h"
 #include "segment.h"
 #include "template.h"
+
+#define MEMORY_SLACK ((size_t)64 << 10) /* above what glibc keeps in its caches and counts as in use */
 
 
 const char *
@@ -196,10 +199,13 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 	if (env == NULL)
 		return child_fail(ENOMEM, "out of memory");
 	env->owner = getpid();
+	env->memory_slack = MEMORY_SLACK;
 	env->broker.pidfd = env->upstream.server.pidfd = env->standby.server.pidfd = -1;
 	r = take_options(given, &options);
 	if (r == 0)
 		r = note_pools(env, &options);
+	if (r == 0 && !options.no_leak_check)
+		r = report_init(env);
 	if (r == 0)
 		r = make_folder(env);
 	if (r == 0)
@@ -212,10 +218,14 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 		r = environ_set(env, "PGLEASE_INSTANCE", env->instance);
 	if (r == 0)
 		r = environ_set(env, "PGLEASE_SOCKET_DIR", env->socket_dir);
+	if (r == 0 && options.memory_slack != 0)
+		env->memory_slack = options.memory_slack;
 	if (r == 0 && !options.no_broker)
 		r = pglease_test_broker_start(env);
+	if (r == 0 && !options.no_leak_check)
+		r = pglease_test_mark(env);
 	if (r) {
-		char reason[1024];
+		char reason[4096];
 
 		snprintf(reason, sizeof(reason), "%s", child_error());
 		pglease_test_env_free(env);
@@ -264,6 +274,7 @@ free_env(pglease_test_env *env)
 {
 	for (unsigned i = 0; i < env->npools; i++)
 		free(env->pool_name[i]);
+	report_fini(env);
 	free(env);
 }
 
@@ -280,11 +291,31 @@ end_servers(pglease_test_env *env)
 	return r;
 }
 
+/* Ends the environment's own client between the two parts: what it keeps is no leak, what it cannot let go of is. */
+static int
+report_and_detach(pglease_test_env *env, char *reason, size_t size)
+{
+	bool wanted = env->marked != NULL && env->marked_by == env->owner;
+	int r = wanted ? report_take(env, REPORT_BEGIN | REPORT_POOLS) : 0;
+
+	pglease_test_client_end(env);
+	if (r == 0 && wanted)
+		r = report_take(env, REPORT_PROCESS);
+	if (r) {
+		snprintf(reason, size, "%s", child_error());
+	} else if (report_count(env) > 0) {
+		r = -ENOTEMPTY;
+		snprintf(reason, size, "leaked: ");
+		report_text(env, reason + strlen(reason), size - strlen(reason));
+	}
+	return r;
+}
+
 int
 pglease_test_env_free(pglease_test_env *env)
 {
-	char reason[1024] = "";
-	int r = 0, also;
+	char reason[4096] = "";
+	int r, also;
 
 	if (env == NULL)
 		return 0;
@@ -294,14 +325,15 @@ pglease_test_env_free(pglease_test_env *env)
 		free_env(env);
 		return 0;
 	}
-	pglease_test_client_end(env);
+	r = report_and_detach(env, reason, sizeof(reason));
 	if (env->broker.pid != 0) {
-		r = pglease_test_broker_stop(env);
+		also = pglease_test_broker_stop(env);
 		if (env->broker.pid != 0)
 			pglease_test_broker_kill(env);
-		if (r)
+		if (also && r == 0)
 			snprintf(reason, sizeof(reason), "%s",
-			    r == -ETIMEDOUT ? "pgleased did not stop" : child_error());
+			    also == -ETIMEDOUT ? "pgleased did not stop" : child_error());
+		r = r ? r : also;
 	}
 	also = end_servers(env);
 	if (also && r == 0) {

@@ -24,6 +24,12 @@ struct pglease_test_env {
 	struct child broker;
 	struct guardian guardian;
 	off_t log_offset;
+	pid_t backend[4096];     /* of the pools, as look_pools() saw them last */
+	unsigned nbackends;
+	struct look *marked;     /* what was there at the last mark; NULL: nothing is reported */
+	pid_t marked_by;
+	size_t memory_slack;
+	struct report *report;   /* the last one, or NULL */
 	unsigned ndatabases;     /* made: numbers their names */
 	pglease *client;         /* the environment's own, or NULL */
 	struct variable *before; /* environ.c: of the process's environment, what it was */

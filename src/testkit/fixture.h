@@ -40,6 +40,7 @@ fixture_start(const struct pglease_test_options *options, struct fixture **ret)
 	struct pglease_test_options sized = *options;
 
 	sized.size = sizeof(sized);
+	sized.no_leak_check = 1;
 	return pglease_test_env_new(&sized, (pglease_test_env **)ret);
 }
 

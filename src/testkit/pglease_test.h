@@ -64,8 +64,10 @@ typedef struct pglease_test_options {
 	const char *listen; /* the PostgreSQL's listen_addresses; NULL: Unix socket only */
 	int replication;    /* the PostgreSQL can have a standby */
 	const char *setup;  /* SQL that every environment with this text begins with: executed once, then cloned; NULL: none */
+	int no_leak_check;  /* pglease_test_env_free does not report what was leaked, and there is no mark */
+	size_t memory_slack; /* growth of the memory in use that is no leak; bytes; 0: 64 KiB */
 } pglease_test_options;
-#define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL }
+#define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL, 0, 0 }
 #define PGLEASE_TEST_OPTIONS(...) ((pglease_test_options){.size = sizeof(pglease_test_options), __VA_ARGS__})
 
 /*
@@ -83,8 +85,9 @@ typedef struct pglease_test_options {
 PGLEASE_API int pglease_test_env_new(const pglease_test_options *options, pglease_test_env **ret_env)
     PGLEASE_MUST_CHECK;
 /*
- * Takes all of it away and frees the handle, in any case; 0 if the broker ended with status 0 and left neither
- * processes nor sockets nor shared memory, and so did the server. Accepts NULL.
+ * Takes all of it away and frees the handle, in any case; 0 if nothing was leaked (pglease_test_report), the broker ended
+ * with status 0 and left neither processes nor sockets nor shared memory, and so did the server. -ENOTEMPTY: leaks.
+ * Accepts NULL.
  */
 PGLEASE_API int pglease_test_env_free(pglease_test_env *env);
 
@@ -155,6 +158,56 @@ PGLEASE_API pid_t pglease_test_broker_pid(const pglease_test_env *env); /* 0: no
  * for the log is watched. -ETIMEDOUT; -ECHILD when the broker has ended without having written it.
  */
 PGLEASE_API int pglease_test_await_log(pglease_test_env *env, const char *text, int timeout_ms);
+
+/* --- Leaks. --- */
+
+#define PGLEASE_TEST_LEAK_KINDS(X) \
+	X(LEASE, "lease")           /* held by anyone; with the file and line of its acquire */ \
+	X(SHELL, "shell")           /* a pool's server connection, held beyond its lease or attachment */ \
+	X(DESCRIPTOR, "descriptor") /* with what it refers to; attachments */ \
+	X(THREAD, "thread") \
+	X(MEMORY, "memory")         /* in use by malloc, above options.memory_slack */ \
+	X(SEGMENT, "segment")       /* shared memory: mapped, open, of System V, or in /dev/shm with the instance's name in its own */ \
+	X(SEMAPHORE, "semaphore")   /* likewise */ \
+	X(SESSION, "session")       /* of the server, that is no pool's */ \
+	X(FILE, "file")             /* in the environment's TMPDIR; the server's temporary files */ \
+	X(PROCESS, "process")       /* a child, also one that has ended and was not waited for */
+enum pglease_test_leak_kind {
+#define PGLEASE_TEST_LEAK_ENUM(id, name) PGLEASE_TEST_LEAK_##id,
+	PGLEASE_TEST_LEAK_KINDS(PGLEASE_TEST_LEAK_ENUM)
+#undef PGLEASE_TEST_LEAK_ENUM
+	PGLEASE_TEST_LEAK_NKINDS
+};
+
+typedef struct pglease_test_leak {
+	enum pglease_test_leak_kind kind;
+	const char *what; /* in words: which one, and where it came from, as far as that is known */
+	uint64_t bytes;   /* of memory; else 0 */
+} pglease_test_leak;
+
+/*
+ * What is there now is no leak: the state to compare with. pglease_test_env_new does it last; call it again after what
+ * a test needs and keeps (a server it starts, a cache it fills), and in a forked child that wants a report of its own.
+ */
+PGLEASE_API int pglease_test_mark(pglease_test_env *env);
+/*
+ * What is there and was not at the mark, in this process, on the environment's server and in its pools. *ret_leaks is
+ * valid until the next report, and may be NULL. What an attached client keeps for later (its control connection, a
+ * server connection for each slot) is no leak as long as it is the environment's own client's; another attachment that
+ * is still there is one. pglease_test_env_free reports too, after it has ended its own client.
+ *
+ * Sessions of the server that are just ending are waited for. An object in shared memory that no process has open tells nobody
+ * who made it, so that tests could run side by side; name yours after the instance, and they are found. Of memory, only
+ * this process's own growth is seen, and only with glibc's allocator or AddressSanitizer's.
+ */
+PGLEASE_API int pglease_test_report(pglease_test_env *env, const pglease_test_leak **ret_leaks, unsigned *ret_n)
+    PGLEASE_MUST_CHECK;
+/* The last report, a line for each leak, or JSON. */
+PGLEASE_API int pglease_test_report_write(const pglease_test_env *env, FILE *to, int as_json);
+/* What the last report could not look at, and why (a broker that has gone, for example); "" when it has seen all. */
+PGLEASE_API const char *pglease_test_report_unseen(const pglease_test_env *env);
+/* "lease" and so on; "?" for none; static. */
+PGLEASE_API const char *pglease_test_leak_name(enum pglease_test_leak_kind kind);
 
 /* --- What a test needs besides. --- */
 
