@@ -69,6 +69,21 @@ child_become(const struct child_user *user)
 	return initgroups(user->name, user->gid) || setgid(user->gid) || setuid(user->uid) ? -errno : 0;
 }
 
+/* Duplicates do no harm, nor do numbers below 3: they are kept. */
+void
+child_close_others(int a, int b)
+{
+	unsigned low = a < b ? (unsigned)a : (unsigned)b, high = a < b ? (unsigned)b : (unsigned)a;
+
+	if (b < 0)
+		low = high = (unsigned)a;
+	if (low > 3)
+		close_range(3, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, UINT32_MAX, 0);
+}
+
 /* In the child: from here on only exec or _exit. */
 static void
 become(const char *const argv[], const char *log, const struct child_user *user)

@@ -97,6 +97,8 @@ make_folder(pglease_test_env *env)
 	snprintf(env->config, sizeof(env->config), "%s/pgleased.ini", env->folder);
 	snprintf(env->log, sizeof(env->log), "%s/pgleased.log", env->folder);
 	snprintf(env->socket_dir, sizeof(env->socket_dir), "%s/run", env->folder);
+	snprintf(env->relay_conninfo, sizeof(env->relay_conninfo), "host=%s/relay user=postgres dbname=postgres",
+	    env->folder);
 	snprintf(env->tmpdir, sizeof(env->tmpdir), "%s/tmp", env->folder);
 	snprintf(env->conninfo, sizeof(env->conninfo), "host=%s/pg user=postgres dbname=postgres",
 	    env->folder);
@@ -104,13 +106,13 @@ make_folder(pglease_test_env *env)
 }
 
 static void
-write_pool(FILE *file, const pglease_test_env *env, const pglease_test_pool *pool)
+write_pool(FILE *file, const char *conninfo, const pglease_test_pool *pool)
 {
 	fprintf(file, "\n[pool %s]\n", pool->name);
 	if (pool->embedded)
 		fputs("embedded = yes\n", file);
 	else
-		fprintf(file, "conninfo = %s\n", pool->conninfo != NULL ? pool->conninfo : env->conninfo);
+		fprintf(file, "conninfo = %s\n", pool->conninfo != NULL ? pool->conninfo : conninfo);
 	if (pool->max != 0)
 		fprintf(file, "max_connections = %u\n", pool->max);
 	if (pool->min != 0)
@@ -132,9 +134,9 @@ write_config(const pglease_test_env *env, const pglease_test_options *options)
 	if (options->extra != NULL)
 		fprintf(file, "%s\n", options->extra);
 	if (options->npools == 0)
-		write_pool(file, env, &app);
+		write_pool(file, options->relay ? env->relay_conninfo : env->conninfo, &app);
 	for (unsigned i = 0; i < options->npools; i++)
-		write_pool(file, env, &options->pools[i]);
+		write_pool(file, options->relay ? env->relay_conninfo : env->conninfo, &options->pools[i]);
 	if (fclose(file))
 		return child_fail(errno, "%s: %s", env->config, strerror(errno));
 	return 0;
@@ -189,6 +191,15 @@ start_server(pglease_test_env *env, const pglease_test_options *options)
 	return upstream_start(&env->upstream, &env->guardian);
 }
 
+static int
+start_relay(pglease_test_env *env)
+{
+	char folder[UPSTREAM_PATH + 16];
+
+	snprintf(folder, sizeof(folder), "%s/relay", env->folder);
+	return relay_start(folder, env->upstream.socket_dir, &env->guardian, &env->relay);
+}
+
 int
 pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_env)
 {
@@ -200,6 +211,7 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 		return child_fail(ENOMEM, "out of memory");
 	env->owner = getpid();
 	env->memory_slack = MEMORY_SLACK;
+	env->relay.control = -1;
 	env->broker.pidfd = env->upstream.server.pidfd = env->standby.server.pidfd = -1;
 	r = take_options(given, &options);
 	if (r == 0)
@@ -214,6 +226,8 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 		r = write_config(env, &options);
 	if (r == 0 && !options.no_server)
 		r = start_server(env, &options);
+	if (r == 0 && options.relay && !options.no_server)
+		r = start_relay(env);
 	if (r == 0)
 		r = environ_set(env, "PGLEASE_INSTANCE", env->instance);
 	if (r == 0)
@@ -322,9 +336,12 @@ pglease_test_env_free(pglease_test_env *env)
 	if (env->owner != getpid()) {
 		if (env->guardian.pid != 0)
 			close(env->guardian.sock);
+		if (env->relay.control >= 0)
+			close(env->relay.control);
 		free_env(env);
 		return 0;
 	}
+	faults_end(env);
 	r = report_and_detach(env, reason, sizeof(reason));
 	if (env->broker.pid != 0) {
 		also = pglease_test_broker_stop(env);
@@ -335,6 +352,7 @@ pglease_test_env_free(pglease_test_env *env)
 			    also == -ETIMEDOUT ? "pgleased did not stop" : child_error());
 		r = r ? r : also;
 	}
+	relay_stop(&env->relay);
 	also = end_servers(env);
 	if (also && r == 0) {
 		r = also;

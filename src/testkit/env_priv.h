@@ -8,14 +8,23 @@
 #include "child.h"
 #include "guardian.h"
 #include "pglease_test.h"
+#include "relay.h"
 #include "upstream.h"
 
 #define ENV_MAX_POOLS 64
 
+/* A process that slows another one down. */
+#define ENV_MAX_PACERS 8
+struct pacer {
+	pid_t pid; /* 0: none */
+	enum pglease_test_target target;
+	pid_t of;
+};
+
 struct pglease_test_env {
 	pid_t owner; /* who made it, and alone may take it away */
 	char folder[UPSTREAM_PATH], config[UPSTREAM_PATH + 16], log[UPSTREAM_PATH + 16], socket_dir[UPSTREAM_PATH + 16];
-	char conninfo[UPSTREAM_PATH + 64], standby_conninfo[UPSTREAM_PATH + 64], instance[48];
+	char conninfo[UPSTREAM_PATH + 64], relay_conninfo[UPSTREAM_PATH + 64], standby_conninfo[UPSTREAM_PATH + 64], instance[48];
 	char tmpdir[UPSTREAM_PATH + 16]; /* what TMPDIR names after pglease_test_environment */
 	char *pool_name[ENV_MAX_POOLS];
 	unsigned npools;
@@ -24,6 +33,11 @@ struct pglease_test_env {
 	struct child broker;
 	struct guardian guardian;
 	off_t log_offset;
+	struct relay relay;
+	uint64_t holds_seen;
+	struct filler *filler;            /* faults_pool.c; NULL: no pool is filled */
+	struct pacer pacer[ENV_MAX_PACERS];
+	bool broker_paused, server_paused;
 	pid_t backend[4096];     /* of the pools, as look_pools() saw them last */
 	unsigned nbackends;
 	struct look *marked;     /* what was there at the last mark; NULL: nothing is reported */
@@ -38,5 +52,8 @@ struct pglease_test_env {
 /* environ.c */
 int environ_set(struct pglease_test_env *env, const char *name, const char *value); /* NULL: unset */
 void environ_restore(struct pglease_test_env *env);
+
+/* faults.c: nothing is paused, slowed, filled any more. */
+void faults_end(struct pglease_test_env *env);
 
 #endif

@@ -103,7 +103,7 @@ static bool
 is_own(const struct pglease_test_env *env, int fd)
 {
 	const int own[] = {
-	    env->guardian.sock, env->broker.pidfd, env->upstream.server.pidfd, env->standby.server.pidfd};
+	    env->guardian.sock, env->broker.pidfd, env->upstream.server.pidfd, env->standby.server.pidfd, env->relay.control};
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
 		if (own[i] == fd)

@@ -84,7 +84,10 @@ look_threads(struct look *look)
 bool
 look_is_own_process(const struct pglease_test_env *env, pid_t pid)
 {
-	return pid == env->broker.pid || pid == env->upstream.server.pid || pid == env->standby.server.pid ||
+	for (unsigned i = 0; i < ENV_MAX_PACERS; i++)
+		if (env->pacer[i].pid == pid)
+			return true;
+	return pid == env->relay.pid || pid == env->broker.pid || pid == env->upstream.server.pid || pid == env->standby.server.pid ||
 	       pid == env->guardian.pid;
 }
 

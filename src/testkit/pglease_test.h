@@ -64,10 +64,11 @@ typedef struct pglease_test_options {
 	const char *listen; /* the PostgreSQL's listen_addresses; NULL: Unix socket only */
 	int replication;    /* the PostgreSQL can have a standby */
 	const char *setup;  /* SQL that every environment with this text begins with: executed once, then cloned; NULL: none */
+	int relay;          /* pools without a conninfo reach the server through a relay: pglease_test_relay_... */
 	int no_leak_check;  /* pglease_test_env_free does not report what was leaked, and there is no mark */
 	size_t memory_slack; /* growth of the memory in use that is no leak; bytes; 0: 64 KiB */
 } pglease_test_options;
-#define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL, 0, 0 }
+#define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL, 0, 0, 0 }
 #define PGLEASE_TEST_OPTIONS(...) ((pglease_test_options){.size = sizeof(pglease_test_options), __VA_ARGS__})
 
 /*
@@ -208,6 +209,66 @@ PGLEASE_API int pglease_test_report_write(const pglease_test_env *env, FILE *to,
 PGLEASE_API const char *pglease_test_report_unseen(const pglease_test_env *env);
 /* "lease" and so on; "?" for none; static. */
 PGLEASE_API const char *pglease_test_leak_name(enum pglease_test_leak_kind kind);
+
+/* --- Faults. pglease_test_env_free ends them all. --- */
+
+enum pglease_test_target {
+	PGLEASE_TEST_BROKER,
+	PGLEASE_TEST_SERVER,  /* the postmaster and all that it has started */
+	PGLEASE_TEST_SESSION, /* one backend of the server, by its pid (PQbackendPID) */
+	PGLEASE_TEST_CLIENT,  /* a process of the test's, by its pid */
+};
+
+/*
+ * pid: of a session or client; else ignored. Killing a server is a crash (SIGKILL for all its processes; it has ended when
+ * this returns; it runs with synchronous_commit = off, so commits of the last moments are lost), killing a session ends it as pg_terminate_backend does, brokers and clients get SIGKILL. A
+ * broker or server that was killed is started again by pglease_test_broker_start and pglease_test_server_start.
+ */
+PGLEASE_API int pglease_test_kill(pglease_test_env *env, enum pglease_test_target target, pid_t pid);
+/* Stops it as SIGSTOP does, and lets it go on; both return when that is so. */
+PGLEASE_API int pglease_test_pause(pglease_test_env *env, enum pglease_test_target target, pid_t pid);
+PGLEASE_API int pglease_test_continue(pglease_test_env *env, enum pglease_test_target target, pid_t pid);
+/* Lets it run for `percent` of the time only, in turns of 20 ms; 100: always, again. Up to 8 targets at a time. */
+PGLEASE_API int pglease_test_slow(pglease_test_env *env, enum pglease_test_target target, pid_t pid, unsigned percent);
+
+/*
+ * Leases all connections of a pool that others do not hold, but for `leave`, by a client of its own; until unfill, or the
+ * next fill. -ETIMEDOUT when they cannot be had within ten seconds.
+ */
+PGLEASE_API int pglease_test_fill(pglease_test_env *env, const char *pool, unsigned leave);
+PGLEASE_API void pglease_test_unfill(pglease_test_env *env);
+
+/*
+ * The relay (option `relay`) between broker and server: what it does applies to all of its connections, and also
+ * to leases, which are on these. pass ends whatever the others have begun.
+ */
+PGLEASE_API const char *pglease_test_relay_conninfo(const pglease_test_env *env); /* for a connection through it */
+PGLEASE_API int pglease_test_relay_pass(pglease_test_env *env);
+PGLEASE_API int pglease_test_relay_stall(pglease_test_env *env); /* nothing passes, no connection is accepted; nothing is lost */
+PGLEASE_API int pglease_test_relay_drop(pglease_test_env *env);  /* what is sent, either way, is lost; connections stay */
+PGLEASE_API int pglease_test_relay_delay(pglease_test_env *env, unsigned ms); /* what is sent takes this long, either way */
+PGLEASE_API int pglease_test_relay_cut(pglease_test_env *env);   /* all connections end, now */
+/*
+ * The next n connections fail: with this SQLSTATE (FATAL), or, when it is NULL, by ending without an answer. How many
+ * have failed so since the start is told by pglease_test_relay_refused.
+ */
+PGLEASE_API int pglease_test_relay_refuse(pglease_test_env *env, unsigned n, const char *sqlstate);
+PGLEASE_API uint64_t pglease_test_relay_refused(const pglease_test_env *env);
+/*
+ * Of what the server says from now on, on whichever connection it speaks first, `bytes` pass and the rest is held back: until the
+ * client sends its next byte there (until_asked), or for ever; what was not passed when the connection ends is lost. So
+ * a message is where a network leaves it for a while: in part here, in part there. Once.
+ */
+PGLEASE_API int pglease_test_relay_hold(pglease_test_env *env, unsigned bytes, int until_asked);
+/* Waits until bytes are held, since the last such call. */
+PGLEASE_API int pglease_test_relay_await_held(pglease_test_env *env, int timeout_ms);
+/* How often the server has said that it is ready for the next query, on all connections of the relay: round trips. */
+PGLEASE_API uint64_t pglease_test_relay_round_trips(const pglease_test_env *env);
+
+/*
+ * Time cannot be moved: what pglease waits for is measured by CLOCK_MONOTONIC, which no process can set for another. Set
+ * short times in the configuration instead (options.extra, pglease_test_pool.extra), and pause what is to be late.
+ */
 
 /* --- What a test needs besides. --- */
 

@@ -71,15 +71,25 @@ upstream_bindir(char *buf, size_t size)
 int
 upstream_own_folder(const char *path, const struct child_user *user)
 {
+	char made[UPSTREAM_PATH + 16];
 	struct stat st;
+	int error = 0;
 
-	if (mkdir(path, 0700) == 0) {
-		if (user->switch_user && chown(path, user->uid, user->gid))
-			return child_fail(errno, "chown %s: %s", path, strerror(errno));
-		return 0;
+	/* Under its name only when it is all that it should be: others may look at the same time. */
+	snprintf(made, sizeof(made), "%s.XXXXXX", path);
+	if (lstat(path, &st) != 0) {
+		if (mkdtemp(made) == NULL)
+			return child_fail(errno, "cannot make %s: %s", path, strerror(errno));
+		if (user->switch_user && chown(made, user->uid, user->gid))
+			error = errno;
+		else if (rename(made, path) == 0)
+			return 0;
+		else if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
+			error = errno;
+		rmdir(made);
+		if (error != 0)
+			return child_fail(error, "cannot make %s: %s", path, strerror(error));
 	}
-	if (errno != EEXIST)
-		return child_fail(errno, "cannot make %s: %s", path, strerror(errno));
 	if (lstat(path, &st))
 		return child_fail(errno, "%s: %s", path, strerror(errno));
 	if (!S_ISDIR(st.st_mode) || st.st_uid != user->uid || (st.st_mode & 077) != 0)
