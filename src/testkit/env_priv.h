@@ -55,5 +55,7 @@ void environ_restore(struct pglease_test_env *env);
 
 /* faults.c: nothing is paused, slowed, filled any more. */
 void faults_end(struct pglease_test_env *env);
+/* CPU time of the server's processes that live; ns. */
+uint64_t faults_server_cpu(const struct pglease_test_env *env);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Processes that are killed, stopped or slow. Owns the processes that slow others down. */
+/* Processes that are killed, stopped or slow, and what they use. Owns the processes that slow others down. */
 #include "env_priv.h"
 
 #include <ctype.h>
@@ -95,6 +95,33 @@ resolve(const pglease_test_env *env, enum pglease_test_target target, pid_t pid,
 	if (target == PGLEASE_TEST_SERVER)
 		add_children(pid, ret);
 	return 0;
+}
+
+uint64_t
+faults_server_cpu(const pglease_test_env *env)
+{
+	static struct targets targets;
+	uint64_t sum = 0;
+
+	if (env->upstream.server.pid == 0)
+		return 0;
+	targets.n = 1;
+	targets.pid[0] = env->upstream.server.pid;
+	add_children(targets.pid[0], &targets);
+	for (unsigned i = 0; i < targets.n; i++) {
+		unsigned long long ns = 0;
+		char path[64];
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)targets.pid[i]);
+		file = fopen(path, "re");
+		if (file == NULL)
+			continue;
+		if (fscanf(file, "%llu", &ns) == 1)
+			sum += ns;
+		fclose(file);
+	}
+	return sum;
 }
 
 static void

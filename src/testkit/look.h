@@ -39,6 +39,8 @@ void look_pools(struct pglease_test_env *env, struct look *look);   /* leases */
 void look_server(struct pglease_test_env *env, struct look *look);  /* sessions; pools first */
 void look_files(struct pglease_test_env *env, struct look *look);   /* temporary files, shared memory by name */
 
+/* In use by malloc; bytes; UINT64_MAX: unknown. */
+uint64_t look_memory(void);
 /* Backends that serve the pools, as look_pools has seen them. */
 bool look_is_pools(const struct pglease_test_env *env, pid_t backend);
 

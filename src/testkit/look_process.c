@@ -205,8 +205,8 @@ look_sysv(struct look *look, const pid_t *child, unsigned nchildren)
 		fclose(file);
 }
 
-static uint64_t
-memory_in_use(void)
+uint64_t
+look_memory(void)
 {
 	struct mallinfo2 info;
 
@@ -228,7 +228,7 @@ look_process(struct pglease_test_env *env, struct look *look)
 	nchildren = look_children(env, look, child);
 	look_mappings(env, look, attachments > 0);
 	look_sysv(look, child, nchildren);
-	look->memory = memory_in_use();
+	look->memory = look_memory();
 	if (look->memory == UINT64_MAX)
 		look_unseen(look, "memory: the allocator is not glibc's");
 }

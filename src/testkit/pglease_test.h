@@ -270,6 +270,78 @@ PGLEASE_API uint64_t pglease_test_relay_round_trips(const pglease_test_env *env)
  * short times in the configuration instead (options.extra, pglease_test_pool.extra), and pause what is to be late.
  */
 
+/* --- Benchmarks. --- */
+
+/* What is measured: `run` is one operation; other than 0, it has failed, and the benchmark ends. */
+typedef struct pglease_test_variant {
+	const char *name;
+	int (*run)(void *context);
+	void *context;
+} pglease_test_variant;
+
+typedef struct pglease_test_benchmark_options {
+	size_t size;
+	unsigned rounds;     /* 0: 30; at least 2 */
+	unsigned round_ms;   /* of one variant in one round; 0: 20 */
+	unsigned warm_up_ms; /* of each variant, before the first round; 0: 200 */
+} pglease_test_benchmark_options;
+#define PGLEASE_TEST_BENCHMARK_OPTIONS_INIT { sizeof(pglease_test_benchmark_options), 0, 0, 0 }
+
+/* A value and its 95 % confidence interval. */
+typedef struct pglease_test_interval {
+	double value, low, high;
+} pglease_test_interval;
+
+/* Of one variant; per operation where nothing else is said. Negative: unknown. */
+typedef struct pglease_test_measurement {
+	const char *name;
+	uint64_t operations;
+	unsigned batch; /* operations that were timed together, because one takes no longer than looking at the clock */
+	pglease_test_interval per_second;
+	pglease_test_interval ratio; /* of its operations per second to those of the first variant, round by round */
+	uint64_t mean_ns, p50_ns, p95_ns, p99_ns, max_ns; /* quantiles within 1.6 % */
+	double cpu_ns;         /* this process's */
+	double server_cpu_ns;  /* of the environment's server, all processes that live at the end */
+	double memory_bytes;   /* growth of the memory in use */
+	double round_trips;    /* with the server; needs the option `relay` */
+	double leaks;          /* of this variant, in all: what pglease_test_report finds after some operations */
+} pglease_test_measurement;
+
+typedef struct pglease_test_results pglease_test_results;
+
+/*
+ * Measures up to 16 variants in turn, in rounds: each round runs every variant for round_ms, beginning with another one
+ * each time, so that what slows the machine for a while slows all of them. The interval of a rate is Student's t on the
+ * logarithms of the rounds' rates; of a ratio, the same on the paired differences.
+ *
+ * env: may be NULL, then only this process is looked at. Leaks and round trips are counted before, in operations that are not
+ * timed: with the option `relay` these go through the relay, and the timed ones do not (the pools' connections are
+ * replaced in between). What a variant leaks is no leak of the environment's any more.
+ */
+PGLEASE_API int pglease_test_benchmark(pglease_test_env *env, const pglease_test_variant *variants, unsigned n,
+    const pglease_test_benchmark_options *options, pglease_test_results **ret_results) PGLEASE_MUST_CHECK;
+PGLEASE_API void pglease_test_results_free(pglease_test_results *results); /* accepts NULL */
+/* NULL beyond the last; lives as long as the results. */
+PGLEASE_API const pglease_test_measurement *pglease_test_results_get(const pglease_test_results *results, unsigned index);
+/* A table, or JSON that pglease_test_compare reads. */
+PGLEASE_API int pglease_test_results_write(const pglease_test_results *results, FILE *to, int as_json);
+
+/* A variant now against the same name in a saved file. */
+typedef struct pglease_test_change {
+	const char *name;
+	pglease_test_interval rate;  /* operations per second: now by then */
+	pglease_test_interval ratio; /* the variant's ratio to the first one: now by then; 1 for the first */
+} pglease_test_change;
+
+/*
+ * Compares with what pglease_test_results_write wrote to a file, by Welch's t on the logarithms of the rounds. The rate depends
+ * on the machine and what else it did; the ratio, measured within each run, much less. A variant has become slower when the
+ * whole interval is below 1. -ENOENT: no such file, or none of these variants in it. The changes (n of them, in the order
+ * of the results) live as long as the results, or until the next comparison.
+ */
+PGLEASE_API int pglease_test_compare(pglease_test_results *results, const char *path,
+    const pglease_test_change **ret_changes, unsigned *ret_n) PGLEASE_MUST_CHECK;
+
 /* --- What a test needs besides. --- */
 
 /* The test has started a process of its own: it gets this signal if the test crashes. */
