@@ -17,6 +17,7 @@
 #define ROUND_MS 20
 #define WARM_UP_MS 200
 #define COUNTED 20        /* operations of which leaks and round trips are counted */
+#define COUNTS 5          /* of round trips: the broker's own (a new connection, a reset) are not in all of them */
 #define MS UINT64_C(1000000)
 #define CLOCK_NS 2000     /* an operation that is shorter is timed with others: reading the clock takes some 20 ns */
 #define PATIENCE_MS 30000
@@ -78,15 +79,20 @@ count_leaks(pglease_test_env *env, struct measured *m)
 static int
 count_round_trips(pglease_test_env *env, struct measured *m)
 {
-	uint64_t before = pglease_test_relay_round_trips(env);
-
 	m->round_trips = -1;
 	if (env->relay.pid == 0)
 		return 0;
-	for (unsigned i = 0; i < COUNTED; i++)
-		if (m->variant->run(m->variant->context))
-			return failed(m);
-	m->round_trips = (double)(pglease_test_relay_round_trips(env) - before) / COUNTED;
+	for (unsigned n = 0; n < COUNTS; n++) {
+		uint64_t before = pglease_test_relay_round_trips(env);
+		double counted;
+
+		for (unsigned i = 0; i < COUNTED; i++)
+			if (m->variant->run(m->variant->context))
+				return failed(m);
+		counted = (double)(pglease_test_relay_round_trips(env) - before) / COUNTED;
+		if (n == 0 || counted < m->round_trips)
+			m->round_trips = counted;
+	}
 	return 0;
 }
 

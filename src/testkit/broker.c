@@ -28,13 +28,16 @@ pglease_test_broker_pid(const pglease_test_env *env)
 int
 pglease_test_broker_start(pglease_test_env *env)
 {
-	const char *builddir = getenv("PGLEASE_BUILDDIR");
+	const char *builddir = getenv("PGLEASE_BUILDDIR"), *given = getenv("PGLEASE_TEST_PGLEASED");
 	bool built = builddir != NULL && *builddir != '\0';
 	char program[512], line[512] = "", ready[96];
 	const char *argv[] = {program, "-c", env->config, NULL};
 	int r;
 
-	snprintf(program, sizeof(program), "%s/pgleased", built ? builddir : PGLEASE_SBINDIR);
+	if (given != NULL && *given != '\0')
+		snprintf(program, sizeof(program), "%s", given);
+	else
+		snprintf(program, sizeof(program), "%s/pgleased", built ? builddir : PGLEASE_SBINDIR);
 	r = child_start(argv, env->log, NULL, &env->broker);
 	if (r)
 		return r;

@@ -24,6 +24,7 @@ struct look {
 	struct thing *things;
 	char *unseen; /* what could not be looked at, and why; "" */
 	uint64_t memory; /* in use; UINT64_MAX: unknown */
+	unsigned shells; /* that the library keeps for later, each with a PGconn of its own */
 };
 
 int look_init(struct look *look);

@@ -179,7 +179,9 @@ look_descriptors(const struct pglease_test_env *env, struct look *look)
 		} else if (d->is_socket && has_inode(&broker, d->inode)) {
 			for (unsigned j = 0; j < i; j++)
 				same += list[j].is_socket && list[j].inode == d->inode;
-			if (same >= attachments)
+			if (same < attachments)
+				look->shells++;
+			else
 				note(look, PGLEASE_TEST_LEAK_SHELL, d,
 				    attachments == 0 ? ", a server connection of the pool, without an attachment"
 				                     : ", a server connection of the pool that is held once more (a copy of PQsocket?)");

@@ -66,7 +66,8 @@ typedef struct pglease_test_options {
 	const char *setup;  /* SQL that every environment with this text begins with: executed once, then cloned; NULL: none */
 	int relay;          /* pools without a conninfo reach the server through a relay: pglease_test_relay_... */
 	int no_leak_check;  /* pglease_test_env_free does not report what was leaked, and there is no mark */
-	size_t memory_slack; /* growth of the memory in use that is no leak; bytes; 0: 64 KiB */
+	/* Growth of the memory in use that is no leak; bytes; 0: 64 KiB. 64 KiB more for each PGconn that the library keeps. */
+	size_t memory_slack;
 } pglease_test_options;
 #define PGLEASE_TEST_OPTIONS_INIT { sizeof(pglease_test_options), NULL, 0, NULL, 0, 0, NULL, 0, NULL, 0, 0, 0 }
 #define PGLEASE_TEST_OPTIONS(...) ((pglease_test_options){.size = sizeof(pglease_test_options), __VA_ARGS__})
@@ -79,7 +80,7 @@ typedef struct pglease_test_options {
  * $TMPDIR/pglease-template-*, by initdb. What an environment leaves of its clone is kept there too, for the next: only
  * what differs from the template is copied again. The template's folder may be removed whenever no test runs.
  *
- * Looks for pgleased in $PGLEASE_BUILDDIR, if that is set, else where it was installed; for PostgreSQL in
+ * The broker is $PGLEASE_TEST_PGLEASED, else pgleased in $PGLEASE_BUILDDIR, else the one that was installed. Looks for PostgreSQL in
  * $PGLEASE_PG_BINDIR, else the newest one below /usr/lib/postgresql. With $PGLEASE_TEST_INITDB set to 1, each
  * environment is made by an initdb of its own.
  */
@@ -303,7 +304,7 @@ typedef struct pglease_test_measurement {
 	double cpu_ns;         /* this process's */
 	double server_cpu_ns;  /* of the environment's server, all processes that live at the end */
 	double memory_bytes;   /* growth of the memory in use */
-	double round_trips;    /* with the server; needs the option `relay` */
+	double round_trips;    /* with the server, the broker's in that time too: the least of five counts; needs the option `relay` */
 	double leaks;          /* of this variant, in all: what pglease_test_report finds after some operations */
 } pglease_test_measurement;
 

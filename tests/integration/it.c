@@ -10,13 +10,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "stats.h"
 
-#define AWAIT_TRIES 4000
-#define AWAIT_STEP_MS 5
 #define HEAR_MS 30000
 
 pglease_test_env *it_env;
@@ -172,19 +169,32 @@ it_cut_off(void)
 	ck_assert_uint_ge(closed, 1);
 }
 
+/* What is looked for in a pool's statistics. */
+struct awaited {
+	pglease_pool *pool;
+	it_condition condition;
+	const void *arg;
+	pglease_stats stats;
+};
+
+static int
+is_there(void *context)
+{
+	struct awaited *a = context;
+
+	it_ok(pglease_stats_get(a->pool, &a->stats));
+	return a->condition(&a->stats, a->arg);
+}
+
 void
 it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what)
 {
-	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+	struct awaited awaited = {.pool = pool, .condition = condition, .arg = arg};
 	pglease_stats stats;
 
-	/* The segment is memory: there is nothing to wait on, so it is looked at, and the deadline only ends a failure. */
-	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
-		it_ok(pglease_stats_get(pool, &stats));
-		if (condition(&stats, arg))
-			return;
-		nanosleep(&step, NULL);
-	}
+	if (pglease_test_await(is_there, &awaited, IT_PATIENCE_MS) == 0)
+		return;
+	stats = awaited.stats;
 	ck_abort_msg("%s never came: total %u idle %u leased %u granted %u busy %u waiting %u clients %u", what,
 	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.pending, stats.clients);
 }
@@ -246,16 +256,26 @@ it_published(const char *pool, const char *column)
 	return value;
 }
 
+struct published {
+	const char *pool, *column;
+	uint64_t least;
+};
+
+static int
+is_published(void *context)
+{
+	const struct published *p = context;
+
+	return it_published(p->pool, p->column) >= p->least;
+}
+
 void
 it_await_published(const char *pool, const char *column, uint64_t least)
 {
-	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+	struct published published = {.pool = pool, .column = column, .least = least};
 
-	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
-		if (it_published(pool, column) >= least)
-			return;
-		nanosleep(&step, NULL);
-	}
+	if (pglease_test_await(is_published, &published, IT_PATIENCE_MS) == 0)
+		return;
 	ck_abort_msg("%s of pool %s stays at %llu", column, pool, (unsigned long long)it_published(pool, column));
 }
 

@@ -51,7 +51,9 @@ void it_join(struct it_worker *worker); /* waits for it to end; fails unless wit
 /* Closes this process's control connection, as closefrom() would: the broker fences it. */
 void it_cut_off(void);
 
-/* Looks at the pool's statistics until `condition` holds; fails after 20 s. */
+#define IT_PATIENCE_MS 60000 /* ends a failing test; none that passes waits for it */
+
+/* Looks at the pool's statistics until `condition` holds (pglease_test_await). */
 typedef bool (*it_condition)(const pglease_stats *stats, const void *arg);
 void it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what);
 void it_await_waiting(pglease_pool *pool, uint32_t n);

@@ -7,14 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "handoff.h"
 #include "it.h"
-
-#define TRIES 6000
-#define STEP_NS 5000000
 
 struct renewal renewal;
 
@@ -65,15 +61,24 @@ renewal_flags(void)
 	return word_flags(slot_load(&renewal.client.seg, renewal.claim.slot));
 }
 
-/* Memory cannot be waited on: it is looked at, and the number of looks only ends a failure. */
+struct wanted_word {
+	bool (*is)(uint64_t w);
+};
+
+static int
+word_is(void *context)
+{
+	const struct wanted_word *wanted = context;
+
+	return wanted->is(slot_load(&renewal.client.seg, renewal.claim.slot));
+}
+
 void
 renewal_await_word(bool (*is)(uint64_t w), const char *what)
 {
-	static const struct timespec step = {.tv_nsec = STEP_NS};
+	struct wanted_word wanted = {.is = is};
 
-	for (unsigned i = 0; i < TRIES && !is(slot_load(&renewal.client.seg, renewal.claim.slot)); i++)
-		nanosleep(&step, NULL);
-	ck_assert_msg(is(slot_load(&renewal.client.seg, renewal.claim.slot)), "the word never was %s", what);
+	ck_assert_msg(pglease_test_await(word_is, &wanted, IT_PATIENCE_MS) == 0, "the word never was %s", what);
 }
 
 bool
