@@ -358,7 +358,7 @@ END_TEST
 START_TEST(plain_with_a_password_file)
 {
 	char conninfo[400], file[300];
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true);
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true, .no_leak_check = true);
 	pglease_test_env *place;
 
 	/* The file has its own folder: the environment's is not known yet. */
@@ -376,7 +376,7 @@ END_TEST
 
 START_TEST(scram_with_a_service_file)
 {
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true);
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true, .no_leak_check = true);
 	pglease_test_env *place;
 	char file[300];
 
