@@ -19,6 +19,14 @@
 #define MEMORY_SLACK ((size_t)64 << 10) /* above what glibc keeps in its caches and counts as in use */
 
 
+static struct pglease_test_env *environments;
+
+struct pglease_test_env *
+env_next(const struct pglease_test_env *env)
+{
+	return env == NULL ? environments : env->next;
+}
+
 const char *
 pglease_test_error_message(void)
 {
@@ -209,6 +217,8 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 
 	if (env == NULL)
 		return child_fail(ENOMEM, "out of memory");
+	env->next = environments;
+	environments = env;
 	env->owner = getpid();
 	env->memory_slack = MEMORY_SLACK;
 	env->relay.control = -1;
@@ -286,6 +296,12 @@ pglease_test_client_end(pglease_test_env *env)
 static void
 free_env(pglease_test_env *env)
 {
+	for (pglease_test_env **at = &environments; *at != NULL; at = &(*at)->next) {
+		if (*at == env) {
+			*at = env->next;
+			break;
+		}
+	}
 	for (unsigned i = 0; i < env->npools; i++)
 		free(env->pool_name[i]);
 	report_fini(env);

@@ -22,6 +22,7 @@ struct pacer {
 };
 
 struct pglease_test_env {
+	struct pglease_test_env *next; /* of this process */
 	pid_t owner; /* who made it, and alone may take it away */
 	char folder[UPSTREAM_PATH], config[UPSTREAM_PATH + 16], log[UPSTREAM_PATH + 16], socket_dir[UPSTREAM_PATH + 16];
 	char conninfo[UPSTREAM_PATH + 64], relay_conninfo[UPSTREAM_PATH + 64], standby_conninfo[UPSTREAM_PATH + 64], instance[48];
@@ -48,6 +49,9 @@ struct pglease_test_env {
 	pglease *client;         /* the environment's own, or NULL */
 	struct variable *before; /* environ.c: of the process's environment, what it was */
 };
+
+/* env.c: the environments of this process, one after the other; NULL: the first, and beyond the last. */
+struct pglease_test_env *env_next(const struct pglease_test_env *env);
 
 /* environ.c */
 int environ_set(struct pglease_test_env *env, const char *name, const char *value); /* NULL: unset */

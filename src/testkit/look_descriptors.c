@@ -100,19 +100,21 @@ name_peer(int fd, char *buf, size_t size)
 }
 
 static bool
-is_own(const struct pglease_test_env *env, int fd)
+is_own(int fd)
 {
-	const int own[] = {
-	    env->guardian.sock, env->broker.pidfd, env->upstream.server.pidfd, env->standby.server.pidfd, env->relay.control};
+	for (const struct pglease_test_env *env = env_next(NULL); env != NULL; env = env_next(env)) {
+		const int own[] = {env->guardian.sock, env->broker.pidfd, env->upstream.server.pidfd,
+		    env->standby.server.pidfd, env->relay.control};
 
-	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		if (own[i] == fd)
-			return true;
+		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+			if (own[i] == fd)
+				return true;
+	}
 	return false;
 }
 
 static unsigned
-list_descriptors(const struct pglease_test_env *env, struct descriptor *ret)
+list_descriptors(struct descriptor *ret)
 {
 	DIR *list = opendir("/proc/self/fd");
 	struct dirent *entry;
@@ -126,7 +128,7 @@ list_descriptors(const struct pglease_test_env *env, struct descriptor *ret)
 
 		*d = (struct descriptor){.fd = atoi(entry->d_name)};
 		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
-		if (!isdigit((unsigned char)*entry->d_name) || d->fd == dirfd(list) || is_own(env, d->fd) || fstat(d->fd, &st) ||
+		if (!isdigit((unsigned char)*entry->d_name) || d->fd == dirfd(list) || is_own(d->fd) || fstat(d->fd, &st) ||
 		    (n = readlink(path, target, sizeof(target) - 1)) < 0)
 			continue;
 		target[n] = '\0';
@@ -145,6 +147,38 @@ list_descriptors(const struct pglease_test_env *env, struct descriptor *ret)
 }
 
 static void
+control_of(const struct pglease_test_env *env, char *buf, size_t size)
+{
+	snprintf(buf, size, "socket to %s/control", env->socket_dir);
+}
+
+/* What another environment of this process has, and reports itself: an attachment (*ret_attachment), a server connection. */
+static bool
+is_anothers(const struct pglease_test_env *env, const struct descriptor *d, bool *ret_attachment)
+{
+	static struct inodes broker;
+
+	*ret_attachment = false;
+	for (const struct pglease_test_env *e = env_next(NULL); e != NULL; e = env_next(e)) {
+		char control[256];
+
+		if (e == env || !d->is_socket)
+			continue;
+		control_of(e, control, sizeof(control));
+		if (strcmp(d->name, control) == 0) {
+			*ret_attachment = true;
+			return true;
+		}
+		if (e->broker.pid != 0) {
+			sockets_of(e->broker.pid, &broker);
+			if (has_inode(&broker, d->inode))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void
 note(struct look *look, enum pglease_test_leak_kind kind, const struct descriptor *d, const char *what)
 {
 	char key[256];
@@ -158,15 +192,21 @@ look_descriptors(const struct pglease_test_env *env, struct look *look)
 {
 	static struct descriptor list[MAX_DESCRIPTORS]; /* not for malloc, whose use is looked at */
 	static struct inodes broker;
-	unsigned count = list_descriptors(env, list), attachments = 0, nulls = 0, own = env->client != NULL ? 1 : 0;
+	unsigned count = list_descriptors(list), attachments = 0, nulls = 0, own = env->client != NULL ? 1 : 0;
+	unsigned all = 0;
 	char control[256];
+	bool is_attachment;
 
-	snprintf(control, sizeof(control), "socket to %s/control", env->socket_dir);
+	control_of(env, control, sizeof(control));
 	broker.n = 0;
 	if (env->broker.pid != 0)
 		sockets_of(env->broker.pid, &broker);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		attachments += strcmp(list[i].name, control) == 0;
+		is_anothers(env, &list[i], &is_attachment);
+		all += is_attachment;
+	}
+	all += attachments;
 	for (unsigned i = 0; i < count; i++) {
 		const struct descriptor *d = &list[i];
 		unsigned same = 0;
@@ -185,7 +225,9 @@ look_descriptors(const struct pglease_test_env *env, struct look *look)
 				note(look, PGLEASE_TEST_LEAK_SHELL, d,
 				    attachments == 0 ? ", a server connection of the pool, without an attachment"
 				                     : ", a server connection of the pool that is held once more (a copy of PQsocket?)");
-		} else if (d->is_null && nulls < attachments) {
+		} else if (is_anothers(env, d, &is_attachment)) {
+			continue;
+		} else if (d->is_null && nulls < all) {
 			nulls++;
 		} else if (strncmp(d->name, "/dev/shm/sem.", 13) == 0) {
 			note(look, PGLEASE_TEST_LEAK_SEMAPHORE, d, "");
@@ -195,5 +237,5 @@ look_descriptors(const struct pglease_test_env *env, struct look *look)
 			note(look, PGLEASE_TEST_LEAK_DESCRIPTOR, d, "");
 		}
 	}
-	return attachments;
+	return all;
 }

@@ -5,9 +5,9 @@
 
 #include "look.h"
 
-/* Notes descriptors and shells; returns how many attachments to the environment's broker there are. */
+/* Notes descriptors and shells; returns how many attachments to the brokers of this process's environments there are. */
 unsigned look_descriptors(const struct pglease_test_env *env, struct look *look);
-/* One of the kit's own for this environment. */
-bool look_is_own_process(const struct pglease_test_env *env, pid_t pid);
+/* One of the kit's own. */
+bool look_is_own_process(pid_t pid);
 
 #endif

@@ -82,18 +82,37 @@ look_threads(struct look *look)
 }
 
 bool
-look_is_own_process(const struct pglease_test_env *env, pid_t pid)
+look_is_own_process(pid_t pid)
 {
-	for (unsigned i = 0; i < ENV_MAX_PACERS; i++)
-		if (env->pacer[i].pid == pid)
+	for (const struct pglease_test_env *env = env_next(NULL); env != NULL; env = env_next(env)) {
+		for (unsigned i = 0; i < ENV_MAX_PACERS; i++)
+			if (env->pacer[i].pid == pid)
+				return true;
+		if (pid == env->relay.pid || pid == env->broker.pid || pid == env->upstream.server.pid ||
+		    pid == env->standby.server.pid || pid == env->guardian.pid)
 			return true;
-	return pid == env->relay.pid || pid == env->broker.pid || pid == env->upstream.server.pid || pid == env->standby.server.pid ||
-	       pid == env->guardian.pid;
+	}
+	return false;
 }
 
-/* Notes them, but for the environment's own; their pids go to `pid`. */
+/* The library's, for as long as it is attached. */
+static bool
+is_of_an_attachment(const char *name)
+{
+	for (const struct pglease_test_env *env = env_next(NULL); env != NULL; env = env_next(env)) {
+		char memfd[128], history[128];
+
+		snprintf(memfd, sizeof(memfd), "/memfd:pglease.%s.", env->instance);
+		snprintf(history, sizeof(history), "/dev/shm/pglease.%s.history.", env->instance);
+		if (strncmp(name, memfd, strlen(memfd)) == 0 || strncmp(name, history, strlen(history)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Notes them, but for the environments' own; their pids go to `pid`. */
 static unsigned
-look_children(const struct pglease_test_env *env, struct look *look, pid_t *pid)
+look_children(struct look *look, pid_t *pid)
 {
 	DIR *list = opendir("/proc");
 	struct dirent *entry;
@@ -105,7 +124,7 @@ look_children(const struct pglease_test_env *env, struct look *look, pid_t *pid)
 
 		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
 		if (!isdigit((unsigned char)*entry->d_name) || !read_stat(path, &line) || line.parent != getpid() ||
-		    look_is_own_process(env, line.pid))
+		    look_is_own_process(line.pid))
 			continue;
 		if (n < MAX_CHILDREN)
 			pid[n++] = line.pid;
@@ -122,13 +141,11 @@ look_children(const struct pglease_test_env *env, struct look *look, pid_t *pid)
 
 /* Of this process's mappings, those that are shared memory with a name. */
 static void
-look_mappings(const struct pglease_test_env *env, struct look *look, bool attached)
+look_mappings(struct look *look, bool attached)
 {
 	FILE *file = fopen("/proc/self/maps", "re");
-	char line[1024], last[1024] = "", own_memfd[128], own_history[128];
+	char line[1024], last[1024] = "";
 
-	snprintf(own_memfd, sizeof(own_memfd), "/memfd:pglease.%s.", env->instance);
-	snprintf(own_history, sizeof(own_history), "/dev/shm/pglease.%s.history.", env->instance);
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
 		unsigned long inode = 0;
 		char key[1200];
@@ -141,9 +158,7 @@ look_mappings(const struct pglease_test_env *env, struct look *look, bool attach
 		name[strcspn(name, "\n")] = '\0';
 		if (strncmp(name, "/dev/shm/", 9) != 0 && strncmp(name, "/memfd:", 7) != 0)
 			continue;
-		/* The library's, for as long as it is attached. */
-		if (attached && (strncmp(name, own_memfd, strlen(own_memfd)) == 0 ||
-		                    strncmp(name, own_history, strlen(own_history)) == 0))
+		if (attached && is_of_an_attachment(name))
 			continue;
 		snprintf(key, sizeof(key), "map/%lu/%s", inode, name);
 		if (strcmp(key, last) == 0)
@@ -225,8 +240,8 @@ look_process(struct pglease_test_env *env, struct look *look)
 
 	attachments = look_descriptors(env, look);
 	look_threads(look);
-	nchildren = look_children(env, look, child);
-	look_mappings(env, look, attachments > 0);
+	nchildren = look_children(look, child);
+	look_mappings(look, attachments > 0);
 	look_sysv(look, child, nchildren);
 	look->memory = look_memory();
 	if (look->memory == UINT64_MAX)

@@ -17,13 +17,15 @@
 #define HEAR_MS 30000
 
 pglease_test_env *it_env;
+bool it_leaks_on_purpose;
 static pglease *client;
 
 static void
 start(unsigned min, unsigned max, const char *instance_extra, const char *pool_extra)
 {
 	pglease_test_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .extra = instance_extra);
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(
+	    .pools = &pool, .npools = 1, .extra = instance_extra, .no_leak_check = it_leaks_on_purpose);
 
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 }

@@ -17,6 +17,9 @@
 
 extern pglease_test_env *it_env;
 
+/* For tests that leave things on purpose, by hand: set before it_start, what they leave is no leak. */
+extern bool it_leaks_on_purpose;
+
 /* One pool `app` with these limits; teardown stops and checks. */
 void it_start(unsigned min, unsigned max, const char *extra);
 /* The same, with at least one connection, and lines for the instance's section too; NULL: none. */

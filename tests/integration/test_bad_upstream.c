@@ -65,7 +65,8 @@ static void
 start_with(const char *conninfo)
 {
 	pglease_test_pool pool = {.name = "app", .conninfo = conninfo};
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true);
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true,
+	    .memory_slack = 1 << 20); /* what OpenSSL takes at its first use, and keeps */
 	char host[256];
 
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
