@@ -446,7 +446,8 @@ END_TEST
 START_TEST(the_broker_is_stopped_meanwhile)
 {
 	pglease_test_pool pool = {.name = "app", .min = 1, .max = 1};
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .extra = "drain_timeout = 0");
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(
+	    .pools = &pool, .npools = 1, .extra = "drain_timeout = 0", .no_leak_check = true);
 	int sock;
 
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());

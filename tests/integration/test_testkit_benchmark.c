@@ -64,13 +64,21 @@ count_to(void *context)
 	return 0;
 }
 
-static void *volatile lost;
+/* Kept, and freed in the end: a leak to the kit, and none to a sanitizer. */
+static struct lost {
+	struct lost *next;
+} *lost;
 
 static int
 lose(void *context)
 {
-	lost = malloc(*(const size_t *)context);
-	return lost == NULL;
+	struct lost *block = malloc(*(const size_t *)context);
+
+	if (block == NULL)
+		return -1;
+	block->next = lost;
+	lost = block;
+	return 0;
 }
 
 static int
@@ -144,7 +152,12 @@ START_TEST(leaks_are_counted)
 	ck_assert(pglease_test_results_get(results, 0)->leaks == 1.0);
 	ck_assert(pglease_test_results_get(results, 0)->memory_bytes >= 10000);
 	pglease_test_results_free(results);
-	kit_ok(pglease_test_mark(it_env)); /* it is lost on purpose */
+	while (lost != NULL) {
+		struct lost *first = lost;
+
+		lost = first->next;
+		free(first);
+	}
 }
 END_TEST
 
