@@ -68,16 +68,16 @@ measure_cpu(struct report_table *table, unsigned row, const struct load *load)
 static void
 compare_cpu(void)
 {
-	static const struct fixture_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
-	struct fixture_options fixture_options = {.pools = &pool, .npools = 1};
+	static const pglease_test_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool, .npools = 1);
 	struct report_table *table = report_table(&cpu_about);
-	struct fixture *fixture = stand_start(&fixture_options);
+	pglease_test_env *env = stand_start(&env_options);
 	const char *missing = peer_missing(PEER_PGBOUNCER);
-	struct peer *peer = missing == NULL ? peer_start(PEER_PGBOUNCER, fixture, SLOTS, 1000) : NULL;
+	struct peer *peer = missing == NULL ? peer_start(PEER_PGBOUNCER, env, SLOTS, 1000) : NULL;
 
 	for (unsigned i = 0; options.workers[i] != 0; i++) {
 		struct load leased = {.pool = pool.name, .slots = SLOTS, .workers = options.workers[i], .seconds = options.seconds,
-		    .watched = {fixture_broker_pid(fixture), fixture_server_pid(fixture)}};
+		    .watched = {pglease_test_broker_pid(env), pglease_test_server_pid(env)}};
 		struct load proxied = leased;
 		unsigned leased_row, proxied_row;
 		char text[48];
@@ -100,12 +100,12 @@ compare_cpu(void)
 		report_brief(table, leased_row, POOLER, text, REPORT_AT_MOST, 0.02);
 	}
 	peer_stop(peer);
-	stand_stop(fixture);
+	stand_stop(env);
 }
 
 /* One of the two brokers, and its pool's connections but one: the loop gets that one. */
 struct side {
-	struct fixture *fixture;
+	pglease_test_env *env;
 	pglease *client;
 	pglease_pool *pool;
 	pglease_lease lease[PAIR_SLOTS];
@@ -115,12 +115,12 @@ struct side {
 static void
 start_side(struct side *side, const char *conninfo, const char *monitoring)
 {
-	struct fixture_pool pool = {.name = "app", .min = PAIR_SLOTS, .max = PAIR_SLOTS, .conninfo = conninfo};
-	struct fixture_options fixture_options = {
-	    .pools = &pool, .npools = 1, .extra = monitoring, .no_server = conninfo != NULL};
+	pglease_test_pool pool = {.name = "app", .min = PAIR_SLOTS, .max = PAIR_SLOTS, .conninfo = conninfo};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1,
+	    .pools = &pool, .npools = 1, .extra = monitoring, .no_server = conninfo != NULL);
 
-	side->fixture = stand_start(&fixture_options);
-	stand_attach(side->fixture, pool.name, &side->client, &side->pool);
+	side->env = stand_start(&env_options);
+	stand_attach(side->env, pool.name, &side->client, &side->pool);
 	for (; side->nleases < PAIR_SLOTS; side->nleases++) {
 		PGconn *conn;
 
@@ -183,7 +183,7 @@ compare_monitoring(void)
 	if (ratio == NULL)
 		measure_die("monitoring", "out of memory");
 	start_side(&side[ON], NULL, "monitoring = yes");
-	start_side(&side[OFF], fixture_conninfo(side[ON].fixture), "monitoring = no");
+	start_side(&side[OFF], pglease_test_conninfo(side[ON].env), "monitoring = no");
 	for (unsigned timed = 0; timed < 2; timed++) {
 		unsigned row = report_row(table, "", timed ? "pglease_exec" : "PQexec");
 
@@ -201,7 +201,7 @@ compare_monitoring(void)
 	}
 	for (unsigned i = 2; i-- > 0;) {
 		pglease_detach(side[i].client);
-		stand_stop(side[i].fixture);
+		stand_stop(side[i].env);
 	}
 	free(ratio);
 }

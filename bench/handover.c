@@ -69,7 +69,7 @@ static struct shared {
 	_Atomic bool end;
 } *shared;
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct options options;
 
 static void
@@ -101,7 +101,7 @@ sleeper(const struct kind *kind, int cpu)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pin(cpu);
 	if (kind->thing == LEASE) {
-		stand_attach(fixture, kind->pool, &client, &pool);
+		stand_attach(env, kind->pool, &client, &pool);
 		/* Makes its PGconn. */
 		if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0 || pglease_release(&lease) != 0)
 			measure_die("acquire", pglease_error_message());
@@ -193,7 +193,7 @@ measure(struct report_table *table, unsigned row, const struct kind *kind, const
 		sleeper(kind, cpu[1]);
 	pin(cpu[0]);
 	if (kind->thing == LEASE)
-		stand_attach(fixture, kind->pool, &client, &pool);
+		stand_attach(env, kind->pool, &client, &pool);
 	for (unsigned i = 0; i < n; i++)
 		ns[i] = hand_over(kind, pool, pid, i + 1);
 	atomic_store(&shared->end, true);
@@ -240,9 +240,9 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {15, 7, 1}};
-	static const struct fixture_pool pools[] = {{.name = "never", .min = 1, .max = 1, .extra = "reset = never\n"},
+	static const pglease_test_pool pools[] = {{.name = "never", .min = 1, .max = 1, .extra = "reset = never\n"},
 	    {.name = "handover", .min = 1, .max = 1, .extra = "reset_after = 0\n"}};
-	struct fixture_options fixture_options = {.pools = pools, .npools = 2};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = pools, .npools = 2);
 	struct report_table *table;
 	cpu_set_t set;
 	int cpu[2] = {-1, -1};
@@ -258,13 +258,13 @@ main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		measure_die("memory", "none");
 	table = report_table(&about);
-	fixture = stand_start(&fixture_options);
+	env = stand_start(&env_options);
 	compare(table, "same core", (int[]){cpu[0], cpu[0]});
 	if (cpu[1] >= 0)
 		compare(table, "two cores", cpu);
 	else
 		report_row_note(table, report_row(table, "two cores", "lease"), "this machine has one core");
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

@@ -136,9 +136,9 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {21, 9, 1}};
-	static const struct fixture_pool pool_options = {.name = "app", .max = 2};
-	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
-	struct fixture *fixture;
+	static const pglease_test_pool pool_options = {.name = "app", .max = 2};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool_options, .npools = 1);
+	pglease_test_env *env;
 	struct options options;
 	pglease *client;
 	pglease_pool *pool;
@@ -147,12 +147,12 @@ main(int argc, char **argv)
 	pairs = options_count(&options, PAIRS);
 	connects = options_count(&options, CONNECTS);
 	report_begin(&options);
-	fixture = stand_start(&fixture_options);
-	stand_attach(fixture, pool_options.name, &client, &pool);
+	env = stand_start(&env_options);
+	stand_attach(env, pool_options.name, &client, &pool);
 	measure_leases(pool, options.rounds);
-	measure_adoptions(pool, fixture_conninfo(fixture), options.rounds);
+	measure_adoptions(pool, pglease_test_conninfo(env), options.rounds);
 	pglease_detach(client);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

@@ -114,9 +114,9 @@ write_files(const struct peer *peer, const struct setup *setup)
 		measure_die(peer->config, strerror(errno));
 }
 
-/* Of each kind, one at a time in one fixture. */
+/* Of each kind, one at a time in one env. */
 struct peer *
-peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigned clients)
+peer_start(enum peer_kind kind, pglease_test_env *env, unsigned slots, unsigned clients)
 {
 	const struct about *about = &abouts[kind];
 	struct peer *peer = calloc(1, sizeof(*peer));
@@ -130,12 +130,12 @@ peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigne
 		measure_die(about->name, child_error());
 	peer->kind = kind;
 	peer->program = program_of(kind);
-	snprintf(peer->folder, sizeof(peer->folder), "%s/%s", fixture_folder(fixture), about->name);
+	snprintf(peer->folder, sizeof(peer->folder), "%s/%s", pglease_test_folder(env), about->name);
 	snprintf(peer->config, sizeof(peer->config), "%s/config", peer->folder);
 	snprintf(peer->second, sizeof(peer->second), "%s/second", peer->folder);
 	snprintf(peer->log, sizeof(peer->log), "%s/log", peer->folder);
 	snprintf(peer->conninfo, sizeof(peer->conninfo), "host=%s port=" PORT " user=postgres dbname=postgres", peer->folder);
-	snprintf(upstream, sizeof(upstream), "%s/pg", fixture_folder(fixture));
+	snprintf(upstream, sizeof(upstream), "%s/pg", pglease_test_folder(env));
 	child_remove_tree(peer->folder);
 	if (mkdir(peer->folder, 0700) != 0 || (user.switch_user && chown(peer->folder, user.uid, user.gid) != 0))
 		measure_die(peer->folder, strerror(errno));
@@ -146,7 +146,7 @@ peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigne
 	argv[n++] = peer->config;
 	argv[n] = NULL;
 	if (child_start(argv, peer->log, &user, &peer->child) != 0 ||
-	    fixture_watch(fixture, peer->child.pid, about->stop_signal) != 0 ||
+	    pglease_test_watch(env, peer->child.pid, about->stop_signal) != 0 ||
 	    child_await_line(peer->log, &offset, about->ready, &peer->child, START_MS) != 0)
 		measure_die(about->name, child_error());
 	return peer;

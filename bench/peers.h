@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The poolers that pglease is compared with, each started on the fixture's PostgreSQL with a configuration of its own, in
- * the fixture's folder, and set for speed as its documentation says. Their packages may be missing: then there is a reason.
+ * The poolers that pglease is compared with, each started on the env's PostgreSQL with a configuration of its own, in
+ * the env's folder, and set for speed as its documentation says. Their packages may be missing: then there is a reason.
  * $PGBOUNCER and $PGPOOL name other programs than the packages'.
  */
 #ifndef PGLEASE_BENCH_PEERS_H
@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "fixture.h"
+#include "pglease_test.h"
 
 enum peer_kind { PEER_PGBOUNCER, PEER_PGPOOL, PEERS };
 
@@ -25,7 +25,7 @@ const char *peer_missing(enum peer_kind kind);
  */
 const char *peer_only_sessions(enum peer_kind kind);
 /* `slots` server connections, for `clients` clients at a time. Gives up (measure_die) when it does not start. */
-struct peer *peer_start(enum peer_kind kind, struct fixture *fixture, unsigned slots, unsigned clients);
+struct peer *peer_start(enum peer_kind kind, pglease_test_env *env, unsigned slots, unsigned clients);
 const char *peer_conninfo(const struct peer *peer);
 /* Folder and port of its Unix socket, for PGHOST and PGPORT. */
 const char *peer_host(const struct peer *peer);

@@ -60,7 +60,7 @@ static const struct report_table_about about = {
     .plot = {TPS, true},
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct peer *peers[PEERS];
 static struct options options;
 
@@ -119,9 +119,9 @@ transactions_per_second(const struct kind *kind, unsigned clients)
 		measure_die("pgbench", child_error());
 	strcat(pgbench, "/pgbench");
 	snprintf(run, sizeof(run), "%s/pglease-run", getenv("PGLEASE_BUILDDIR"));
-	snprintf(script, sizeof(script), "%s/script.sql", fixture_folder(fixture));
-	snprintf(log, sizeof(log), "%s/pgbench.log", fixture_folder(fixture));
-	snprintf(host, sizeof(host), "%s/pg", fixture_folder(fixture));
+	snprintf(script, sizeof(script), "%s/script.sql", pglease_test_folder(env));
+	snprintf(log, sizeof(log), "%s/pgbench.log", pglease_test_folder(env));
+	snprintf(host, sizeof(host), "%s/pg", pglease_test_folder(env));
 	snprintf(number, sizeof(number), "%u", clients);
 	/* pgbench counts whole seconds. */
 	snprintf(seconds, sizeof(seconds), "%.0f", options.seconds > 1 ? options.seconds : 1);
@@ -206,25 +206,25 @@ main(int argc, char **argv)
 	    .workers = {{4, 16}, {4, 16}, {2}},
 	    .choice = choice,
 	};
-	static const struct fixture_pool pools[] = {
+	static const pglease_test_pool pools[] = {
 	    {.name = "never", .min = SLOTS, .max = SLOTS, .extra = "reset = never\n"},
 	    {.name = "reset", .min = SLOTS, .max = SLOTS},
 	};
-	struct fixture_options fixture_options = {.pools = pools, .npools = 2};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = pools, .npools = 2);
 	struct report_table *table;
 
 	options_parse(argc, argv, &sizes, &options);
 	report_begin(&options);
 	table = report_table(&about);
-	fixture = stand_start(&fixture_options);
+	env = stand_start(&env_options);
 	setenv("PGUSER", "postgres", 1);
 	/* pgpool keeps no connection to the database `postgres`. */
-	if (fixture_sql(fixture, "create database " DATABASE, (char[8]){0}, 8) != 0)
-		measure_die("create database", fixture_error());
+	if (pglease_test_sql(env, "create database " DATABASE, (char[8]){0}, 8) != 0)
+		measure_die("create database", pglease_test_error_message());
 	setenv("PGDATABASE", DATABASE, 1);
 	for (unsigned k = 0; k < KINDS; k++)
 		if (kinds[k].over == PEER && wanted(k) && missing(k) == NULL)
-			peers[kinds[k].peer] = peer_start(kinds[k].peer, fixture, SLOTS, SLOTS);
+			peers[kinds[k].peer] = peer_start(kinds[k].peer, env, SLOTS, SLOTS);
 	for (unsigned i = 0; options.workers[i] != 0; i++) {
 		if (options.workers[i] > SLOTS)
 			measure_die("--workers", "not more than the pools have connections");
@@ -232,7 +232,7 @@ main(int argc, char **argv)
 	}
 	for (unsigned i = 0; i < PEERS; i++)
 		peer_stop(peers[i]);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

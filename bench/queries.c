@@ -33,7 +33,7 @@ static const struct report_table_about about = {
     .plot = {0, false},
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct options options;
 static unsigned scale;
 
@@ -52,7 +52,7 @@ measure(struct report_table *table, unsigned row, unsigned workers, const struct
 
 	for (unsigned i = 0; i < 2; i++) {
 		bool leased = measure_turn(round, i, 2) == LEASED;
-		struct load load = {.pool = leased ? "app" : NULL, .conninfo = fixture_conninfo(fixture), .slots = SLOTS,
+		struct load load = {.pool = leased ? "app" : NULL, .conninfo = pglease_test_conninfo(env), .slots = SLOTS,
 		    .work = *work, .workers = workers, .seconds = options.seconds};
 
 		load.work.shared = leased;
@@ -111,8 +111,8 @@ main(int argc, char **argv)
 	    .choice = choice,
 	};
 	static const unsigned scales[OPTIONS_SIZES] = {16, 4, 1};
-	struct fixture_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
-	struct fixture_options fixture_options = {.pools = &pool, .npools = 1};
+	pglease_test_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool, .npools = 1);
 	struct report_table *table, *summary;
 
 	options_parse(argc, argv, &sizes, &options);
@@ -120,14 +120,14 @@ main(int argc, char **argv)
 	report_begin(&options);
 	table = report_table(&about);
 	summary = report_table(&summary_about);
-	fixture = stand_start(&fixture_options);
-	stand_tables(fixture, scale);
+	env = stand_start(&env_options);
+	stand_tables(env, scale);
 	for (unsigned i = 0; options.workers[i] != 0; i++) {
 		if (options.workers[i] > SLOTS)
 			measure_die("--workers", "not more than the pool has connections: that is bench/saturation");
 		compare(table, summary, options.workers[i]);
 	}
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

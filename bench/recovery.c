@@ -43,7 +43,7 @@ static struct shared {
 	_Atomic bool end;
 } *shared;
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct options options;
 
 /* Leases, starts a query where told, and waits for its death. */
@@ -56,7 +56,7 @@ die_leasing(bool querying)
 	PGconn *conn;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	stand_attach(fixture, "app", &client, &pool);
+	stand_attach(env, "app", &client, &pool);
 	if (pglease_acquire(pool, 60000, &lease, &conn) != 0)
 		measure_die("acquire", pglease_error_message());
 	if (querying && PQsendQuery(conn, "select pg_sleep(3600)") != 1)
@@ -83,7 +83,7 @@ wait_for_leases(void)
 	PGconn *conn;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	stand_attach(fixture, "app", &client, &pool);
+	stand_attach(env, "app", &client, &pool);
 	for (;;) {
 		await(&shared->go);
 		if (atomic_load(&shared->end))
@@ -139,7 +139,7 @@ connect_ms(void)
 {
 	uint64_t begin = clock_ns();
 
-	PQfinish(stand_connect(fixture_conninfo(fixture)));
+	PQfinish(stand_connect(pglease_test_conninfo(env)));
 	return (double)(clock_ns() - begin) / 1e6;
 }
 
@@ -166,8 +166,8 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {11, 5, 1}};
-	static const struct fixture_pool pool_options = {.name = "app", .min = 1, .max = 1};
-	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
+	static const pglease_test_pool pool_options = {.name = "app", .min = 1, .max = 1};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool_options, .npools = 1);
 	struct report_table *table;
 	pglease *client;
 	pglease_pool *pool;
@@ -184,11 +184,11 @@ main(int argc, char **argv)
 	if (shared == MAP_FAILED || sem_init(&shared->leased, 1, 0) || sem_init(&shared->go, 1, 0) ||
 	    sem_init(&shared->got, 1, 0))
 		measure_die("memory", "none");
-	fixture = stand_start(&fixture_options);
+	env = stand_start(&env_options);
 	waiter = start();
 	if (waiter == 0)
 		wait_for_leases();
-	stand_attach(fixture, pool_options.name, &client, &pool);
+	stand_attach(env, pool_options.name, &client, &pool);
 	for (unsigned round = 0; round < options.rounds; round++)
 		for (unsigned querying = 0; querying < 2; querying++)
 			measure(table, row[querying], pool, querying);
@@ -201,7 +201,7 @@ main(int argc, char **argv)
 	report_headline(table, row[1], P99_LESS, "lessee killed in a query: 99th percentile of its connection's loss, less a connect",
 	    REPORT_AT_MOST, 10);
 	pglease_detach(client);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

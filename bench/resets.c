@@ -39,7 +39,7 @@ static const struct report_table_about alternating_about = {
     .plot = {1, false},
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct options options;
 
 /* Shared by the processes of one measurement. */
@@ -92,9 +92,9 @@ start(const struct kind *kind)
 	pglease *client;
 
 	if (kind->pool == NULL)
-		w.direct = stand_connect(fixture_conninfo(fixture));
+		w.direct = stand_connect(pglease_test_conninfo(env));
 	else
-		stand_attach(fixture, kind->pool, &client, &w.pool);
+		stand_attach(env, kind->pool, &client, &w.pool);
 	return w;
 }
 
@@ -219,32 +219,32 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {7, 3, 1}};
-	static const struct fixture_pool alternating[] = {
+	static const pglease_test_pool alternating[] = {
 	    {.name = "handover", .max = 1, .extra = "reset_after = 0\n"},
 	    {.name = "always", .max = 1, .extra = "reset = always\nreset_after = 0\n"},
 	    {.name = "light", .max = 1, .extra = "reset = always\nreset_kind = light\nreset_after = 0\n"},
 	    {.name = "broker", .max = 1},
 	};
-	struct fixture_pool pools[4];
-	struct fixture_options fixture_options = {.pools = alternating, .npools = 4};
+	pglease_test_pool pools[4];
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = alternating, .npools = 4);
 
 	options_parse(argc, argv, &sizes, &options);
 	report_begin(&options);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		measure_die("memory", "none");
-	fixture = stand_start(&fixture_options);
+	env = stand_start(&env_options);
 	compare(&alternating_about, false);
-	stand_stop(fixture);
+	stand_stop(env);
 
 	for (unsigned i = 0; i < 4; i++) {
 		pools[i] = alternating[i];
 		pools[i].min = pools[i].max = PROCESSES / 2;
 	}
-	fixture_options.pools = pools;
-	fixture = stand_start(&fixture_options);
+	env_options.pools = pools;
+	env = stand_start(&env_options);
 	compare(&saturated_about, true);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

@@ -76,7 +76,7 @@ static const struct report_table_about about = {
     .plot = {BY_DIRECT, false},
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct peer *peers[PEERS];
 static struct options options;
 
@@ -96,11 +96,11 @@ run(const struct variant *v, unsigned workers, double seconds)
 	    .pool = v->over == LEASED ? v->name : NULL,
 	    .slots = SLOTS,
 	    .clean = v->clean,
-	    .conninfo = v->over == DIRECT ? fixture_conninfo(fixture) : v->over == PEER ? peer_conninfo(peers[v->peer]) : NULL,
+	    .conninfo = v->over == DIRECT ? pglease_test_conninfo(env) : v->over == PEER ? peer_conninfo(peers[v->peer]) : NULL,
 	    .workers = v->over == DIRECT ? SLOTS : workers,
 	    .seconds = seconds,
-	    .watched = {v->over == LEASED ? fixture_broker_pid(fixture) : v->over == PEER ? peer_pid(peers[v->peer]) : 0,
-	        fixture_server_pid(fixture)},
+	    .watched = {v->over == LEASED ? pglease_test_broker_pid(env) : v->over == PEER ? peer_pid(peers[v->peer]) : 0,
+	        pglease_test_server_pid(env)},
 	};
 	struct load_result r;
 
@@ -196,26 +196,26 @@ main(int argc, char **argv)
 	    .workers = {{16, 64, 200}, {16, 64, 200}, {16}},
 	    .choice = choice,
 	};
-	struct fixture_pool pools[VARIANTS];
-	struct fixture_options fixture_options = {.pools = pools, .extra = "max_clients = 1024\n"};
+	pglease_test_pool pools[VARIANTS];
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = pools, .extra = "max_clients = 1024\n");
 	struct report_table *table;
 
 	options_parse(argc, argv, &sizes, &options);
 	for (unsigned i = 0; i < VARIANTS; i++)
 		if (variants[i].over == LEASED && options_want(&options, variants[i].name))
-			pools[fixture_options.npools++] = (struct fixture_pool){
+			pools[env_options.npools++] = (pglease_test_pool){
 			    .name = variants[i].name, .min = SLOTS, .max = SLOTS, .extra = variants[i].settings};
-	fixture = stand_start(&fixture_options);
+	env = stand_start(&env_options);
 	report_begin(&options);
 	table = report_table(&about);
 	for (unsigned i = 0; i < VARIANTS; i++)
 		if (variants[i].over == PEER && options_want(&options, variants[i].name) && missing(&variants[i]) == NULL)
-			peers[variants[i].peer] = peer_start(variants[i].peer, fixture, SLOTS, MAX_WORKERS);
+			peers[variants[i].peer] = peer_start(variants[i].peer, env, SLOTS, MAX_WORKERS);
 	for (unsigned i = 0; options.workers[i] != 0; i++)
 		compare(table, options.workers[i]);
 	for (unsigned i = 0; i < PEERS; i++)
 		peer_stop(peers[i]);
 	report_finish();
-	stand_stop(fixture);
+	stand_stop(env);
 	return 0;
 }

@@ -42,7 +42,7 @@ struct attached {
 	uint64_t attach_ns, memory;
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 static struct options options;
 static struct attached *attached;
 static pid_t pids[PROCESSES];
@@ -65,7 +65,7 @@ be_attached(struct attached *me, int said)
 	private_memory(getpid()); /* which takes some itself, the first time */
 	memory = private_memory(getpid());
 	begin = clock_ns();
-	stand_attach(fixture, "app", &client, &pool);
+	stand_attach(env, "app", &client, &pool);
 	me->attach_ns = clock_ns() - begin;
 	me->memory = private_memory(getpid()) - memory;
 	if (write(said, "", 1) != 1)
@@ -117,7 +117,7 @@ static void
 look(struct report_table *table, unsigned row, pglease_pool *pool, unsigned since, unsigned n)
 {
 	static uint64_t ns[PROCESSES], memory[PROCESSES];
-	pid_t broker = fixture_broker_pid(fixture);
+	pid_t broker = pglease_test_broker_pid(env);
 
 	report_sample(table, row, LEASE, lease_ns(pool));
 	for (unsigned i = since; i < n; i++) {
@@ -143,7 +143,7 @@ measure_round(struct report_table *table, const unsigned row[])
 	attach_another(0);
 	kill(pids[0], SIGKILL);
 	waitpid(pids[0], NULL, 0);
-	stand_attach(fixture, "app", &client, &pool);
+	stand_attach(env, "app", &client, &pool);
 	lease_ns(pool);
 	for (unsigned i = 0; options.workers[i] != 0; i++) {
 		unsigned since = i == 0 ? 0 : n;
@@ -167,8 +167,8 @@ main(int argc, char **argv)
 	    .rounds = {7, 2, 1},
 	    .workers = {{1, 10, 100, 1000}, {1, 10, 100, 1000}, {1, 10}},
 	};
-	static const struct fixture_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
-	struct fixture_options fixture_options = {.pools = &pool, .npools = 1, .extra = "max_clients = 2048"};
+	static const pglease_test_pool pool = {.name = "app", .min = SLOTS, .max = SLOTS};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool, .npools = 1, .extra = "max_clients = 2048");
 	struct report_table *table;
 	unsigned row[OPTIONS_WORKERS_MAX], last = 0;
 	char text[32];
@@ -187,9 +187,9 @@ main(int argc, char **argv)
 	}
 	/* A new broker for each round: one that has seen a thousand clients keeps what it allocated for them. */
 	for (unsigned round = 0; round < options.rounds; round++) {
-		fixture = stand_start(&fixture_options);
+		env = stand_start(&env_options);
 		measure_round(table, row);
-		stand_stop(fixture);
+		stand_stop(env);
 	}
 	if (options.workers[last] == PROCESSES) {
 		report_brief(

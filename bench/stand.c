@@ -6,30 +6,30 @@
 
 #include "measure.h"
 
-struct fixture *
-stand_start(const struct fixture_options *options)
+pglease_test_env *
+stand_start(const pglease_test_options *options)
 {
-	struct fixture *fixture;
+	pglease_test_env *env;
 
-	if (fixture_start(options, &fixture) != 0)
-		measure_die("fixture", fixture_error());
-	return fixture;
+	if (pglease_test_env_new(options, &env) != 0)
+		measure_die("env", pglease_test_error_message());
+	return env;
 }
 
 void
-stand_stop(struct fixture *fixture)
+stand_stop(pglease_test_env *env)
 {
-	if (fixture_stop(fixture) != 0)
-		measure_die("fixture", fixture_error());
+	if (pglease_test_env_free(env) != 0)
+		measure_die("env", pglease_test_error_message());
 }
 
 void
-stand_attach(const struct fixture *fixture, const char *pool, pglease **ret_client, pglease_pool **ret_pool)
+stand_attach(const pglease_test_env *env, const char *pool, pglease **ret_client, pglease_pool **ret_pool)
 {
 	pglease_options options = PGLEASE_OPTIONS_INIT;
 
-	options.socket_dir = fixture_socket_dir(fixture);
-	if (pglease_attach(fixture_instance(fixture), &options, ret_client) != 0 ||
+	options.socket_dir = pglease_test_socket_dir(env);
+	if (pglease_attach(pglease_test_instance(env), &options, ret_client) != 0 ||
 	    pglease_pool_open(*ret_client, pool, ret_pool) != 0)
 		measure_die("attach", pglease_error_message());
 }
@@ -45,13 +45,13 @@ stand_connect(const char *conninfo)
 }
 
 void
-stand_tables(struct fixture *fixture, unsigned scale)
+stand_tables(pglease_test_env *env, unsigned scale)
 {
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", scale);
-	if (fixture_run(fixture, "pgbench", (const char *const[]){"-i", "-q", "-s", text, NULL}) != 0)
-		measure_die("pgbench -i", fixture_error());
+	if (pglease_test_program(env, "pgbench", (const char *const[]){"-i", "-q", "-s", text, NULL}) != 0)
+		measure_die("pgbench -i", pglease_test_error_message());
 }
 
 void

@@ -3,17 +3,17 @@
 #ifndef PGLEASE_BENCH_STAND_H
 #define PGLEASE_BENCH_STAND_H
 
-#include "fixture.h"
+#include "pglease_test.h"
 #include "pglease.h"
 
-struct fixture *stand_start(const struct fixture_options *options);
-void stand_stop(struct fixture *fixture);
-/* This process, to the fixture's broker. */
-void stand_attach(const struct fixture *fixture, const char *pool, pglease **ret_client, pglease_pool **ret_pool);
-/* A direct connection to the fixture's PostgreSQL, or to what `conninfo` names. */
+pglease_test_env *stand_start(const pglease_test_options *options);
+void stand_stop(pglease_test_env *env);
+/* This process, to the env's broker. */
+void stand_attach(const pglease_test_env *env, const char *pool, pglease **ret_client, pglease_pool **ret_pool);
+/* A direct connection to the env's PostgreSQL, or to what `conninfo` names. */
 PGconn *stand_connect(const char *conninfo);
 /* pgbench's tables, at this scale. */
-void stand_tables(struct fixture *fixture, unsigned scale);
+void stand_tables(pglease_test_env *env, unsigned scale);
 /* The result must be of this kind. */
 void stand_check(PGresult *result, ExecStatusType expected);
 

@@ -119,10 +119,10 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {11, 5, 1}};
-	static const struct fixture_pool pool_options = {.name = "app", .max = 2};
-	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
+	static const pglease_test_pool pool_options = {.name = "app", .max = 2};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool_options, .npools = 1);
 	struct report_table *table;
-	struct fixture *fixture;
+	pglease_test_env *env;
 	struct options options;
 	pglease *client;
 	pglease_pool *pool;
@@ -133,8 +133,8 @@ main(int argc, char **argv)
 	calls = options_count(&options, CALLS);
 	report_begin(&options);
 	table = report_table(&about);
-	fixture = stand_start(&fixture_options);
-	stand_attach(fixture, pool_options.name, &client, &pool);
+	env = stand_start(&env_options);
+	stand_attach(env, pool_options.name, &client, &pool);
 	if (pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn) != 0)
 		measure_die("acquire", pglease_error_message());
 	stand_check(PQexec(conn, tables), PGRES_COMMAND_OK);
@@ -143,7 +143,7 @@ main(int argc, char **argv)
 	if (pglease_release(&lease) != 0)
 		measure_die("release", pglease_error_message());
 	pglease_detach(client);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

@@ -65,10 +65,10 @@ int
 main(int argc, char **argv)
 {
 	static const struct options_sizes sizes = {.rounds = {31, 15, 1}};
-	struct fixture_pool pool_options = {.name = "app", .min = SLOTS, .max = SLOTS};
-	struct fixture_options fixture_options = {.pools = &pool_options, .npools = 1};
+	pglease_test_pool pool_options = {.name = "app", .min = SLOTS, .max = SLOTS};
+	pglease_test_options env_options = PGLEASE_TEST_OPTIONS(.no_leak_check = 1, .pools = &pool_options, .npools = 1);
 	struct report_table *table;
-	struct fixture *fixture;
+	pglease_test_env *env;
 	struct options options;
 	pglease *client;
 	pglease_pool *pool;
@@ -81,8 +81,8 @@ main(int argc, char **argv)
 	table = report_table(&about);
 	stats = report_row(table, "", "counters and gauges (pglease_stats_get)");
 	times = report_row(table, "", "percentiles of one time (pglease_times_get)");
-	fixture = stand_start(&fixture_options);
-	stand_attach(fixture, pool_options.name, &client, &pool);
+	env = stand_start(&env_options);
+	stand_attach(env, pool_options.name, &client, &pool);
 	use_all(pool);
 	for (unsigned i = 0; i < options.rounds; i++) {
 		report_sample(table, stats, 0, read_stats_ns(pool) / 1e3);
@@ -91,7 +91,7 @@ main(int argc, char **argv)
 	report_headline(table, stats, 0, "counters and gauges of a pool of 100", REPORT_AT_MOST, 5);
 	report_headline(table, times, 0, "percentiles of a time of a pool of 100", REPORT_AT_MOST, 2000);
 	pglease_detach(client);
-	stand_stop(fixture);
+	stand_stop(env);
 	report_finish();
 	return 0;
 }

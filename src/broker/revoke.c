@@ -47,8 +47,10 @@ static bool
 take_back(struct server *s, struct client *client, bool dead, enum broker_counter cause)
 {
 	struct pool *p = s->pool;
+	char site[SLOT_SITE];
 	uint32_t pid = s->pid;
 
+	slot_site(&p->seg, s->slot, site);
 	for (unsigned i = 0; i < TRIES; i++) {
 		uint64_t w = slot_load(&p->seg, s->slot);
 
@@ -56,8 +58,9 @@ take_back(struct server *s, struct client *client, bool dead, enum broker_counte
 			return false;
 		if (!revoke_lease(s, w, client, dead, cause))
 			continue;
-		log_info("pool %s: slot %u: lease revoked from client %u (pid %ld), server pid %u",
-		    p->settings->name, s->slot, client_index(client), (long)client_pid(client), pid);
+		log_info("pool %s: slot %u: lease revoked from client %u (pid %ld), server pid %u; it was acquired at %s",
+		    p->settings->name, s->slot, client_index(client), (long)client_pid(client), pid,
+		    site[0] != '\0' ? site : "an unknown place");
 		return true;
 	}
 	return false;

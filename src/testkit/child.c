@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char error_text[1024];
+static char error_text[8192];
 
 const char *
 child_error(void)
@@ -61,6 +61,29 @@ child_server_user(struct child_user *ret_user)
 	return 0;
 }
 
+int
+child_become(const struct child_user *user)
+{
+	if (!user->switch_user)
+		return 0;
+	return initgroups(user->name, user->gid) || setgid(user->gid) || setuid(user->uid) ? -errno : 0;
+}
+
+/* Duplicates do no harm, nor do numbers below 3: they are kept. */
+void
+child_close_others(int a, int b)
+{
+	unsigned low = a < b ? (unsigned)a : (unsigned)b, high = a < b ? (unsigned)b : (unsigned)a;
+
+	if (b < 0)
+		low = high = (unsigned)a;
+	if (low > 3)
+		close_range(3, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, UINT32_MAX, 0);
+}
+
 /* In the child: from here on only exec or _exit. */
 static void
 become(const char *const argv[], const char *log, const struct child_user *user)
@@ -76,8 +99,7 @@ become(const char *const argv[], const char *log, const struct child_user *user)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid(); /* a test that is killed by its process group leaves this one to the guardian */
-	if (user != NULL && user->switch_user &&
-	    (initgroups(user->name, user->gid) || setgid(user->gid) || setuid(user->uid))) {
+	if (user != NULL && child_become(user)) {
 		perror("cannot change the user");
 		_exit(126);
 	}

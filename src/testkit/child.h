@@ -25,6 +25,11 @@ struct child {
 };
 
 int child_server_user(struct child_user *ret_user);
+/* In a child process: from now on it is that user. */
+int child_become(const struct child_user *user);
+/* In a child process: closes all but the standard streams and these two (-1: only one): no socket of the test may stay open
+ * because of it. */
+void child_close_others(int a, int b);
 /* Starts argv[0] (a path) with stdin from /dev/null, stdout and stderr appended to `log`, a session of its
  * own, and no other descriptor. `user` may be NULL. */
 int child_start(const char *const argv[], const char *log, const struct child_user *user, struct child *ret);

@@ -44,6 +44,7 @@ end_process(int pidfd, int sig)
 
 	if (pidfd_send_signal(pidfd, sig, NULL, 0))
 		return; /* it has gone already */
+	pidfd_send_signal(pidfd, SIGCONT, NULL, 0); /* a stopped one would not hear */
 	if (poll(&fd, 1, GRACE_MS) <= 0)
 		pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	poll(&fd, 1, GRACE_MS);
@@ -120,19 +121,6 @@ static void __attribute__((noreturn)) guard(int sock, int parent, const char *fo
 	_exit(0);
 }
 
-/* Everything but the standard streams and these two: no socket of the test may stay open because of us. */
-static void
-close_others(unsigned a, unsigned b)
-{
-	unsigned low = a < b ? a : b, high = a < b ? b : a;
-
-	if (low > 3)
-		close_range(3, low - 1, 0);
-	if (high > low + 1)
-		close_range(low + 1, high - 1, 0);
-	close_range(high + 1, UINT32_MAX, 0);
-}
-
 int
 guardian_start(const char *folder, const char *instance, struct guardian *ret)
 {
@@ -158,7 +146,7 @@ guardian_start(const char *folder, const char *instance, struct guardian *ret)
 		signal(SIGINT, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGPIPE, SIG_IGN);
-		close_others((unsigned)pair[1], (unsigned)parent);
+		child_close_others(pair[1], parent);
 		guard(pair[1], parent, folder, instance);
 	}
 	close(pair[1]);

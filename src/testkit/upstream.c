@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* A private PostgreSQL for tests. Owns the cached template and one server process. */
+/* A private PostgreSQL for tests. Owns one server process; its data folder comes from template.c. */
 #include "upstream.h"
 
 #include <errno.h>
@@ -9,21 +9,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "template.h"
+
 #define LONGEST_TMPDIR 40 /* leaves room for our names and the socket's in 107 bytes */
-#define INITDB_MS 120000
+#define COPY_MS 120000
 #define START_MS 60000
 #define STOP_MS 60000
 
 const char *
 upstream_tmpdir(void)
 {
-	const char *dir = getenv("TMPDIR");
+	const char *dir = getenv("PGLEASE_TEST_TMPDIR"); /* what TMPDIR was: pglease_test_environment() */
 
+	if (dir == NULL)
+		dir = getenv("TMPDIR");
 	return dir != NULL && *dir == '/' && strlen(dir) <= LONGEST_TMPDIR ? dir : "/tmp";
 }
 
@@ -65,41 +68,28 @@ upstream_bindir(char *buf, size_t size)
 	return r;
 }
 
-/* The template's name holds what it depends on: the user and the server's exact version. */
-static int
-template_path(const char *bindir, char *buf, size_t size)
+int
+upstream_own_folder(const char *path, const struct child_user *user)
 {
-	char command[UPSTREAM_PATH + 16], line[128] = "", version[32] = "";
-	FILE *pipe;
-
-	snprintf(command, sizeof(command), "'%s/postgres' -V", bindir);
-	pipe = popen(command, "re");
-	if (pipe == NULL)
-		return child_fail(errno, "%s: %s", command, strerror(errno));
-	if (fgets(line, sizeof(line), pipe) == NULL)
-		line[0] = '\0';
-	pclose(pipe);
-	if (sscanf(line, "postgres (PostgreSQL) %31[0-9a-zA-Z.]", version) != 1)
-		return child_fail(EINVAL, "%s does not say its version", command);
-	if (snprintf(buf, size, "%s/pglease-template-%u-%s", upstream_tmpdir(), (unsigned)geteuid(),
-	        version) >= (int)size)
-		return child_fail(ENAMETOOLONG, "TMPDIR is too long");
-	return 0;
-}
-
-/* A folder of that user's alone; one that somebody else put there is refused. */
-static int
-own_folder(const char *path, const struct child_user *user)
-{
+	char made[UPSTREAM_PATH + 16];
 	struct stat st;
+	int error = 0;
 
-	if (mkdir(path, 0700) == 0) {
-		if (user->switch_user && chown(path, user->uid, user->gid))
-			return child_fail(errno, "chown %s: %s", path, strerror(errno));
-		return 0;
+	/* Under its name only when it is all that it should be: others may look at the same time. */
+	snprintf(made, sizeof(made), "%s.XXXXXX", path);
+	if (lstat(path, &st) != 0) {
+		if (mkdtemp(made) == NULL)
+			return child_fail(errno, "cannot make %s: %s", path, strerror(errno));
+		if (user->switch_user && chown(made, user->uid, user->gid))
+			error = errno;
+		else if (rename(made, path) == 0)
+			return 0;
+		else if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
+			error = errno;
+		rmdir(made);
+		if (error != 0)
+			return child_fail(error, "cannot make %s: %s", path, strerror(error));
 	}
-	if (errno != EEXIST)
-		return child_fail(errno, "cannot make %s: %s", path, strerror(errno));
 	if (lstat(path, &st))
 		return child_fail(errno, "%s: %s", path, strerror(errno));
 	if (!S_ISDIR(st.st_mode) || st.st_uid != user->uid || (st.st_mode & 077) != 0)
@@ -108,69 +98,25 @@ own_folder(const char *path, const struct child_user *user)
 	return 0;
 }
 
-/* With the template locked. A template that was not finished has its other name. */
-static int
-make_template(struct upstream *upstream, const char *template, const char *data)
-{
-	char initdb[UPSTREAM_PATH + 16], unfinished[UPSTREAM_PATH + 32], log[UPSTREAM_PATH + 32];
-	const char *argv[] = {initdb, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C",
-	    "--no-sync", "--no-instructions", "--wal-segsize=1", "-D", unfinished, NULL};
-	int r;
-
-	if (access(data, F_OK) == 0)
-		return 0;
-	snprintf(initdb, sizeof(initdb), "%s/initdb", upstream->bindir);
-	snprintf(unfinished, sizeof(unfinished), "%s/unfinished", template);
-	snprintf(log, sizeof(log), "%s/initdb.log", template);
-	r = child_remove_tree(unfinished);
-	if (r == 0)
-		r = child_run(argv, log, &upstream->user, INITDB_MS);
-	if (r == 0 && rename(unfinished, data))
-		r = child_fail(errno, "cannot rename %s: %s", unfinished, strerror(errno));
-	return r;
-}
-
 int
-upstream_create(const char *folder, struct upstream *ret)
+upstream_create(const char *folder, const char *setup, const struct guardian *guardian, struct upstream *ret)
 {
 	struct upstream upstream = {.server = {.pidfd = -1}};
-	char template[UPSTREAM_PATH], data[UPSTREAM_PATH + 16], lock[UPSTREAM_PATH + 16];
-	const char *copy[] = {"/bin/cp", "-a", "--reflink=auto", data, upstream.data, NULL};
-	int r, fd = -1;
+	int r;
 
 	r = child_server_user(&upstream.user);
 	if (r == 0)
 		r = upstream_bindir(upstream.bindir, sizeof(upstream.bindir));
-	if (r == 0)
-		r = template_path(upstream.bindir, template, sizeof(template));
-	if (r == 0)
-		r = own_folder(template, &upstream.user);
 	if (r)
 		return r;
-	snprintf(data, sizeof(data), "%s/data", template);
-	snprintf(lock, sizeof(lock), "%s/lock", template);
 	snprintf(upstream.data, sizeof(upstream.data), "%s/data", folder);
 	snprintf(upstream.socket_dir, sizeof(upstream.socket_dir), "%s/pg", folder);
 	snprintf(upstream.log, sizeof(upstream.log), "%s/postgresql.log", folder);
-
-	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX)) {
-		r = child_fail(errno, "cannot lock %s: %s", lock, strerror(errno));
-		goto out;
-	}
-	r = make_template(&upstream, template, data);
-	if (r)
-		goto out;
-	/* Read by many at once; nobody changes it any more. */
-	flock(fd, LOCK_UN);
-	r = child_run(copy, upstream.log, &upstream.user, INITDB_MS);
+	r = upstream_own_folder(upstream.socket_dir, &upstream.user);
 	if (r == 0)
-		r = own_folder(upstream.socket_dir, &upstream.user);
+		r = template_take(&upstream, setup, guardian);
 	if (r == 0)
 		*ret = upstream;
-out:
-	if (fd >= 0)
-		close(fd);
 	return r;
 }
 
@@ -184,14 +130,15 @@ upstream_standby(const struct upstream *primary, const char *folder, struct upst
 	int r;
 
 	upstream.server = (struct child){.pidfd = -1};
+	upstream.template[0] = '\0';
 	upstream.listen[0] = '\0';
 	snprintf(program, sizeof(program), "%s/pg_basebackup", upstream.bindir);
 	snprintf(upstream.data, sizeof(upstream.data), "%s/standby", folder);
 	snprintf(upstream.socket_dir, sizeof(upstream.socket_dir), "%s/pgs", folder);
 	snprintf(upstream.log, sizeof(upstream.log), "%s/standby.log", folder);
-	r = child_run(argv, upstream.log, &upstream.user, INITDB_MS);
+	r = child_run(argv, upstream.log, &upstream.user, COPY_MS);
 	if (r == 0)
-		r = own_folder(upstream.socket_dir, &upstream.user);
+		r = upstream_own_folder(upstream.socket_dir, &upstream.user);
 	if (r == 0)
 		*ret = upstream;
 	return r;
@@ -207,6 +154,7 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	    "-c", "max_connections=200",
 	    "-c", upstream->replication ? "max_wal_senders=4" : "max_wal_senders=0",
 	    "-c", upstream->replication ? "wal_level=replica" : "wal_level=minimal",
+	    "-c", upstream->replication ? "max_logical_replication_workers=4" : "max_logical_replication_workers=0",
 	    "-c", "shared_buffers=32MB",
 	    "-c", "dynamic_shared_memory_type=mmap", /* a killed server leaves nothing in /dev/shm */
 	    "-c", "fsync=off",
@@ -235,18 +183,30 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	return r;
 }
 
-int
-upstream_stop(struct upstream *upstream)
+static int
+end(struct upstream *upstream, int sig)
 {
 	int r, status;
 
 	if (upstream->server.pid == 0)
 		return 0;
-	r = child_signal(&upstream->server, SIGINT);
+	r = child_signal(&upstream->server, sig);
 	if (r == 0)
 		r = child_wait(&upstream->server, STOP_MS, &status);
 	if (r == 0 && status != 0)
 		return child_fail(
 		    ECHILD, "PostgreSQL ended with wait status %d; see %s", status, upstream->log);
 	return r;
+}
+
+int
+upstream_stop(struct upstream *upstream)
+{
+	return end(upstream, SIGINT);
+}
+
+int
+upstream_quit(struct upstream *upstream)
+{
+	return end(upstream, SIGQUIT);
 }

@@ -68,10 +68,10 @@ static PGconn *directs[3];
 static PGconn *
 direct(void)
 {
-	PGconn *conn = fixture_connect(it_fixture);
+	PGconn *conn = pglease_test_connect(it_env);
 	size_t n = 0;
 
-	ck_assert_msg(conn != NULL, "%s", fixture_error());
+	ck_assert_msg(conn != NULL, "%s", pglease_test_error_message());
 	PQsetNoticeProcessor(conn, hygiene_quiet, NULL);
 	while (directs[n] != NULL)
 		n++;
@@ -143,21 +143,22 @@ run(int i)
 static void
 start(void)
 {
-	struct fixture_pool pools[MAX_POLICIES];
+	pglease_test_pool pools[MAX_POLICIES];
 	char settings[MAX_POLICIES][256];
-	struct fixture_options options = {.pools = pools, .npools = (unsigned)npolicies};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = (unsigned)npolicies,
+	    .no_leak_check = true); /* it is all tests' together, and Check keeps a result of each */
 
 	for (size_t i = 0; i < npolicies; i++) {
 		snprintf(settings[i], sizeof(settings[i]), "grant_after = 1ms\n%s", policies[i].settings);
 		pools[i] =
-		    (struct fixture_pool){.name = policies[i].pool, .min = 1, .max = 1, .extra = settings[i]};
+		    (pglease_test_pool){.name = policies[i].pool, .min = 1, .max = 1, .extra = settings[i]};
 	}
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	ck_assert_msg(fixture_sql(it_fixture,
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_sql(it_env,
 	                  "create table kept (i int); create table injected (i int); create role other; "
 	                  "create sequence seq; create schema evil; select lo_create(4711)",
 	                  NULL, 0) == 0,
-	    "%s", fixture_error());
+	    "%s", pglease_test_error_message());
 }
 
 static struct test *

@@ -115,7 +115,7 @@ notify(unsigned n)
 	/* Each one's payload is another one, or the server drops all but the first. */
 	snprintf(sql, sizeof(sql),
 	    "select pg_notify('ch', g || repeat('x', %d)) from generate_series(1, %u) g", PAYLOAD - 1, n);
-	ck_assert_msg(fixture_sql(it_fixture, sql, NULL, 0) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, sql, NULL, 0) == 0, "%s", pglease_test_error_message());
 }
 
 static void

@@ -59,6 +59,8 @@ install_tree() {
 is 'make install' install_tree install
 for file in "$bindir/pgleasestat" "$bindir/pgleasectl" "$bindir/pglease-run" "$sbindir/pgleased" \
 	"$libdir/libpglease.so" "$libdir/libpglease-preload.so" "$mandir/man1/pglease-run.1" \
+	"$bindir/pglease-testenv" "$mandir/man1/pglease-testenv.1" "$mandir/man3/pglease_test.3" \
+	"$libdir/libpglease-test.so" "$libdir/pkgconfig/pglease-test.pc" "$includedir/pglease_test.h" \
 	"$libdir/pkgconfig/libpglease.pc" "$includedir/pglease.h" "$includedir/pglease_errors.h" \
 	"$mandir/man1/pgleasectl.1" "$mandir/man1/pgleasestat.1" "$mandir/man3/pglease.3" "$mandir/man5/pgleased.ini.5" \
 	"$mandir/man8/pgleased.8" "$sysconfdir/pglease/pgleased.ini"; do
@@ -90,6 +92,18 @@ is 'the header compiles alone as C11' \
 	cc -std=c11 -pedantic-errors -Wall -Wextra -Werror -fsyntax-only $cflags "$dir/alone.c"
 # shellcheck disable=SC2086
 is 'the header compiles alone as C++' c++ -Wall -Wextra -Werror -fsyntax-only $cflags "$dir/alone.cc"
+
+printf '#include <pglease_test.h>\n' | tee "$dir/kit.c" >"$dir/kit.cc"
+# shellcheck disable=SC2046 # words
+is "the test kit's header compiles alone as C11" cc -std=c11 -D_DEFAULT_SOURCE -pedantic-errors -Wall -Wextra -Werror -fsyntax-only \
+	$(pkg-config --cflags pglease-test) "$dir/kit.c"
+# shellcheck disable=SC2046
+is 'and as C++' c++ -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags pglease-test) "$dir/kit.cc"
+# shellcheck disable=SC2046
+is 'a test builds with pkg-config' cc -Wall -Wextra -Werror -o "$dir/sum" "$PGLEASE_SRCDIR/examples/testkit/test_sum.c" \
+	$(pkg-config --cflags --libs pglease-test)
+is 'and finds the installed broker' env -u PGLEASE_BUILDDIR -u PGLEASE_SOCKET_DIR LD_LIBRARY_PATH="$root$libdir" \
+	PGLEASE_TEST_PGLEASED="$root$sbindir/pgleased" "$dir/sum"
 
 cat >"$dir/worker.c" <<'EOF'
 #include <pglease.h>

@@ -10,25 +10,24 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "stats.h"
 
-#define AWAIT_TRIES 4000
-#define AWAIT_STEP_MS 5
 #define HEAR_MS 30000
 
-struct fixture *it_fixture;
+pglease_test_env *it_env;
+bool it_leaks_on_purpose;
 static pglease *client;
 
 static void
 start(unsigned min, unsigned max, const char *instance_extra, const char *pool_extra)
 {
-	struct fixture_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = instance_extra};
+	pglease_test_pool pool = {.name = "app", .min = min, .max = max, .extra = pool_extra};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(
+	    .pools = &pool, .npools = 1, .extra = instance_extra, .no_leak_check = it_leaks_on_purpose);
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 }
 
 void
@@ -48,8 +47,8 @@ it_teardown(void)
 {
 	pglease_detach(client);
 	client = NULL;
-	ck_assert_msg(fixture_stop(it_fixture) == 0, "%s", fixture_error());
-	it_fixture = NULL;
+	ck_assert_msg(pglease_test_env_free(it_env) == 0, "%s", pglease_test_error_message());
+	it_env = NULL;
 }
 
 pglease_pool *
@@ -172,19 +171,32 @@ it_cut_off(void)
 	ck_assert_uint_ge(closed, 1);
 }
 
+/* What is looked for in a pool's statistics. */
+struct awaited {
+	pglease_pool *pool;
+	it_condition condition;
+	const void *arg;
+	pglease_stats stats;
+};
+
+static int
+is_there(void *context)
+{
+	struct awaited *a = context;
+
+	it_ok(pglease_stats_get(a->pool, &a->stats));
+	return a->condition(&a->stats, a->arg);
+}
+
 void
 it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what)
 {
-	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+	struct awaited awaited = {.pool = pool, .condition = condition, .arg = arg};
 	pglease_stats stats;
 
-	/* The segment is memory: there is nothing to wait on, so it is looked at, and the deadline only ends a failure. */
-	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
-		it_ok(pglease_stats_get(pool, &stats));
-		if (condition(&stats, arg))
-			return;
-		nanosleep(&step, NULL);
-	}
+	if (pglease_test_await(is_there, &awaited, IT_PATIENCE_MS) == 0)
+		return;
+	stats = awaited.stats;
 	ck_abort_msg("%s never came: total %u idle %u leased %u granted %u busy %u waiting %u clients %u", what,
 	    stats.total, stats.idle, stats.leased, stats.granted, stats.busy, stats.pending, stats.clients);
 }
@@ -231,7 +243,7 @@ it_published(const char *pool, const char *column)
 	uint64_t value = 0;
 	uint32_t row;
 
-	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
 	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
 	view = stats_view_find(&snapshot, "pools");
 	ck_assert_ptr_nonnull(view);
@@ -246,16 +258,26 @@ it_published(const char *pool, const char *column)
 	return value;
 }
 
+struct published {
+	const char *pool, *column;
+	uint64_t least;
+};
+
+static int
+is_published(void *context)
+{
+	const struct published *p = context;
+
+	return it_published(p->pool, p->column) >= p->least;
+}
+
 void
 it_await_published(const char *pool, const char *column, uint64_t least)
 {
-	static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000};
+	struct published published = {.pool = pool, .column = column, .least = least};
 
-	for (unsigned i = 0; i < AWAIT_TRIES; i++) {
-		if (it_published(pool, column) >= least)
-			return;
-		nanosleep(&step, NULL);
-	}
+	if (pglease_test_await(is_published, &published, IT_PATIENCE_MS) == 0)
+		return;
 	ck_abort_msg("%s of pool %s stays at %llu", column, pool, (unsigned long long)it_published(pool, column));
 }
 
@@ -267,7 +289,7 @@ it_ctl_start(const char *verb, const char *argument, const char *timeout, struct
 	unsigned n = 1;
 
 	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
-	snprintf(log, sizeof(log), "%s/pgleasectl.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/pgleasectl.log", pglease_test_folder(it_env));
 	if (timeout != NULL) {
 		argv[n++] = "-t";
 		argv[n++] = timeout;

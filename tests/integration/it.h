@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What the integration tests share: a fixture per test, worker processes that are told what to do and say when they have
+ * What the integration tests share: an environment per test, worker processes that are told what to do and say when they have
  * done it, and waiting for an event that shows in the pool's own statistics.
  */
 #ifndef PGLEASE_TESTS_IT_H
@@ -12,10 +12,13 @@
 #include <sys/types.h>
 
 #include "child.h"
-#include "fixture.h"
+#include "pglease_test.h"
 #include "pglease.h"
 
-extern struct fixture *it_fixture;
+extern pglease_test_env *it_env;
+
+/* For tests that leave things on purpose, by hand: set before it_start, what they leave is no leak. */
+extern bool it_leaks_on_purpose;
 
 /* One pool `app` with these limits; teardown stops and checks. */
 void it_start(unsigned min, unsigned max, const char *extra);
@@ -51,7 +54,9 @@ void it_join(struct it_worker *worker); /* waits for it to end; fails unless wit
 /* Closes this process's control connection, as closefrom() would: the broker fences it. */
 void it_cut_off(void);
 
-/* Looks at the pool's statistics until `condition` holds; fails after 20 s. */
+#define IT_PATIENCE_MS 60000 /* ends a failing test; none that passes waits for it */
+
+/* Looks at the pool's statistics until `condition` holds (pglease_test_await). */
 typedef bool (*it_condition)(const pglease_stats *stats, const void *arg);
 void it_await(pglease_pool *pool, it_condition condition, const void *arg, const char *what);
 void it_await_waiting(pglease_pool *pool, uint32_t n);
@@ -64,7 +69,7 @@ uint64_t it_timed(pglease_pool *pool, enum pglease_time time);
 uint64_t it_published(const char *pool, const char *column);
 void it_await_published(const char *pool, const char *column, uint64_t least);
 
-/* pgleasectl for the fixture's instance, in the background; its exit status; and both. NULL: no such argument. */
+/* pgleasectl for the environment's instance, in the background; its exit status; and both. NULL: no such argument. */
 void it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret_child);
 int it_ctl_end(struct child *child);
 int it_ctl(const char *verb, const char *argument, const char *timeout);

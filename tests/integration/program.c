@@ -17,14 +17,14 @@ program_environment(void)
 {
 	char host[512];
 
-	snprintf(host, sizeof(host), "%s/pg", fixture_folder(it_fixture));
+	snprintf(host, sizeof(host), "%s/pg", pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
 	ck_assert_int_eq(setenv("PGUSER", "postgres", 1), 0);
 	ck_assert_int_eq(setenv("PGDATABASE", "postgres", 1), 0);
 	ck_assert_int_eq(setenv("PGCLIENTENCODING", "UTF8", 1), 0);
 	ck_assert_int_eq(setenv("PGLEASE_FALLBACK", "error", 1), 0);
 	ck_assert_int_eq(setenv("PGLEASE_RUN", program_built("pglease-run"), 1), 0);
-	ck_assert_int_eq(setenv("PGLEASE_WORK", fixture_folder(it_fixture), 1), 0);
+	ck_assert_int_eq(setenv("PGLEASE_WORK", pglease_test_folder(it_env), 1), 0);
 }
 
 static const char *
@@ -77,7 +77,7 @@ program_run(bool leased, const char *const argv[])
 		all[n++] = argv[i];
 	}
 	all[n] = NULL;
-	snprintf(log, sizeof(log), "%s/program.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/program.log", pglease_test_folder(it_env));
 	unlink(log);
 	ck_assert_msg(child_start(all, log, NULL, &child) == 0, "%s", child_error());
 	if (child_wait(&child, RUN_MS, &status) != 0) {

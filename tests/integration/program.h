@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Programs that know only libpq, run against the fixture's pool, with the library preloaded or not. */
+/* Programs that know only libpq, run against the environment's pool, with the library preloaded or not. */
 #ifndef PGLEASE_TESTS_PROGRAM_H
 #define PGLEASE_TESTS_PROGRAM_H
 
 #include "it.h"
 
-/* The environment for them: PGHOST and the like name the fixture's PostgreSQL. Once, after it_start. */
+/* The environment for them: PGHOST and the like name the environment's PostgreSQL. Once, after it_start. */
 void program_environment(void);
 /* The path of a program or file in the build folder, or in the source's. In one of a few buffers. */
 const char *program_built(const char *name);

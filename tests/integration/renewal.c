@@ -7,14 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "handoff.h"
 #include "it.h"
-
-#define TRIES 6000
-#define STEP_NS 5000000
 
 struct renewal renewal;
 
@@ -35,6 +31,7 @@ renewal_adopt(struct script_client *c, struct script_claim *of)
 void
 renewal_begin(const char *extra)
 {
+	it_leaks_on_purpose = true; /* what a lost connection leaves with its client, by the script */
 	it_start(1, 1, extra);
 	script_attach(&renewal.client);
 	script_lease(&renewal.client, &renewal.claim);
@@ -65,15 +62,24 @@ renewal_flags(void)
 	return word_flags(slot_load(&renewal.client.seg, renewal.claim.slot));
 }
 
-/* Memory cannot be waited on: it is looked at, and the number of looks only ends a failure. */
+struct wanted_word {
+	bool (*is)(uint64_t w);
+};
+
+static int
+word_is(void *context)
+{
+	const struct wanted_word *wanted = context;
+
+	return wanted->is(slot_load(&renewal.client.seg, renewal.claim.slot));
+}
+
 void
 renewal_await_word(bool (*is)(uint64_t w), const char *what)
 {
-	static const struct timespec step = {.tv_nsec = STEP_NS};
+	struct wanted_word wanted = {.is = is};
 
-	for (unsigned i = 0; i < TRIES && !is(slot_load(&renewal.client.seg, renewal.claim.slot)); i++)
-		nanosleep(&step, NULL);
-	ck_assert_msg(is(slot_load(&renewal.client.seg, renewal.claim.slot)), "the word never was %s", what);
+	ck_assert_msg(pglease_test_await(word_is, &wanted, IT_PATIENCE_MS) == 0, "the word never was %s", what);
 }
 
 bool
@@ -157,7 +163,7 @@ renewal_expect_renewed(int sock)
 void
 renewal_stop_server(void)
 {
-	renewal.stopped = fixture_server_pid(it_fixture);
+	renewal.stopped = pglease_test_server_pid(it_env);
 	ck_assert_int_eq(kill(renewal.stopped, SIGSTOP), 0);
 }
 

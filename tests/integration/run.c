@@ -143,11 +143,11 @@ run_refused(const char *const args[], const struct run_how *how, const char *a, 
 const char *
 run_folder(void)
 {
-	static const struct fixture_options options = {.no_broker = true, .no_server = true};
+	static const pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true);
 
-	if (it_fixture == NULL)
-		ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	return fixture_folder(it_fixture);
+	if (it_env == NULL)
+		ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	return pglease_test_folder(it_env);
 }
 
 const char *

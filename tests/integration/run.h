@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Running pgleased until it ends by itself: for what it refuses, with the words that it says then. A broker that serves
- * is the fixture's matter (it.h).
+ * is the environment's matter (it.h).
  */
 #ifndef PGLEASE_TESTS_RUN_H
 #define PGLEASE_TESTS_RUN_H
@@ -29,7 +29,7 @@ void run_broker(const char *const args[], const struct run_how *how, struct run 
 void run_refused(
     const char *const args[], const struct run_how *how, const char *a, const char *b, const char *c);
 
-/* A fixture without a server and a broker, if there is none yet: its folder, which goes with it. */
+/* An environment without a server and a broker, if there is none yet: its folder, which goes with it. */
 const char *run_folder(void);
 /* A file in it. Returns its path (static, good until the next call). */
 const char *run_file(const char *name, const char *text, size_t size);

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "handoff.h"
@@ -19,8 +18,6 @@
 #include "slots.h"
 
 #define PATIENCE_S 30 /* ends a failing test; no passing one waits for it */
-#define TRIES 6000
-#define STEP_NS 5000000
 
 void
 script_begin(struct script_packet *p, uint32_t code)
@@ -111,7 +108,7 @@ script_connect_adopt(void)
 {
 	char path[PATHS_MAX];
 
-	ck_assert_int_eq(paths_adopt_socket(fixture_socket_dir(it_fixture), path, sizeof(path)), 0);
+	ck_assert_int_eq(paths_adopt_socket(pglease_test_socket_dir(it_env), path, sizeof(path)), 0);
 	return connect_to(path, SOCK_STREAM);
 }
 
@@ -120,7 +117,7 @@ script_connect_control(void)
 {
 	char path[PATHS_MAX];
 
-	ck_assert_int_eq(paths_control_socket(fixture_socket_dir(it_fixture), path, sizeof(path)), 0);
+	ck_assert_int_eq(paths_control_socket(pglease_test_socket_dir(it_env), path, sizeof(path)), 0);
 	return connect_to(path, SOCK_SEQPACKET);
 }
 
@@ -244,33 +241,41 @@ script_detach(struct script_client *c)
 	segment_unmap(&c->seg);
 }
 
+struct wanted_lease {
+	struct script_client *c;
+	struct script_claim *claim;
+};
+
+static int
+lease_one(void *context)
+{
+	const struct wanted_lease *wanted = context;
+	struct script_client *c = wanted->c;
+	uint64_t w;
+	int slot = slot_find_idle(&c->seg, -1, 0, true, &w);
+
+	if (slot < 0 || !slot_lease(&c->seg, (uint32_t)slot, &w, c->row, c->welcome.client)) /* S6 */
+		return 0;
+	*wanted->claim = (struct script_claim){
+	    .pool = c->pool.pool,
+	    .slot = (uint32_t)slot,
+	    .client = c->welcome.client,
+	    .generation = atomic_load(&c->seg.slot[slot].generation),
+	    .sequence = word_seq(w),
+	    .word = w,
+	};
+	atomic_store(&c->seg.slot[slot].leased_at, clock_ns());
+	memcpy(wanted->claim->nonce, c->welcome.nonce, sizeof(wanted->claim->nonce));
+	return 1;
+}
+
 void
 script_lease(struct script_client *c, struct script_claim *ret)
 {
-	static const struct timespec step = {.tv_nsec = STEP_NS};
+	struct wanted_lease wanted = {.c = c, .claim = ret};
 
-	/* Memory cannot be waited on, and a script does not queue: it looks until a slot is idle. */
-	for (unsigned i = 0; i < TRIES; i++) {
-		uint64_t w;
-		int slot = slot_find_idle(&c->seg, -1, 0, true, &w);
-
-		if (slot >= 0 &&
-		    slot_lease(&c->seg, (uint32_t)slot, &w, c->row, c->welcome.client)) { /* S6 */
-			*ret = (struct script_claim){
-			    .pool = c->pool.pool,
-			    .slot = (uint32_t)slot,
-			    .client = c->welcome.client,
-			    .generation = atomic_load(&c->seg.slot[slot].generation),
-			    .sequence = word_seq(w),
-			    .word = w,
-			};
-			atomic_store(&c->seg.slot[slot].leased_at, clock_ns());
-			memcpy(ret->nonce, c->welcome.nonce, sizeof(ret->nonce));
-			return;
-		}
-		nanosleep(&step, NULL);
-	}
-	ck_abort_msg("no slot was idle");
+	/* A script does not queue: it looks until a slot is idle. */
+	ck_assert_msg(pglease_test_await(lease_one, &wanted, IT_PATIENCE_MS) == 0, "no slot was idle");
 }
 
 void

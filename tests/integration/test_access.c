@@ -35,19 +35,19 @@ need_root(void)
 	ck_assert_msg(geteuid() == 0, "this test plays several users: run it as root");
 }
 
-/* Two pools on the fixture's server, reachable for all users. */
+/* Two pools on the environment's server, reachable for all users. */
 static void
 start(const char *instance_extra, const char *app_extra, const char *other_extra)
 {
-	struct fixture_pool pools[] = {
+	pglease_test_pool pools[] = {
 	    {.name = "app", .min = 1, .max = 1, .extra = app_extra},
 	    {.name = "other", .min = 1, .max = 1, .extra = other_extra},
 	};
-	struct fixture_options options = {.pools = pools, .npools = 2, .extra = instance_extra};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .extra = instance_extra);
 
 	need_root();
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	ck_assert_int_eq(chmod(fixture_folder(it_fixture), 0711), 0);
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_int_eq(chmod(pglease_test_folder(it_env), 0711), 0);
 }
 
 static void
@@ -156,7 +156,7 @@ read_stats(const char *argument)
 	char path[128];
 	int fd;
 
-	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", fixture_instance(it_fixture));
+	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", pglease_test_instance(it_env));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return PGLEASE_EPERM;
@@ -170,7 +170,7 @@ START_TEST(statistics_are_read_by_whom_the_mode_and_the_group_let)
 	char path[128];
 
 	start("stats_mode = 0640\nmonitor_group = 54331", NULL, NULL);
-	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", fixture_instance(it_fixture));
+	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", pglease_test_instance(it_env));
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_gid, CREW);
 	ck_assert_uint_eq(st.st_mode & 07777, 0640);
@@ -196,7 +196,7 @@ command(const char *argument)
 	int sock;
 
 	ck_assert_msg(
-	    dial_broker(fixture_instance(it_fixture), fixture_socket_dir(it_fixture), dir, &sock, tried) == 0,
+	    dial_broker(pglease_test_instance(it_env), pglease_test_socket_dir(it_env), dir, &sock, tried) == 0,
 	    "%s", tried);
 	ck_assert_int_eq(command_ask(sock, argument, "", -1, 0, NULL, NULL, &result), 0);
 	close(sock);
@@ -247,14 +247,14 @@ search(const char *path, const char *what, const char *there)
 static void
 search_everything(void)
 {
-	pid_t broker = fixture_broker_pid(it_fixture);
+	pid_t broker = pglease_test_broker_pid(it_env);
 	char path[320], link[64];
 	unsigned segments = 0;
 	struct dirent *entry;
 	DIR *fds;
 
-	search(fixture_log(it_fixture), "the log", "pool app");
-	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", fixture_instance(it_fixture));
+	search(pglease_test_log(it_env), "the log", "pool app");
+	snprintf(path, sizeof(path), "/dev/shm/pglease.%s", pglease_test_instance(it_env));
 	search(path, "the statistics", "app");
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", broker);
 	search(path, "the argument list", "pgleased");
@@ -284,7 +284,7 @@ write_file(const char *name, const char *text, mode_t mode)
 	char path[300];
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%s", fixture_folder(it_fixture), name);
+	snprintf(path, sizeof(path), "%s/%s", pglease_test_folder(it_env), name);
 	f = fopen(path, "w");
 	ck_assert_ptr_nonnull(f);
 	fputs(text, f);
@@ -296,18 +296,18 @@ write_file(const char *name, const char *text, mode_t mode)
 static void
 start_with_method(const char *hba, const char *conninfo)
 {
-	struct fixture_options options = {.no_broker = true};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true);
 	char text[1200];
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert_int_eq(
-	    fixture_sql(it_fixture,
+	    pglease_test_sql(it_env,
 	        "set password_encryption = 'scram-sha-256'; create role app login password '" PASSWORD "'; "
 	        "create role md5app login",
 	        NULL, 0),
 	    0);
 	ck_assert_int_eq(
-	    fixture_sql(it_fixture,
+	    pglease_test_sql(it_env,
 	        "set password_encryption = 'md5'; alter role md5app password '" PASSWORD "'", NULL, 0),
 	    0);
 	snprintf(text, sizeof(text), "local all postgres trust\n%s\n", hba);
@@ -315,15 +315,15 @@ start_with_method(const char *hba, const char *conninfo)
 	snprintf(text, sizeof(text), "m %s app\n", getpwuid(geteuid())->pw_name);
 	write_file("data/pg_ident.conf", text, 0644);
 	/* Not by a reload, of which nobody can tell when it is over. */
-	ck_assert_msg(fixture_server_stop(it_fixture) == 0, "%s", fixture_error());
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_stop(it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	snprintf(text, sizeof(text),
 	    "[pglease]\ninstance = %s\nsocket_dir = %s\ndata_dir = %s/embedded\nlog_level = debug\n[pool app]\n"
 	    "max_connections = 1\nconninfo = host=%s/pg dbname=postgres %s\n",
-	    fixture_instance(it_fixture), fixture_socket_dir(it_fixture), fixture_folder(it_fixture),
-	    fixture_folder(it_fixture), conninfo);
+	    pglease_test_instance(it_env), pglease_test_socket_dir(it_env), pglease_test_folder(it_env),
+	    pglease_test_folder(it_env), conninfo);
 	write_file("pgleased.ini", text, 0600);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 
 static void
@@ -358,38 +358,38 @@ END_TEST
 START_TEST(plain_with_a_password_file)
 {
 	char conninfo[400], file[300];
-	struct fixture_options options = {.no_broker = true, .no_server = true};
-	struct fixture *place;
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true, .no_leak_check = true);
+	pglease_test_env *place;
 
-	/* The file has its own folder: the fixture's is not known yet. */
-	ck_assert_msg(fixture_start(&options, &place) == 0, "%s", fixture_error());
-	it_fixture = place;
+	/* The file has its own folder: the environment's is not known yet. */
+	ck_assert_msg(pglease_test_env_new(&options, &place) == 0, "%s", pglease_test_error_message());
+	it_env = place;
 	write_file("pass", "*:*:*:app:" PASSWORD "\n", 0600);
-	snprintf(file, sizeof(file), "%s/pass", fixture_folder(place));
+	snprintf(file, sizeof(file), "%s/pass", pglease_test_folder(place));
 	snprintf(conninfo, sizeof(conninfo), "user=app passfile=%s", file);
 	start_with_method("local all app password", conninfo);
 	lease_as("app");
 	search_everything();
-	ck_assert_int_eq(fixture_stop(place), 0);
+	ck_assert_int_eq(pglease_test_env_free(place), 0);
 }
 END_TEST
 
 START_TEST(scram_with_a_service_file)
 {
-	struct fixture_options options = {.no_broker = true, .no_server = true};
-	struct fixture *place;
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .no_server = true, .no_leak_check = true);
+	pglease_test_env *place;
 	char file[300];
 
-	ck_assert_msg(fixture_start(&options, &place) == 0, "%s", fixture_error());
-	it_fixture = place;
+	ck_assert_msg(pglease_test_env_new(&options, &place) == 0, "%s", pglease_test_error_message());
+	it_env = place;
 	write_file("service", "[there]\nuser=app\npassword=" PASSWORD "\n", 0600);
-	snprintf(file, sizeof(file), "%s/service", fixture_folder(place));
+	snprintf(file, sizeof(file), "%s/service", pglease_test_folder(place));
 	setenv("PGSERVICEFILE", file, 1);
 	start_with_method("local all app scram-sha-256", "service=there");
 	unsetenv("PGSERVICEFILE");
 	lease_as("app");
 	search_everything();
-	ck_assert_int_eq(fixture_stop(place), 0);
+	ck_assert_int_eq(pglease_test_env_free(place), 0);
 }
 END_TEST
 

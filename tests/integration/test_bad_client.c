@@ -18,7 +18,7 @@
 #include "segment.h"
 #include "wire.h"
 
-static const struct fixture_options without_server = {.no_server = true, .no_broker = true};
+static const pglease_test_options without_server = PGLEASE_TEST_OPTIONS(.no_server = true, .no_broker = true);
 
 /* A listening control socket where the library looks for a broker. */
 static int
@@ -27,10 +27,10 @@ fake_broker(void)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int sock;
 
-	ck_assert_msg(fixture_start(&without_server, &it_fixture) == 0, "%s", fixture_error());
-	ck_assert_int_eq(mkdir(fixture_socket_dir(it_fixture), 0755), 0);
+	ck_assert_msg(pglease_test_env_new(&without_server, &it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_int_eq(mkdir(pglease_test_socket_dir(it_env), 0755), 0);
 	ck_assert_int_eq(
-	    paths_control_socket(fixture_socket_dir(it_fixture), address.sun_path, sizeof(address.sun_path)),
+	    paths_control_socket(pglease_test_socket_dir(it_env), address.sun_path, sizeof(address.sun_path)),
 	    0);
 	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -323,14 +323,14 @@ END_TEST
 
 START_TEST(tokens_of_others)
 {
-	static const struct fixture_pool pools[] = {{.name = "app", .max = 1}, {.name = "other", .max = 1}};
-	struct fixture_options options = {.pools = pools, .npools = 2};
+	static const pglease_test_pool pools[] = {{.name = "app", .max = 1}, {.name = "other", .max = 1}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 	pglease_pool *pool, *other;
 	pglease_lease lease, bent, far;
 	pglease *second;
 	PGconn *conn;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	it_ok(pglease_pool_open(it_client(), "other", &other));
 	conn = it_acquire(pool, &lease);
@@ -441,7 +441,7 @@ START_TEST(after_the_broker_was_killed)
 	pool = it_attach();
 	it_await_all_idle(pool);
 	it_acquire(pool, &lease);
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	/* Whoever has a connection goes on with it, again and again. */
 	for (unsigned i = 0; i < 3; i++) {
 		it_release(&lease);
@@ -449,7 +449,7 @@ START_TEST(after_the_broker_was_killed)
 	}
 	it_release(&lease);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	ck_assert_str_eq(it_query(it_acquire(pool, &lease), "select 1"), "1");
 	it_release(&lease);
@@ -459,27 +459,27 @@ END_TEST
 START_TEST(after_the_broker_has_stopped)
 {
 	/* It does not wait for those out. */
-	struct fixture_options options = {.extra = "drain_timeout = 0"};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "drain_timeout = 0");
 	struct it_worker holder, child;
 	pglease_pool *pool;
 	pglease_lease lease;
 	pglease *client = NULL;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	holder = it_worker(hold_beyond_the_stop, NULL);
 	it_hear(holder.socket, 'l');
 	pool = it_attach();
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	it_say(holder.socket, 's');
 	it_join(&holder);
 	ck_assert_int_eq(pglease_attach(NULL, NULL, &client), PGLEASE_ENOBROKER);
-	ck_assert_msg(strstr(pglease_error_message(), fixture_socket_dir(it_fixture)) != NULL &&
+	ck_assert_msg(strstr(pglease_error_message(), pglease_test_socket_dir(it_env)) != NULL &&
 	                  strstr(pglease_error_message(), "start pgleased") != NULL,
 	    "%s", pglease_error_message());
 	child = it_worker(acquire_in_a_child, &pool);
 	it_join(&child);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	ck_assert_str_eq(it_query(it_acquire(pool, &lease), "select 1"), "1");
 	it_release(&lease);

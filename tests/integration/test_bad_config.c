@@ -154,7 +154,7 @@ START_TEST(socket_folders_that_cannot_be)
 	folder_refused(path, true, "Permission denied", NULL);
 	strcat(path, "/a/b");
 	folder_refused(path, true, "Permission denied", NULL);
-	/* The fixture's folder is the server user's: root's broker does not trust him with its sockets. */
+	/* The environment's folder is the server user's: root's broker does not trust him with its sockets. */
 	if (geteuid() == 0)
 		folder_refused(run_folder(), false, "belongs to uid", "root's or the broker's own");
 	/* A file where a folder should be. */

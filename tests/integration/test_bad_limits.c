@@ -175,7 +175,7 @@ START_TEST(a_broker_without_descriptors)
 	it_start(1, 2, NULL);
 	pool = it_attach();
 	it_await_all_idle(pool);
-	broker = fixture_broker_pid(it_fixture);
+	broker = pglease_test_broker_pid(it_env);
 	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, NULL, &before), 0);
 	/* Room for some clients. What the broker has keeps its numbers, so the limit counts from there. */
 	limit = before;
@@ -241,13 +241,13 @@ take_a_row(void *arg)
 
 START_TEST(all_rows_in_use)
 {
-	static const struct fixture_pool pools[] = {{.name = "app", .max = 1}};
-	struct fixture_options options = {.pools = pools, .npools = 1, .extra = "max_clients = 2"};
+	static const pglease_test_pool pools[] = {{.name = "app", .max = 1}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 1, .extra = "max_clients = 2");
 	pthread_t thread[ROWS + 2];
 	struct crowd crowd = {.with_row = 0};
 	pglease_lease lease;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	crowd.pool = it_attach();
 	ck_assert_str_eq(it_query(it_acquire(crowd.pool, &lease), "select 1"), "1"); /* one row */
 	ck_assert_int_eq(pthread_barrier_init(&crowd.in, NULL, ROWS + 3), 0);
@@ -276,12 +276,12 @@ END_TEST
 
 START_TEST(all_clients_in_use)
 {
-	struct fixture_options options = {.extra = "max_clients = 2"};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "max_clients = 2");
 	struct it_worker worker;
 	pglease *client[2], *another = NULL;
 	char said[64];
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	for (unsigned i = 0; i < 2; i++)
 		it_ok(pglease_attach(NULL, NULL, &client[i]));
 	for (unsigned i = 0; i < 3; i++) {
@@ -290,7 +290,7 @@ START_TEST(all_clients_in_use)
 	}
 	snprintf(said, sizeof(said), "2 processes are attached");
 	ck_assert_msg(strstr(pglease_error_message(), said) != NULL &&
-	                  strstr(pglease_error_message(), fixture_instance(it_fixture)) != NULL &&
+	                  strstr(pglease_error_message(), pglease_test_instance(it_env)) != NULL &&
 	                  strstr(pglease_error_message(), "raise max_clients") != NULL,
 	    "%s", pglease_error_message());
 	/* A place is free when one detaches. */
@@ -301,7 +301,7 @@ START_TEST(all_clients_in_use)
 	/* And when one dies, as soon as the broker has seen it. */
 	snprintf(said, sizeof(said), "(pid %d) died", (int)worker.pid);
 	it_kill(&worker);
-	ck_assert_msg(fixture_await_log(it_fixture, said, 30000) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_await_log(it_env, said, 30000) == 0, "%s", pglease_test_error_message());
 	it_ok(pglease_attach(NULL, NULL, &another));
 	pglease_detach(another);
 	pglease_detach(client[1]);

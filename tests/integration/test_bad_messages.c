@@ -46,7 +46,7 @@ begin(pid_t *ret_broker)
 	struct it_worker worker;
 
 	it_start(2, 2, NULL);
-	*ret_broker = fixture_broker_pid(it_fixture);
+	*ret_broker = pglease_test_broker_pid(it_env);
 	worker = it_worker(go_on_leasing, NULL);
 	it_hear(worker.socket, 'r');
 	return worker;
@@ -385,7 +385,7 @@ START_TEST(random_bytes)
 		}
 		drain(sock);
 	}
-	ck_assert_int_eq(fixture_broker_pid(it_fixture), broker);
+	ck_assert_int_eq(pglease_test_broker_pid(it_env), broker);
 	finish(&worker);
 }
 END_TEST

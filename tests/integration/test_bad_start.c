@@ -13,16 +13,16 @@
 #include "script.h"
 
 /* A broker that needs no server. */
-static const struct fixture_pool lonely = {
+static const pglease_test_pool lonely = {
     .name = "app", .conninfo = "host=/nonexistent", .extra = "min_connections = 0"};
-static const struct fixture_options without_server = {.pools = &lonely, .npools = 1, .no_server = true};
-static const struct fixture_options not_started = {
-    .pools = &lonely, .npools = 1, .no_server = true, .no_broker = true};
+static const pglease_test_options without_server = PGLEASE_TEST_OPTIONS(.pools = &lonely, .npools = 1, .no_server = true);
+static const pglease_test_options not_started =
+    PGLEASE_TEST_OPTIONS(.pools = &lonely, .npools = 1, .no_server = true, .no_broker = true);
 
 static void
-begin(const struct fixture_options *options)
+begin(const pglease_test_options *options)
 {
-	ck_assert_msg(fixture_start(options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(options, &it_env) == 0, "%s", pglease_test_error_message());
 }
 
 static const char *
@@ -31,7 +31,7 @@ stats_path(void)
 	static char path[PATHS_MAX + 16];
 	char name[PATHS_MAX];
 
-	ck_assert_int_eq(paths_stats_name(fixture_instance(it_fixture), name, sizeof(name)), 0);
+	ck_assert_int_eq(paths_stats_name(pglease_test_instance(it_env), name, sizeof(name)), 0);
 	snprintf(path, sizeof(path), "/dev/shm%s", name);
 	return path;
 }
@@ -52,21 +52,21 @@ START_TEST(another_broker_of_that_name)
 	const char *args[] = {"-c", NULL, NULL};
 
 	begin(&without_server);
-	snprintf(pid, sizeof(pid), "pid %d", (int)fixture_broker_pid(it_fixture));
+	snprintf(pid, sizeof(pid), "pid %d", (int)pglease_test_broker_pid(it_env));
 	/* In the same folder; in the same folder under another name; of the same name in another folder. */
-	args[1] = fixture_config(it_fixture);
-	run_refused(args, NULL, pid, fixture_socket_dir(it_fixture), "stop it first");
+	args[1] = pglease_test_config(it_env);
+	run_refused(args, NULL, pid, pglease_test_socket_dir(it_env), "stop it first");
 	{
-		const char *const named[] = {"-c", fixture_config(it_fixture), "-n", "another", NULL};
+		const char *const named[] = {"-c", pglease_test_config(it_env), "-n", "another", NULL};
 
-		run_refused(named, NULL, pid, fixture_socket_dir(it_fixture), "stop it first");
+		run_refused(named, NULL, pid, pglease_test_socket_dir(it_env), "stop it first");
 	}
 	snprintf(dir, sizeof(dir), "%s/elsewhere/run", run_folder());
 	snprintf(text, sizeof(text),
 	    "[pglease]\ninstance = %s\nsocket_dir = %s\n[pool a]\nconninfo = host=/nonexistent\n",
-	    fixture_instance(it_fixture), dir);
+	    pglease_test_instance(it_env), dir);
 	args[1] = run_file("second.ini", text, strlen(text));
-	run_refused(args, NULL, pid, fixture_instance(it_fixture), NULL);
+	run_refused(args, NULL, pid, pglease_test_instance(it_env), NULL);
 	/* What those made has gone, what the first one has is there. */
 	snprintf(dir, sizeof(dir), "%s/elsewhere", run_folder());
 	ck_assert_int_ne(access(dir, F_OK), 0);
@@ -80,15 +80,15 @@ START_TEST(what_a_killed_broker_left_is_taken_over)
 	struct stat st;
 
 	begin(&without_server);
-	snprintf(pid, sizeof(pid), "that was killed (pid %d)", (int)fixture_broker_pid(it_fixture));
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
-	ck_assert_int_eq(paths_control_socket(fixture_socket_dir(it_fixture), control, sizeof(control)), 0);
+	snprintf(pid, sizeof(pid), "that was killed (pid %d)", (int)pglease_test_broker_pid(it_env));
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
+	ck_assert_int_eq(paths_control_socket(pglease_test_socket_dir(it_env), control, sizeof(control)), 0);
 	ck_assert_int_eq(stat(control, &st), 0);
 	ck_assert_int_eq(stat(stats_path(), &st), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	{
 		char log[65536] = "";
-		int fd = open(fixture_log(it_fixture), O_RDONLY);
+		int fd = open(pglease_test_log(it_env), O_RDONLY);
 
 		ck_assert_int_gt(read(fd, log, sizeof(log) - 1), 0);
 		close(fd);
@@ -115,9 +115,9 @@ START_TEST(stale_stats_segments_are_replaced)
 		ck_assert_int_eq(write(fd, stale[i].bytes, stale[i].size), (ssize_t)stale[i].size);
 		ck_assert_int_eq(ftruncate(fd, (off_t)(i * 10000)), 0);
 		close(fd);
-		ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 		assert_serves();
-		ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	}
 }
 END_TEST
@@ -126,10 +126,10 @@ END_TEST
 static void
 refused_without_trace(const struct run_how *how, const char *a, const char *b, const char *c)
 {
-	const char *const args[] = {"-c", fixture_config(it_fixture), NULL};
+	const char *const args[] = {"-c", pglease_test_config(it_env), NULL};
 
 	run_refused(args, how, a, b, c);
-	ck_assert_int_ne(access(fixture_socket_dir(it_fixture), F_OK), 0);
+	ck_assert_int_ne(access(pglease_test_socket_dir(it_env), F_OK), 0);
 	ck_assert_int_ne(access(stats_path(), F_OK), 0);
 }
 
@@ -139,8 +139,8 @@ START_TEST(no_room_in_shared_memory)
 	                            small = {.shm = "size=8m"}, two_inodes = {.shm = "nr_inodes=2"};
 
 	begin(&not_started);
-	refused_without_trace(&full, fixture_instance(it_fixture), "/dev/shm", "room");
-	refused_without_trace(&no_inode, fixture_instance(it_fixture), "/dev/shm", "room");
+	refused_without_trace(&full, pglease_test_instance(it_env), "/dev/shm", "room");
+	refused_without_trace(&no_inode, pglease_test_instance(it_env), "/dev/shm", "room");
 	/* Room for the statistics, but not for the history. */
 	refused_without_trace(&small, "no room in /dev/shm for the history of pool app (15.", "metrics_retention", "history = no");
 	refused_without_trace(&two_inodes, "no room in /dev/shm for the history of pool app", "metrics_retention", NULL);
@@ -163,9 +163,9 @@ END_TEST
 
 START_TEST(a_server_that_is_not_there_is_no_reason_not_to_start)
 {
-	struct fixture_pool pools[] = {{.name = "app", .conninfo = "host=/nonexistent"},
+	pglease_test_pool pools[] = {{.name = "app", .conninfo = "host=/nonexistent"},
 	    {.name = "other", .conninfo = "host=127.0.0.1 port=1"}};
-	struct fixture_options options = {.pools = pools, .npools = 2, .no_server = true};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .no_server = true);
 
 	begin(&options);
 	assert_serves();

@@ -18,7 +18,7 @@ static bool
 log_has(const char *text)
 {
 	static char log[LOG_MAX];
-	int fd = open(fixture_log(it_fixture), O_RDONLY);
+	int fd = open(pglease_test_log(it_env), O_RDONLY);
 	ssize_t n = read(fd, log, sizeof(log) - 1);
 
 	ck_assert_int_gt(n, 0);
@@ -64,20 +64,21 @@ assert_serves(pglease_pool *pool)
 static void
 start_with(const char *conninfo)
 {
-	struct fixture_pool pool = {.name = "app", .conninfo = conninfo};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .no_broker = true};
+	pglease_test_pool pool = {.name = "app", .conninfo = conninfo};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true,
+	    .memory_slack = 1 << 20); /* what OpenSSL takes at its first use, and keeps */
 	char host[256];
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	/* Its folder was not known before: the broker finds the server by the environment. */
-	snprintf(host, sizeof(host), "%s/pg", fixture_folder(it_fixture));
+	snprintf(host, sizeof(host), "%s/pg", pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
 }
 
 static void
 sql(const char *text)
 {
-	ck_assert_msg(fixture_sql(it_fixture, text, NULL, 0) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, text, NULL, 0) == 0, "%s", pglease_test_error_message());
 }
 
 START_TEST(a_wrong_password)
@@ -88,7 +89,7 @@ START_TEST(a_wrong_password)
 
 	start_with("user=guest dbname=postgres password=Rumpelstilz");
 	sql("create role guest login password 'Schneewittchen'");
-	snprintf(path, sizeof(path), "%s/data/pg_hba.conf", fixture_folder(it_fixture));
+	snprintf(path, sizeof(path), "%s/data/pg_hba.conf", pglease_test_folder(it_env));
 	f = fopen(path, "we");
 	ck_assert_ptr_nonnull(f);
 	fputs(hba, f);
@@ -101,7 +102,7 @@ START_TEST(a_wrong_password)
 		lets_in = PQstatus(conn) == CONNECTION_OK;
 		PQfinish(conn);
 	}
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "password authentication failed for user \"guest\"");
 	it_await_published("app", "open_failed_28", 1);
@@ -120,7 +121,7 @@ START_TEST(an_unknown_database)
 	pglease_pool *pool;
 
 	start_with("user=postgres dbname=tomorrow");
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "database \"tomorrow\" does not exist");
 	it_await_published("app", "open_failed_3d", 1);
@@ -135,7 +136,7 @@ START_TEST(an_unknown_user)
 	pglease_pool *pool;
 
 	start_with("user=stranger dbname=postgres");
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "role \"stranger\" does not exist");
 	sql("create role stranger login");
@@ -161,15 +162,15 @@ START_TEST(down_at_the_start)
 	pglease_pool *pool;
 
 	start_with("user=postgres dbname=postgres");
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "No such file");
 	/* One that waits is served when the server comes. */
 	worker = it_worker(wait_for_a_lease, NULL);
 	it_hear(worker.socket, 'a');
 	it_await_waiting(pool, 1);
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	it_hear(worker.socket, 'd');
 	it_join(&worker);
 	assert_serves(pool);
@@ -198,7 +199,7 @@ START_TEST(it_goes_away_and_comes_back)
 		/* One lease is out: its query fails, and its release is no error. */
 		conn = it_acquire(pool, &lease);
 		ck_assert_str_eq(it_query(conn, "select 1"), "1");
-		ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+		ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 		result = PQexec(conn, "select 2");
 		ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
 		PQclear(result);
@@ -206,7 +207,7 @@ START_TEST(it_goes_away_and_comes_back)
 		it_release(&lease);
 		it_await(pool, nothing_open, NULL, "a pool without connections");
 		assert_refused(pool, "");
-		ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 		assert_serves(pool);
 	}
 	it_await_all_idle(pool);

@@ -18,7 +18,7 @@ await_running(const char *what)
 		    "select count(*) from pg_stat_activity where state = 'active' and query like '%%%s%%' and "
 		    "pid <> pg_backend_pid() and (select true from pg_sleep(0.01))",
 		    what);
-		ck_assert_int_eq(fixture_sql(it_fixture, sql, n, sizeof(n)), 0);
+		ck_assert_int_eq(pglease_test_sql(it_env, sql, n, sizeof(n)), 0);
 		if (strcmp(n, "1") == 0)
 			return;
 	}

@@ -205,7 +205,7 @@ START_TEST(another_users_request)
 
 	ck_assert_msg(geteuid() == 0, "this test plays two users: run it as root");
 	begin(&claim);
-	ck_assert_int_eq(chmod(fixture_folder(it_fixture), 0711), 0);
+	ck_assert_int_eq(chmod(pglease_test_folder(it_env), 0711), 0);
 	fd = raw_adopt(&client, &claim, &key);
 	raw_start_query(fd, "select pg_sleep(600)");
 	worker = it_worker(cancel_as_other_user, &key);

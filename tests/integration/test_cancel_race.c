@@ -218,16 +218,21 @@ bystander(int socket, const void *arg)
 }
 
 /* The broker's numbers come a moment later. */
+static int
+all_answered(void *context)
+{
+	uint64_t *answered = context;
+
+	*answered = it_published("app", "cancels") + it_published("app", "cancels_refused");
+	return *answered == shared->fired;
+}
+
 static void
 await_answered(void)
 {
-	static const struct timespec step = {.tv_nsec = 5000000};
 	uint64_t answered = 0;
 
-	for (unsigned i = 0; i < 4000 && answered != shared->fired; i++) {
-		nanosleep(&step, NULL);
-		answered = it_published("app", "cancels") + it_published("app", "cancels_refused");
-	}
+	(void)pglease_test_await(all_answered, &answered, IT_PATIENCE_MS);
 	ck_assert_uint_eq(answered, shared->fired);
 }
 

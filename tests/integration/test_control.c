@@ -25,10 +25,10 @@ static pglease_lease lease;
 static void
 start_two(const char *extra)
 {
-	static const struct fixture_pool pools[] = {{.name = "app", .max = 2}, {.name = "two", .max = 2}};
-	struct fixture_options options = {.pools = pools, .npools = 2, .extra = extra};
+	static const pglease_test_pool pools[] = {{.name = "app", .max = 2}, {.name = "two", .max = 2}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .extra = extra);
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	app = it_attach();
 	it_ok(pglease_pool_open(it_client(), "two", &two));
 }
@@ -46,14 +46,14 @@ assert_draining(pglease_pool *pool)
 static void
 await_log(const char *text)
 {
-	ck_assert_msg(fixture_await_log(it_fixture, text, LONG_MS) == 0, "%s: %s", text, fixture_error());
+	ck_assert_msg(pglease_test_await_log(it_env, text, LONG_MS) == 0, "%s: %s", text, pglease_test_error_message());
 }
 
-/* The broker ends by itself. It is not reaped before the fixture stops, so the number is still its own. */
+/* The broker ends by itself. It is not reaped before the environment stops, so the number is still its own. */
 static void
 await_end(void)
 {
-	struct pollfd p = {.fd = pidfd_open(fixture_broker_pid(it_fixture), 0), .events = POLLIN};
+	struct pollfd p = {.fd = pidfd_open(pglease_test_broker_pid(it_env), 0), .events = POLLIN};
 
 	ck_assert_int_ge(p.fd, 0);
 	ck_assert_int_eq(poll(&p, 1, LONG_MS), 1);
@@ -132,12 +132,12 @@ wait_for_drain(void *arg)
 
 START_TEST(waiters_are_woken)
 {
-	static const struct fixture_pool pools[] = {{.name = "app", .max = 1}};
-	struct fixture_options options = {.pools = pools, .npools = 1};
+	static const pglease_test_pool pools[] = {{.name = "app", .max = 1}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 1);
 	pthread_t threads[3];
 	int codes[3] = {0};
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	app = it_attach();
 	it_acquire(app, &lease);
 	for (unsigned i = 0; i < 3; i++)
@@ -265,12 +265,12 @@ START_TEST(sigterm_drains_and_a_second_one_ends_it)
 
 	start_two(NULL);
 	conn = it_acquire(app, &lease);
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGTERM), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGTERM), 0);
 	await_log("stops: SIGTERM");
 	assert_draining(app);
 	ck_assert_str_eq(it_query(conn, "select 1"), "1");
 	/* The second SIGTERM, and the status that the broker ends with. */
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	await_log("stops at once: SIGTERM");
 	await_log("1 leases are revoked");
 	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
@@ -281,12 +281,12 @@ START_TEST(sigterm_ends_with_the_last_lease)
 {
 	start_two("drain_timeout = 24h");
 	it_acquire(app, &lease);
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGTERM), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGTERM), 0);
 	await_log("stops: SIGTERM");
 	assert_draining(app);
 	it_release(&lease);
 	await_end();
-	ck_assert_int_eq(fixture_await_log(it_fixture, "are revoked", LONG_MS), -ECHILD);
+	ck_assert_int_eq(pglease_test_await_log(it_env, "are revoked", LONG_MS), -ECHILD);
 }
 END_TEST
 
@@ -294,7 +294,7 @@ START_TEST(sigterm_waits_no_longer_than_it_is_told)
 {
 	start_two("drain_timeout = 50ms");
 	it_acquire(app, &lease);
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	await_log("1 leases are revoked");
 	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
 }
@@ -304,7 +304,7 @@ START_TEST(sigint_ends_it_at_once)
 {
 	start_two("drain_timeout = 24h");
 	it_acquire(app, &lease);
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGINT), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGINT), 0);
 	await_log("stops: SIGINT");
 	await_end();
 	await_log("1 leases are revoked");
@@ -316,9 +316,9 @@ START_TEST(sigint_ends_a_drain)
 {
 	start_two("drain_timeout = 24h");
 	it_acquire(app, &lease);
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGTERM), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGTERM), 0);
 	await_log("stops: SIGTERM");
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGINT), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGINT), 0);
 	await_end();
 	await_log("stops at once: SIGINT");
 }
@@ -331,7 +331,7 @@ dial(void)
 	char dir[PATHS_MAX], tried[DIAL_TRIED];
 	int sock;
 
-	ck_assert_int_eq(dial_broker(fixture_instance(it_fixture), fixture_socket_dir(it_fixture), dir, &sock, tried), 0);
+	ck_assert_int_eq(dial_broker(pglease_test_instance(it_env), pglease_test_socket_dir(it_env), dir, &sock, tried), 0);
 	ck_assert_int_eq(fcntl(sock, F_SETFL, 0), 0);
 	return sock;
 }
@@ -427,7 +427,7 @@ START_TEST(others_may_not_command)
 	ck_assert_msg(geteuid() == 0, "this test needs root");
 	ck_assert_int_eq(child_server_user(&user), 0);
 	snprintf(program, sizeof(program), "%s/pgleasectl", getenv("PGLEASE_BUILDDIR"));
-	snprintf(log, sizeof(log), "%s/refused.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/refused.log", pglease_test_folder(it_env));
 	ck_assert_int_eq(child_start(argv, log, &user, &child), 0);
 	ck_assert_int_eq(it_ctl_end(&child), 3);
 	await_log("command refused: stop");

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gate.h"
 #include "hygiene.h"
 #include "it.h"
 
@@ -20,36 +19,38 @@
 #define CHANNEL "A"
 #define NOTIFICATION (1 + 4 + 4 + 2 + 1)
 
-static struct gate gate;
-
 static void
 notify(void)
 {
-	ck_assert_msg(fixture_sql(it_fixture, "notify \"" CHANNEL "\"", NULL, 0) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, "notify \"" CHANNEL "\"", NULL, 0) == 0, "%s", pglease_test_error_message());
+}
+
+static void
+kit(int r)
+{
+	ck_assert_msg(r == 0, "%s", pglease_test_error_message());
 }
 
 static void
 start(const char *extra)
 {
-	struct fixture_pool pool = {
-	    .name = "app", .min = 1, .max = 1, .conninfo = "user=postgres dbname=postgres", .extra = extra};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .no_broker = true};
-	char host[256];
+	pglease_test_pool pool = {.name = "app", .min = 1, .max = 1, .extra = extra};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .relay = true);
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	snprintf(host, sizeof(host), "%s/pg", fixture_folder(it_fixture));
-	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
-	gate_start(&gate, fixture_folder(it_fixture));
-	/* The broker finds the gate by the environment. */
-	ck_assert_int_eq(setenv("PGHOST", gate.folder, 1), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	kit(pglease_test_env_new(&options, &it_env));
+}
+
+/* Of what the server says, so many bytes pass. */
+static void
+hold(unsigned bytes, bool until_asked)
+{
+	kit(pglease_test_relay_hold(it_env, bytes, until_asked));
 }
 
 static void
-stop(void)
+await_held(void)
 {
-	it_teardown();
-	gate_stop(&gate);
+	kit(pglease_test_relay_await_held(it_env, 30000));
 }
 
 /* The part that has come is in libpq, and says nothing. */
@@ -85,7 +86,7 @@ listener(int socket, const void *arg)
 
 /* Every place where it can be cut. */
 static void
-play(const char *extra, enum gate_opens opens, unsigned first, unsigned last)
+play(const char *extra, bool until_asked, unsigned first, unsigned last)
 {
 	pglease_pool *pool;
 
@@ -100,9 +101,9 @@ play(const char *extra, enum gate_opens opens, unsigned first, unsigned last)
 
 		it_hear(a.socket, 'l');
 		it_ok(pglease_stats_get(pool, &before));
-		gate_hold(&gate, cut, opens);
+		hold(cut, until_asked);
 		notify();
-		gate_await_held(&gate);
+		await_held();
 		it_say(a.socket, 'n');
 		it_hear(a.socket, 'r');
 		conn = it_acquire(pool, &lease);
@@ -121,20 +122,20 @@ play(const char *extra, enum gate_opens opens, unsigned first, unsigned last)
 
 START_TEST(the_rest_comes_with_the_answer)
 {
-	play("reset_timeout = 300ms\n", GATE_WHEN_ASKED, 1, NOTIFICATION - 1);
+	play("reset_timeout = 300ms\n", true, 1, NOTIFICATION - 1);
 }
 END_TEST
 
 /* The reset is sent by the one that has the first half. */
 START_TEST(the_rest_comes_with_the_answer_to_a_reset_sent_ahead)
 {
-	play("reset = always\nreset_timeout = 300ms\n", GATE_WHEN_ASKED, 1, NOTIFICATION - 1);
+	play("reset = always\nreset_timeout = 300ms\n", true, 1, NOTIFICATION - 1);
 }
 END_TEST
 
 START_TEST(the_rest_never_comes)
 {
-	play("reset_timeout = 300ms\n", GATE_WHEN_ENDED, NOTIFICATION / 2, NOTIFICATION / 2);
+	play("reset_timeout = 300ms\n", false, NOTIFICATION / 2, NOTIFICATION / 2);
 }
 END_TEST
 
@@ -149,9 +150,9 @@ START_TEST(the_same_process_reads_on)
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
 	it_query(conn, "listen \"" CHANNEL "\"");
-	gate_hold(&gate, NOTIFICATION / 2, GATE_WHEN_ASKED);
+	hold(NOTIFICATION / 2, true);
 	notify();
-	gate_await_held(&gate);
+	await_held();
 	read_half(conn);
 	it_release(&lease);
 	conn = it_acquire(pool, &lease);
@@ -171,15 +172,15 @@ START_TEST(without_pglease_the_next_one_is_lost)
 	for (unsigned cut = 1; cut < NOTIFICATION; cut++) {
 		PGconn *first, *next;
 
-		gate_hold(&gate, UINT32_MAX, GATE_WHEN_ASKED);
-		first = PQconnectdb("user=postgres dbname=postgres");
-		next = PQconnectdb("user=postgres dbname=postgres");
+		hold(UINT32_MAX, true);
+		first = PQconnectdb(pglease_test_relay_conninfo(it_env));
+		next = PQconnectdb(pglease_test_relay_conninfo(it_env));
 		ck_assert_int_eq(PQstatus(first), CONNECTION_OK);
 		ck_assert_int_eq(PQstatus(next), CONNECTION_OK);
 		it_query(first, "listen \"" CHANNEL "\"");
-		gate_hold(&gate, cut, GATE_WHEN_ASKED);
+		hold(cut, true);
 		notify();
-		gate_await_held(&gate);
+		await_held();
 		read_half(first);
 		ck_assert_int_ge(dup2(PQsocket(first), PQsocket(next)), 0);
 		ck_assert_msg(hygiene_differs(next, "select 'mine'", "mine") != NULL,
@@ -190,24 +191,5 @@ START_TEST(without_pglease_the_next_one_is_lost)
 }
 END_TEST
 
-int
-main(void)
-{
-	Suite *suite = suite_create("half_message");
-	TCase *tcase = tcase_create("half_message");
-	SRunner *runner = srunner_create(suite);
-	int failed;
-
-	tcase_set_timeout(tcase, 180);
-	tcase_add_checked_fixture(tcase, NULL, stop);
-	tcase_add_test(tcase, the_rest_comes_with_the_answer);
-	tcase_add_test(tcase, the_rest_comes_with_the_answer_to_a_reset_sent_ahead);
-	tcase_add_test(tcase, the_rest_never_comes);
-	tcase_add_test(tcase, the_same_process_reads_on);
-	tcase_add_test(tcase, without_pglease_the_next_one_is_lost);
-	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+IT_MAIN("half_message", the_rest_comes_with_the_answer, the_rest_comes_with_the_answer_to_a_reset_sent_ahead,
+    the_rest_never_comes, the_same_process_reads_on, without_pglease_the_next_one_is_lost)

@@ -83,7 +83,7 @@ START_TEST(pages_say_what_is)
 	pool = it_attach();
 	lease_some(pool, LEASES);
 	snprintf(start, sizeof(start), "pglease_leases_total{pglease_instance=\"%s\",pool=\"app\",how=\"immediate\"}",
-	    fixture_instance(it_fixture));
+	    pglease_test_instance(it_env));
 	await_sample(where, start, LEASES);
 
 	web_get(where, "/metrics", "", &answer);
@@ -93,7 +93,7 @@ START_TEST(pages_say_what_is)
 	ck_assert_str_eq(web_header(&answer, "X-Content-Type-Options"), "nosniff");
 	ck_assert_str_eq(web_header(&answer, "Content-Security-Policy"), "default-src 'none'");
 	ck_assert_uint_eq(strtoul(web_header(&answer, "Content-Length"), NULL, 10), answer.body_length);
-	snprintf(start, sizeof(start), "pglease_up{pglease_instance=\"%s\"}", fixture_instance(it_fixture));
+	snprintf(start, sizeof(start), "pglease_up{pglease_instance=\"%s\"}", pglease_test_instance(it_env));
 	ck_assert_double_eq(web_sample(answer.body, start), 1);
 	ck_assert_ptr_null(strstr(answer.body, "# EOF"));
 	web_free(&answer);
@@ -214,14 +214,14 @@ START_TEST(a_unix_socket_has_its_mode_and_goes_away)
 	ck_assert_int_eq(st.st_mode & 0777, 0600);
 	says(where, "/healthz", 200, "ok\n");
 	/* What a killed broker left is taken over. */
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	ck_assert_int_eq(lstat(where + 5, &st), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	says(where, "/readyz", 200, "ready\n");
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert_int_eq(lstat(where + 5, &st), -1);
 	ck_assert_int_eq(errno, ENOENT);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 END_TEST
 
@@ -251,11 +251,11 @@ START_TEST(what_cannot_be_listened_on_is_refused)
 		run_refused(args, NULL, ":2: http_listen:", cases[i].listen, cases[i].word);
 	}
 	/* One that somebody listens on already. */
-	ck_assert_int_eq(fixture_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_env_free(it_env), 0);
 	it_start_as(ON_A_PORT, NULL, 1);
 	snprintf(where, sizeof(where), "%s", web_of_broker());
 	snprintf(text, sizeof(text), "[pglease]\ninstance = other-%d\nsocket_dir = %s/other\nhttp_listen = %s\n[pool a]\nconninfo=host=/nowhere\n",
-	    (int)getpid(), fixture_folder(it_fixture), where);
+	    (int)getpid(), pglease_test_folder(it_env), where);
 	list[1] = run_file("other.ini", text, strlen(text));
 	run_refused(list, NULL, "http_listen", where, "in use");
 }
@@ -278,7 +278,7 @@ START_TEST(not_ready_while_it_drains_and_down_without_a_server)
 	it_release(&lease);
 	it_await_all_idle(pool);
 
-	ck_assert_msg(fixture_server_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_stop(it_env) == 0, "%s", pglease_test_error_message());
 	for (unsigned i = 0;; i++) {
 		struct web_answer answer;
 		bool down;
@@ -294,7 +294,7 @@ START_TEST(not_ready_while_it_drains_and_down_without_a_server)
 		poll(NULL, 0, 50);
 	}
 	says(where, "/readyz", 503, "pool app: upstream: ");
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	for (unsigned i = 0;; i++) {
 		struct web_answer answer;
 		bool ready;
@@ -311,13 +311,13 @@ START_TEST(not_ready_while_it_drains_and_down_without_a_server)
 	/* The whole instance: served to the end, and not ready. */
 	it_acquire(pool, &lease);
 	it_ctl_start("stop", NULL, "60", &stop);
-	ck_assert_int_eq(fixture_await_log(it_fixture, "stops", 20000), 0);
+	ck_assert_int_eq(pglease_test_await_log(it_env, "stops", 20000), 0);
 	says(where, "/readyz", 503, "the broker stops");
 	says(where, "/healthz", 200, "degraded\n");
 	it_release(&lease);
 	ck_assert_int_eq(it_ctl_end(&stop), 0);
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 END_TEST
 
@@ -350,7 +350,7 @@ START_TEST(dribblers_hold_up_nobody)
 	where = web_of_broker();
 	pool = it_attach();
 	lease_some(pool, 10);
-	before = count_descriptors(fixture_broker_pid(it_fixture));
+	before = count_descriptors(pglease_test_broker_pid(it_env));
 	for (unsigned i = 0; i < DRIBBLERS; i++) {
 		fd[i] = web_connect(where);
 		ck_assert_int_eq(send(fd[i], "GET /metrics HTTP/1.1\r\nX: ", 26, MSG_NOSIGNAL), 26);
@@ -361,7 +361,7 @@ START_TEST(dribblers_hold_up_nobody)
 		says(where, "/healthz", 200, "ok\n");
 		lease_some(pool, 10);
 		ck_assert_uint_le(
-		    count_descriptors(fixture_broker_pid(it_fixture)), before + 2 * HTTP_GUARD_CONNECTIONS);
+		    count_descriptors(pglease_test_broker_pid(it_env)), before + 2 * HTTP_GUARD_CONNECTIONS);
 	}
 	/* All of them are ended, the last ones when their time is over. */
 	for (unsigned i = 0; i < DRIBBLERS; i++) {
@@ -384,7 +384,7 @@ START_TEST(who_does_not_read_is_cut_off)
 
 	it_start_as(ON_A_PORT, NULL, 1024);
 	where = web_of_broker();
-	before = count_descriptors(fixture_broker_pid(it_fixture));
+	before = count_descriptors(pglease_test_broker_pid(it_env));
 	for (unsigned i = 0; i < 8; i++) {
 		fd[i] = web_connect(where);
 		ck_assert_int_eq(setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -392,7 +392,7 @@ START_TEST(who_does_not_read_is_cut_off)
 	}
 	says(where, "/healthz", 200, "ok\n");
 	/* What is left of a page may wait in the kernel; the broker has let go of the connection. */
-	for (unsigned i = 0; count_descriptors(fixture_broker_pid(it_fixture)) > before; i++) {
+	for (unsigned i = 0; count_descriptors(pglease_test_broker_pid(it_env)) > before; i++) {
 		ck_assert_uint_lt(i, 400);
 		poll(NULL, 0, 50);
 	}
@@ -415,9 +415,9 @@ START_TEST(the_library_has_them_too)
 	ck_assert_ptr_nonnull(strstr(json, "\"histograms\":["));
 	it_ok(pglease_stats_prometheus(pool, &text));
 	snprintf(start, sizeof(start), "pglease_leases_total{pglease_instance=\"%s\",pool=\"app\",how=\"immediate\"}",
-	    fixture_instance(it_fixture));
+	    pglease_test_instance(it_env));
 	ck_assert_double_eq(web_sample(text, start), LEASES);
-	snprintf(start, sizeof(start), "pglease_up{pglease_instance=\"%s\"}", fixture_instance(it_fixture));
+	snprintf(start, sizeof(start), "pglease_up{pglease_instance=\"%s\"}", pglease_test_instance(it_env));
 	ck_assert_double_eq(web_sample(text, start), 1);
 	pglease_free(json);
 	pglease_free(text);
@@ -425,7 +425,7 @@ START_TEST(the_library_has_them_too)
 	ck_assert_int_eq(pglease_stats_json(pool, NULL), PGLEASE_EINVAL);
 	ck_assert_int_eq(pglease_stats_prometheus(NULL, &text), PGLEASE_EINVAL);
 	/* Without a broker: the numbers of now, and that it is gone. */
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	for (unsigned i = 0;; i++) {
 		double up;
 
@@ -437,7 +437,7 @@ START_TEST(the_library_has_them_too)
 		ck_assert_uint_lt(i, 400);
 		poll(NULL, 0, 50);
 	}
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 END_TEST
 

@@ -99,11 +99,11 @@ check_pool(unsigned opened)
 	/* The killed worker's backend ends when it has noticed; awaited on the server. */
 	snprintf(expect, sizeof(expect), "%u", stats.total);
 	for (unsigned i = 0; i < 200; i++) {
-		ck_assert_msg(fixture_sql(it_fixture,
+		ck_assert_msg(pglease_test_sql(it_env,
 				  "select count(*) from pg_stat_activity where backend_type = 'client backend' and "
 				  "pid <> pg_backend_pid() and (select true from pg_sleep(0.02))",
 				  sessions, sizeof(sessions)) == 0,
-		    "%s", fixture_error());
+		    "%s", pglease_test_error_message());
 		if (strcmp(sessions, expect) == 0)
 			return;
 	}
@@ -117,7 +117,7 @@ kill_and_check(it_body body, const void *arg, unsigned opened)
 	struct it_worker worker;
 
 	it_start(1, 1, NULL);
-	ck_assert_int_eq(fixture_sql(it_fixture, "create table t (i int)", NULL, 0), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "create table t (i int)", NULL, 0), 0);
 	worker = it_worker(body, arg);
 	it_hear(worker.socket, 'h');
 	pool = it_attach();
@@ -142,7 +142,7 @@ START_TEST(in_a_transaction)
 	char rows[16];
 
 	kill_and_check(holder, "begin; insert into t values (1); lock table t", 2);
-	ck_assert_int_eq(fixture_sql(it_fixture, "select count(*) from t", rows, sizeof(rows)), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "select count(*) from t", rows, sizeof(rows)), 0);
 	ck_assert_str_eq(rows, "0");
 }
 END_TEST
@@ -175,7 +175,7 @@ sender(int socket, const void *arg)
 /*
  * The query has been sent and the server has not read it when the worker dies: a cancel that comes now finds an idle
  * session, which ignores it, and then runs the query. The session must end all the same. (Stops a backend of the
- * fixture's own server, so that it does not read.)
+ * environment's own server, so that it does not read.)
  */
 START_TEST(with_a_query_that_the_server_has_not_read)
 {
@@ -349,7 +349,7 @@ START_TEST(idle_with_locks_left_in_its_session)
 	it_hear(worker.socket, 'h');
 	it_kill(&worker);
 	for (unsigned i = 0; i < 200 && strcmp(locks, "0") != 0; i++)
-		ck_assert_int_eq(fixture_sql(it_fixture,
+		ck_assert_int_eq(pglease_test_sql(it_env,
 				     "select count(*) from pg_locks where locktype = 'advisory' and "
 				     "(select true from pg_sleep(0.02))",
 				     locks, sizeof(locks)),
@@ -404,12 +404,12 @@ secret_writer(int socket, const void *arg)
 
 START_TEST(the_index_of_a_lost_client_is_nobody_elses)
 {
-	static const struct fixture_pool one = {.name = "app", .max = 1};
-	struct fixture_options options = {.pools = &one, .npools = 1, .extra = "max_clients = 2\n"};
+	static const pglease_test_pool one = {.name = "app", .max = 1};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &one, .npools = 1, .extra = "max_clients = 2\n");
 	struct it_worker lost, writer;
 	pglease *client;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	lost = it_worker(secret_reader, NULL);
 	it_hear(lost.socket, 'h');
 	/* Two places: the lost one's is not free while its process lives. */
@@ -432,7 +432,7 @@ START_TEST(without_a_broker_a_worker_is_told_to_attach_again)
 	it_start(1, 1, NULL);
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	ck_assert_str_eq(it_query(conn, "select 1"), "1"); /* it goes on */
 	it_release(&lease);
 	conn = it_acquire(pool, &lease);

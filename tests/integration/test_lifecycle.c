@@ -29,32 +29,32 @@ own_address(void)
 static void
 start_app(const char *listen, const char *pool)
 {
-	struct fixture_options options = {.no_broker = true, .listen = listen};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true, .listen = listen);
 	FILE *f;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
-	f = fopen(fixture_config(it_fixture), "w");
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	f = fopen(pglease_test_config(it_env), "w");
 	ck_assert_ptr_nonnull(f);
 	fprintf(f, "[pglease]\ninstance = %s\nsocket_dir = %s\ndata_dir = %s/embedded\nlog_level = debug\n[pool app]\n%s\n",
-	    fixture_instance(it_fixture), fixture_socket_dir(it_fixture), fixture_folder(it_fixture), pool);
+	    pglease_test_instance(it_env), pglease_test_socket_dir(it_env), pglease_test_folder(it_env), pool);
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-/* The conninfo of the fixture's server, for a configuration that is written before the fixture is there. */
+/* The conninfo of the environment's server, for a configuration that is written before the environment is there. */
 #define CONNINFO "@"
 
 static void
 start_broker(void)
 {
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 
-/* Puts the fixture's conninfo in the place of CONNINFO. */
+/* Puts the environment's conninfo in the place of CONNINFO. */
 static void
 fill_conninfo(void)
 {
 	char text[4096], *at;
-	FILE *f = fopen(fixture_config(it_fixture), "r");
+	FILE *f = fopen(pglease_test_config(it_env), "r");
 	size_t n;
 
 	ck_assert_ptr_nonnull(f);
@@ -63,8 +63,8 @@ fill_conninfo(void)
 	text[n] = '\0';
 	at = strstr(text, CONNINFO);
 	ck_assert_ptr_nonnull(at);
-	f = fopen(fixture_config(it_fixture), "w");
-	fprintf(f, "%.*s%s%s", (int)(at - text), text, fixture_conninfo(it_fixture), at + strlen(CONNINFO));
+	f = fopen(pglease_test_config(it_env), "w");
+	fprintf(f, "%.*s%s%s", (int)(at - text), text, pglease_test_conninfo(it_env), at + strlen(CONNINFO));
 	ck_assert_int_eq(fclose(f), 0);
 }
 
@@ -151,10 +151,10 @@ START_TEST(a_service_file_says_where_and_with_what)
 
 	start_app(NULL, "max_connections = 1\nconninfo = service=here\nstatement_timeout = 90s\n"
 	                "idle_in_transaction_session_timeout = 5min\nlock_timeout = 2ms\n");
-	snprintf(path, sizeof(path), "%s/service", fixture_folder(it_fixture));
+	snprintf(path, sizeof(path), "%s/service", pglease_test_folder(it_env));
 	f = fopen(path, "w");
 	fprintf(f, "[here]\nhost=%s/pg\nuser=postgres\ndbname=template1\noptions=-c work_mem=3MB\n",
-	    fixture_folder(it_fixture));
+	    pglease_test_folder(it_env));
 	ck_assert_int_eq(fclose(f), 0);
 	setenv("PGSERVICEFILE", path, 1);
 	start_broker();
@@ -252,12 +252,12 @@ START_TEST(an_encrypted_connection_is_refused_with_the_remedy)
 	    "cd %s/data && openssl req -new -x509 -days 2 -nodes -subj /CN=test -keyout server.key -out "
 	    "server.crt"
 	    " 2>openssl.log && chmod 600 server.key && chown --reference=. server.key server.crt",
-	    fixture_folder(it_fixture));
+	    pglease_test_folder(it_env));
 	ck_assert_int_eq(system(command), 0);
-	ck_assert_int_eq(fixture_sql(it_fixture, "alter system set ssl = on", NULL, 0), 0);
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
-	ck_assert_int_eq(fixture_server_start(it_fixture), 0);
-	ck_assert_int_eq(fixture_sql(it_fixture, "show ssl", data, sizeof(text)), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "alter system set ssl = on", NULL, 0), 0);
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
+	ck_assert_int_eq(pglease_test_server_start(it_env), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "show ssl", data, sizeof(text)), 0);
 	ck_assert_str_eq(data, "on");
 	start_broker();
 	pool = it_attach();
@@ -269,18 +269,18 @@ END_TEST
 
 START_TEST(idle_connections_are_kept_alive)
 {
-	static const struct fixture_pool pools[] = {
+	static const pglease_test_pool pools[] = {
 	    {.name = "app", .min = 1, .max = 1, .extra = "keepalive = 20ms"},
 	    {.name = "off", .min = 1, .max = 1, .extra = "keepalive = 0"},
 	};
-	struct fixture_options options = {.pools = pools, .npools = 2};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 	pglease_pool *pool;
 	pglease_lease lease;
 	PGconn *conn;
 	uint64_t n;
 	int pid;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	it_await_published("app", "keepalives", 3);
 	ck_assert_uint_eq(it_published("app", "broker_resets"), 0);
 	/* A session that was used is reset on this occasion. */
@@ -316,7 +316,7 @@ START_TEST(a_server_that_does_not_answer_its_keepalive_is_replaced)
 	it_release(&lease);
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
 	ck_assert_msg(
-	    fixture_await_log(it_fixture, "its keepalive failed", 30000) == 0, "%s", fixture_error());
+	    pglease_test_await_log(it_env, "its keepalive failed", 30000) == 0, "%s", pglease_test_error_message());
 	conn = it_acquire(pool, &lease);
 	ck_assert_int_ne(PQbackendPID(conn), pid);
 	it_release(&lease);
@@ -399,10 +399,10 @@ START_TEST(a_server_that_is_down_is_asked_as_often_as_the_pool_says)
 
 	it_start(1, 1, "retry_min = 1ms\nretry_max = 5ms\n");
 	pool = it_attach();
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 	/* With the default back-off this many would take minutes: the tries of it_await_published would not last. */
 	it_await_published("app", "open_failed", 20);
-	ck_assert_int_eq(fixture_server_start(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_server_start(it_env), 0);
 	it_acquire(pool, &lease);
 	it_release(&lease);
 }

@@ -402,9 +402,9 @@ START_TEST(health_says_why)
 	ck_assert_int_eq(it_ctl("resume", "app", NULL), 0);
 	await_health(pool, PGLEASE_HEALTH_OK, "");
 	/* The broker dies, and says nothing any more. */
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGSTOP), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGSTOP), 0);
 	await_health(pool, PGLEASE_HEALTH_DOWN, "no_broker");
-	ck_assert_int_eq(kill(fixture_broker_pid(it_fixture), SIGCONT), 0);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGCONT), 0);
 	await_health(pool, PGLEASE_HEALTH_OK, "");
 }
 END_TEST
@@ -577,14 +577,14 @@ END_TEST
 
 START_TEST(failed_connects_are_counted_by_sqlstate_class)
 {
-	struct fixture_pool pools[] = {
+	pglease_test_pool pools[] = {
 	    {.name = "app", .min = 1, .max = 1},
 	    {.name = "nowhere", .min = 1, .max = 1, .conninfo = "host=/nonexistent dbname=postgres user=postgres"},
 	};
-	struct fixture_options options = {.pools = pools, .npools = 2};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 	pglease_pool *pool;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	it_await_published("nowhere", "open_failed_08", 2);
 	ck_assert_uint_eq(it_published("nowhere", "open_failed_28"), 0);
 	ck_assert_uint_eq(it_published("app", "open_failed"), 0);

@@ -42,7 +42,7 @@ alter(const char *what, const struct parameter *p)
 	char text[256];
 
 	snprintf(text, sizeof(text), "alter %s set %s = '%s'", what, p->name, p->value);
-	ck_assert_msg(fixture_sql(it_fixture, text, NULL, 0) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, text, NULL, 0) == 0, "%s", pglease_test_error_message());
 }
 
 static void
@@ -50,7 +50,7 @@ reload(const struct parameter *p)
 {
 	alter("system", p);
 	ck_assert_msg(
-	    fixture_sql(it_fixture, "select pg_reload_conf()", NULL, 0) == 0, "%s", fixture_error());
+	    pglease_test_sql(it_env, "select pg_reload_conf()", NULL, 0) == 0, "%s", pglease_test_error_message());
 }
 
 /* Queries until the session has told this PGconn. */
@@ -172,7 +172,7 @@ static void
 start(const char *settings)
 {
 	it_start(1, 1, settings);
-	ck_assert_int_eq(fixture_sql(it_fixture, "create table injected (i int)", NULL, 0), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "create table injected (i int)", NULL, 0), 0);
 }
 
 /* By its session the first is told, and nobody else is. */
@@ -326,26 +326,26 @@ static const struct parameter standby = {"in_hot_standby", "off"};
 static void
 start_on_standby(void)
 {
-	static const struct fixture_pool pool = {
+	static const pglease_test_pool pool = {
 	    .name = "app", .min = 1, .max = 1, .conninfo = "user=postgres dbname=postgres"};
-	struct fixture_options options = {
-	    .pools = &pool, .npools = 1, .no_broker = true, .replication = true};
+	pglease_test_options options =
+	    PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true, .replication = true);
 	char host[256];
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert_msg(
-	    fixture_sql(it_fixture, "create table injected (i int)", NULL, 0) == 0, "%s", fixture_error());
-	ck_assert_msg(fixture_standby_start(it_fixture) == 0, "%s", fixture_error());
+	    pglease_test_sql(it_env, "create table injected (i int)", NULL, 0) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_standby_start(it_env) == 0, "%s", pglease_test_error_message());
 	/* Its folder was not known before: the broker finds the server by the environment. */
-	snprintf(host, sizeof(host), "%s/pgs", fixture_folder(it_fixture));
+	snprintf(host, sizeof(host), "%s/pgs", pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 
 static void
 promote(void)
 {
-	PGconn *conn = PQconnectdb(fixture_standby_conninfo(it_fixture));
+	PGconn *conn = PQconnectdb(pglease_test_standby_conninfo(it_env));
 
 	ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
 	ck_assert_str_eq(it_query(conn, "select pg_promote()"), "t"); /* waits for it */

@@ -347,7 +347,7 @@ START_TEST(the_broker_resets_what_is_idle)
 		it_query(conn, mark);
 		it_release(&lease);
 		it_await_published("app", "broker_resets", n);
-		ck_assert_int_eq(fixture_sql(it_fixture, "select count(*) from pg_locks where locktype = 'advisory'",
+		ck_assert_int_eq(pglease_test_sql(it_env, "select count(*) from pg_locks where locktype = 'advisory'",
 				     locks, sizeof(locks)),
 		    0);
 		ck_assert_str_eq(locks, "0");
@@ -413,7 +413,8 @@ START_TEST(a_keepalive_reads_what_is_owed)
 	pglease_pool *pool = begin(BY_LESSEES "reset = always\nkeepalive = 20ms\n", &other);
 
 	lease_and_leave(pool, PGLEASE_SESSION_USED);
-	it_await_published("app", "keepalives", 2);
+	it_await_published("app", "broker_resets", 1);
+	it_await_published("app", "keepalives", it_published("app", "keepalives") + 2);
 	ck_assert_uint_eq(it_published("app", "broker_resets"), 1);
 	turn(&other, '-');
 	ck_assert_uint_eq(stats_of(pool).opened, 1);

@@ -45,7 +45,7 @@ await_gone(int pid)
 	snprintf(sql, sizeof(sql),
 	    "select count(*) from pg_stat_activity where pid = %d and (select true from pg_sleep(0.01))", pid);
 	for (unsigned i = 0; i < 1000 && strcmp(n, "0") != 0; i++)
-		ck_assert_msg(fixture_sql(it_fixture, sql, n, sizeof(n)) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_sql(it_env, sql, n, sizeof(n)) == 0, "%s", pglease_test_error_message());
 	ck_assert_str_eq(n, "0");
 }
 
@@ -358,14 +358,14 @@ START_TEST(while_the_server_is_down)
 {
 	PGconn *conn = begin(NULL);
 
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		PQreset(conn);
 		assert_bad(conn, "no other connection to the server: ", "No such file");
 	}
 	/* The lease goes on. */
 	ck_assert_uint_eq(stats_now().leased, 1);
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	PQreset(conn);
 	assert_kept(assert_fresh(conn, 0));
 }
@@ -376,11 +376,11 @@ START_TEST(released_while_the_server_is_down)
 	PGconn *conn = begin(NULL);
 	unsigned files = open_files();
 
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 	PQreset(conn);
 	assert_bad(conn, "no other connection to the server: ", "No such file");
 	it_release(&lease);
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	conn = it_acquire(pool, &lease);
 	ck_assert_uint_eq(open_files(), files);
 	assert_kept(assert_fresh(conn, 0));
@@ -402,10 +402,10 @@ START_TEST(kept_while_the_server_comes_back)
 	it_start(1, 2, NULL);
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
-	ck_assert_int_eq(fixture_server_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 	PQreset(conn);
 	assert_bad(conn, "no other connection to the server: ", "No such file");
-	ck_assert_msg(fixture_server_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
 	it_await(pool, one_is_idle, NULL, "another connection");
 	ck_assert_str_eq(it_query(it_acquire(pool, &other), "select 1"), "1");
 	PQreset(conn);
@@ -565,7 +565,7 @@ START_TEST(the_broker_goes_before_it_has_handed_out_the_descriptor)
 	ck_assert_int_eq(PQresetPoll(conn), PGRES_POLLING_READING);
 	p.fd = PQsocket(conn);
 	ck_assert_int_eq(poll(&p, 1, 30000), 1);
-	ck_assert_int_eq(fixture_broker_kill(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	poll_on(conn);
 	assert_bad(conn, "FATAL:  PQreset of a leased connection: the broker of ", " has gone");
 	/* Now there is nobody to ask. */
@@ -579,7 +579,7 @@ END_TEST
 START_TEST(the_broker_does_not_answer)
 {
 	PGconn *conn = begin("connect_timeout = 1s");
-	pid_t broker = fixture_broker_pid(it_fixture);
+	pid_t broker = pglease_test_broker_pid(it_env);
 
 	ck_assert_int_eq(kill(broker, SIGSTOP), 0);
 	PQreset(conn);

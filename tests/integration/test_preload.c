@@ -21,7 +21,7 @@ start(unsigned max, const char *extra)
 	snprintf(settings, sizeof(settings), MARK "%s", extra);
 	it_start(1, max, settings);
 	program_environment();
-	ck_assert_int_eq(fixture_sql(it_fixture, "create table kept (i int)", NULL, 0), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "create table kept (i int)", NULL, 0), 0);
 	pool = it_attach();
 }
 
@@ -165,7 +165,7 @@ START_TEST(who_vanishes_harms_nobody)
 		it_await(pool, has_revoked, &i, "the revocation");
 	}
 	scenario("fresh");
-	ck_assert_int_eq(fixture_sql(it_fixture, "select count(*) from kept", rows, sizeof(rows)), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "select count(*) from kept", rows, sizeof(rows)), 0);
 	ck_assert_str_eq(rows, "0");
 }
 END_TEST
@@ -185,7 +185,7 @@ whose(bool leased, const char *expected, const char *const conninfos[])
 START_TEST(only_what_matches_is_taken)
 {
 	start(2, "");
-	ck_assert_int_eq(fixture_sql(it_fixture, "create role other superuser login", NULL, 0), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env, "create role other superuser login", NULL, 0), 0);
 	whose(true, "leased\ndirect\ndirect\nbad\ndirect\nleased\n",
 	    PROGRAM("", "dbname=template1", "user=other", "sslmode=prefer replication=database", "target_session_attrs=read-write",
 		"user=postgres dbname=postgres sslmode=prefer"));
@@ -224,7 +224,7 @@ END_TEST
 START_TEST(without_a_broker)
 {
 	start(1, "");
-	ck_assert_int_eq(fixture_broker_stop(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_stop(it_env), 0);
 	unsetenv("PGLEASE_FALLBACK");
 	ck_assert_int_eq(program_run(true, PROGRAM(program_built("client"), "whose", "", "")), 0);
 	ck_assert_ptr_nonnull(strstr(program_output(), "direct\ndirect\n"));
@@ -236,7 +236,7 @@ START_TEST(without_a_broker)
 	ck_assert_int_eq(program_run(true, PROGRAM(program_built("client"), "whose", "")), 0);
 	ck_assert_ptr_nonnull(strstr(program_output(), "bad\n"));
 	ck_assert_ptr_nonnull(strstr(program_output(), "no broker of instance"));
-	ck_assert_int_eq(fixture_broker_start(it_fixture), 0);
+	ck_assert_int_eq(pglease_test_broker_start(it_env), 0);
 	whose(true, "leased\n", PROGRAM(""));
 }
 END_TEST
@@ -250,9 +250,9 @@ START_TEST(a_libpq_of_an_extension_and_a_second_one)
 	char second[512];
 
 	start(1, "");
-	program_ok(false, PROGRAM("/bin/sh", "-c", copy, "sh", fixture_folder(it_fixture), program_built(".libs/pqmodule.so")));
-	snprintf(second, sizeof(second), "%s/module2.so", fixture_folder(it_fixture));
-	setenv("LD_LIBRARY_PATH", fixture_folder(it_fixture), 1);
+	program_ok(false, PROGRAM("/bin/sh", "-c", copy, "sh", pglease_test_folder(it_env), program_built(".libs/pqmodule.so")));
+	snprintf(second, sizeof(second), "%s/module2.so", pglease_test_folder(it_env));
+	setenv("LD_LIBRARY_PATH", pglease_test_folder(it_env), 1);
 	program_ok(true, PROGRAM(program_built("loader"), program_built(".libs/pqmodule.so"), second));
 	unsetenv("LD_LIBRARY_PATH");
 	ck_assert_str_eq(program_output(), "77s\n77s\n77s\n77s\n77s\n77s\n");

@@ -40,7 +40,7 @@ number(const char *sql)
 {
 	char text[64];
 
-	ck_assert_msg(fixture_sql(it_fixture, sql, text, sizeof(text)) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_sql(it_env, sql, text, sizeof(text)) == 0, "%s", pglease_test_error_message());
 	return strtoll(text, NULL, 10);
 }
 
@@ -69,7 +69,7 @@ worker_start(const char *language, const char *script, const char *name, const c
 	const char *argv[] = {program_built("pglease-run"), language, script, name, rounds, NULL};
 	char log[512];
 
-	snprintf(log, sizeof(log), "%s/%s.log", fixture_folder(it_fixture), name);
+	snprintf(log, sizeof(log), "%s/%s.log", pglease_test_folder(it_env), name);
 	ck_assert_msg(child_start(argv, log, NULL, ret) == 0, "%s", child_error());
 }
 
@@ -83,7 +83,7 @@ worker_end(struct child *worker, const char *name)
 	ck_assert_msg(child_wait(worker, WAIT_MS, &status) == 0, "%s: %s", name, child_error());
 	if (status == 0)
 		return;
-	snprintf(log, sizeof(log), "%s/%s.log", fixture_folder(it_fixture), name);
+	snprintf(log, sizeof(log), "%s/%s.log", pglease_test_folder(it_env), name);
 	f = fopen(log, "re");
 	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
 		fprintf(stderr, "%s: %s", name, line);
@@ -99,7 +99,7 @@ storm(const char *language, const char *file, const char *extra)
 	int status;
 
 	start(CONNECTIONS, extra);
-	ck_assert_int_eq(fixture_sql(it_fixture,
+	ck_assert_int_eq(pglease_test_sql(it_env,
 			     "create table account (id int primary key, balance bigint not null);"
 			     "insert into account select i, 0 from generate_series(1, 10) i;"
 			     "create table history (worker text, n int, delta int, primary key (worker, n))",
@@ -206,7 +206,7 @@ START_TEST(pgbench_that_connects_anew)
 	start(CONNECTIONS, NULL);
 	argv[0] = program_built("pglease-run");
 	program_ok(true, PROGRAM("pgbench", "-i", "-q"));
-	snprintf(log, sizeof(log), "%s/victim.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/victim.log", pglease_test_folder(it_env));
 	ck_assert_msg(child_start(argv, log, NULL, &victim) == 0, "%s", child_error());
 	while (number("select count(*) from pgbench_history") < 100)
 		;

@@ -110,22 +110,22 @@ START_TEST(prometheus_scrapes)
 		it_acquire(pool, &lease);
 		it_release(&lease);
 	}
-	snprintf(config, sizeof(config), "%s/prometheus.yml", fixture_folder(it_fixture));
+	snprintf(config, sizeof(config), "%s/prometheus.yml", pglease_test_folder(it_env));
 	snprintf(config_arg, sizeof(config_arg), "--config.file=%s", config);
-	snprintf(data, sizeof(data), "%s/prometheus", fixture_folder(it_fixture));
+	snprintf(data, sizeof(data), "%s/prometheus", pglease_test_folder(it_env));
 	snprintf(data_arg, sizeof(data_arg), "--storage.tsdb.path=%s", data);
-	snprintf(log, sizeof(log), "%s/prometheus.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/prometheus.log", pglease_test_folder(it_env));
 	snprintf(where, sizeof(where), "127.0.0.1:%u", port);
 	snprintf(listen, sizeof(listen), "--web.listen-address=%s", where);
 	write_config(config, web_of_broker(), "");
 	ck_assert_msg(child_start(args, log, NULL, &prometheus) == 0, "%s", child_error());
-	ck_assert_int_eq(fixture_watch(it_fixture, prometheus.pid, SIGKILL), 0);
+	ck_assert_int_eq(pglease_test_watch(it_env, prometheus.pid, SIGKILL), 0);
 	await_line(log, &prometheus);
 
 	await_value(where, "up%7Bjob=%22pglease%22%7D", 1);
 	snprintf(promql, sizeof(promql), "pglease_leases_total%%7Bpool=%%22app%%22,how=%%22immediate%%22%%7D");
 	await_value(where, promql, LEASES);
-	snprintf(promql, sizeof(promql), "pglease_up%%7Bpglease_instance=%%22%s%%22%%7D", fixture_instance(it_fixture));
+	snprintf(promql, sizeof(promql), "pglease_up%%7Bpglease_instance=%%22%s%%22%%7D", pglease_test_instance(it_env));
 	await_value(where, promql, 1);
 	await_value(where, "db_client_connection_count%7Bdb_client_connection_state=%22idle%22%7D", 1);
 	await_value(where, "db_client_connection_wait_time_seconds_count%7Bdb_client_connection_pool_name=%22app%22%7D", LEASES);
@@ -160,7 +160,7 @@ START_TEST(promtool_has_no_complaint)
 	ck_assert_int_eq(pclose(promtool), 0);
 	web_free(&answer);
 	snprintf(command, sizeof(command), "'%s/pgleasestat' -n %s --prometheus | " PROMTOOL " check metrics", getenv("PGLEASE_BUILDDIR"),
-	    fixture_instance(it_fixture));
+	    pglease_test_instance(it_env));
 	ck_assert_int_eq(system(command), 0);
 	/* And it would have one. */
 	promtool = popen(PROMTOOL " check metrics >/dev/null 2>&1", "w");

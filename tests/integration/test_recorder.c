@@ -116,7 +116,7 @@ history_bytes_published(void)
 	const struct stats_view *view;
 	uint64_t value = 0;
 
-	ck_assert_int_eq(stats_reader_open(fixture_instance(it_fixture), &reader), 0);
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
 	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
 	view = stats_view_find(&snapshot, "instance");
 	ck_assert_ptr_nonnull(view);
@@ -172,12 +172,12 @@ START_TEST(a_killed_broker_is_continued)
 	pool = it_attach();
 	lease(pool, LEASES, 0);
 	before = await(pool, LEASES);
-	ck_assert_msg(fixture_broker_kill(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_kill(it_env) == 0, "%s", pglease_test_error_message());
 	/* Who has it mapped goes on reading. */
 	sum = ask(pool, 0);
 	ck_assert_uint_eq(sum.acquired, LEASES);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	lease(pool, 7, 0);
 	sum = await(pool, LEASES + 7);
@@ -191,7 +191,7 @@ saved_file(void)
 {
 	static char path[300];
 
-	snprintf(path, sizeof(path), "%s/embedded/history.app", fixture_folder(it_fixture));
+	snprintf(path, sizeof(path), "%s/embedded/history.app", pglease_test_folder(it_env));
 	return path;
 }
 
@@ -209,11 +209,11 @@ START_TEST(a_stop_saves_and_a_start_reads)
 			sum = await(pool, i * LEASES);
 		lease(pool, LEASES, 0); /* right before the stop: the last row has them */
 		pglease_detach(it_client());
-		ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 		ck_assert_int_eq(stat(saved_file(), &st), 0);
 		ck_assert_uint_eq(st.st_mode & 0777, 0600);
 		ck_assert_uint_lt((uint64_t)st.st_size, 10000000); /* what there is, not what there could be */
-		ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	}
 	pool = it_attach();
 	sum = await(pool, 3 * LEASES);
@@ -231,13 +231,13 @@ START_TEST(a_bad_file_is_no_reason_not_to_start)
 	pool = it_attach();
 	lease(pool, 3, 0);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	fd = open(saved_file(), O_WRONLY);
 	ck_assert_int_eq((int)pwrite(fd, "nonsense", 8, 300), 8);
 	close(fd);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	/* Said before the broker was ready: it is in the log. */
-	ck_assert_int_eq(child_await_line(fixture_log(it_fixture), &offset, "history.app: it is damaged", NULL, 0), 0);
+	ck_assert_int_eq(child_await_line(pglease_test_log(it_env), &offset, "history.app: it is damaged", NULL, 0), 0);
 	pool = it_attach();
 	lease(pool, 5, 0);
 	await(pool, 5);
@@ -256,7 +256,7 @@ stat_tool(const char *const *arguments, char *buf, size_t size)
 	ssize_t n;
 
 	snprintf(program, sizeof(program), "%s/pgleasestat", getenv("PGLEASE_BUILDDIR"));
-	snprintf(log, sizeof(log), "%s/stat.log", fixture_folder(it_fixture));
+	snprintf(log, sizeof(log), "%s/stat.log", pglease_test_folder(it_env));
 	unlink(log);
 	for (unsigned i = 0; arguments[i] != NULL; i++)
 		argv[i + 1] = arguments[i];
@@ -281,20 +281,20 @@ START_TEST(without_a_history)
 {
 	static const char *const off[] = {"history = no", "monitoring = no"};
 	static const char *const arguments[] = {"--history", NULL};
-	struct fixture_options options = {.extra = NULL};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = NULL);
 	char path[300], text[4096];
 	pglease_pool *pool;
 	pglease_lease held;
 
 	for (unsigned i = 0; i < 2; i++) {
 		options.extra = off[i];
-		ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+		ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 		pool = it_attach();
 		ck_assert_int_eq(pglease_history(pool, 0, UINT64_MAX, 0, never, NULL), PGLEASE_ENOHISTORY);
 		ck_assert_ptr_nonnull(strstr(pglease_error_message(), "no history of pool app"));
 		it_acquire(pool, &held);
 		it_release(&held);
-		snprintf(path, sizeof(path), "/dev/shm/pglease.%s.history.app", fixture_instance(it_fixture));
+		snprintf(path, sizeof(path), "/dev/shm/pglease.%s.history.app", pglease_test_instance(it_env));
 		ck_assert_int_ne(access(path, F_OK), 0);
 		ck_assert_int_eq(stat_tool(arguments, text, sizeof(text)), 2);
 		ck_assert_msg(strstr(text, i == 0 ? "its broker keeps none" : "monitoring is off") != NULL, "%s", text);
@@ -305,15 +305,15 @@ END_TEST
 
 START_TEST(only_minutes)
 {
-	struct fixture_options options = {.extra = "metrics_retention = 0"};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "metrics_retention = 0");
 	pglease_pool *pool;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	lease(pool, 5, 0);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	ck_assert_uint_eq(ask(pool, 0).acquired, 5); /* the minute that the stop ended */
 }
@@ -321,17 +321,17 @@ END_TEST
 
 START_TEST(not_saved)
 {
-	struct fixture_options options = {.extra = "history_save = no"};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "history_save = no");
 	pglease_pool *pool;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	lease(pool, 5, 0);
 	await(pool, 5);
 	pglease_detach(it_client());
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert_int_ne(access(saved_file(), F_OK), 0);
-	ck_assert_msg(fixture_broker_start(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	ck_assert_uint_eq(ask(pool, 0).acquired, 0);
 }

@@ -211,12 +211,12 @@ START_TEST(the_server_refuses)
 	char conninfo[512];
 
 	renewal_begin(NULL);
-	snprintf(conninfo, sizeof(conninfo), "%s user=helper", fixture_conninfo(it_fixture));
+	snprintf(conninfo, sizeof(conninfo), "%s user=helper", pglease_test_conninfo(it_env));
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
 		PGconn *helper;
 
 		if (i == 0)
-			ck_assert_int_eq(fixture_sql(it_fixture, reasons[i][0], NULL, 0), 0);
+			ck_assert_int_eq(pglease_test_sql(it_env, reasons[i][0], NULL, 0), 0);
 		helper = PQconnectdb(conninfo);
 		if (i != 0)
 			it_query(helper, reasons[i][0]);
@@ -278,7 +278,7 @@ START_TEST(the_lessee_is_killed)
 		ck_assert_uint_lt(++renewal.claim.slot, renewal.client.seg.nslots);
 	renewal_stop_server();
 	it_say(worker.socket, 'r');
-	ck_assert_int_eq(fixture_await_log(it_fixture, "asked for another", 30000), 0);
+	ck_assert_int_eq(pglease_test_await_log(it_env, "asked for another", 30000), 0);
 	it_kill(&worker);
 	renewal_await_word(renewal_is_not_leased, "taken back");
 	renewal_continue_server();
@@ -347,7 +347,7 @@ START_TEST(abandoned_and_asked_again)
 	renewal_stop_server();
 	for (unsigned i = 0; i < 2; i++) {
 		close(i == 0 ? renewal_ask_and_await(&renewal.claim) : renewal_ask(&renewal.claim));
-		ck_assert_int_eq(fixture_await_log(it_fixture, "does not wait", 30000), 0);
+		ck_assert_int_eq(pglease_test_await_log(it_env, "does not wait", 30000), 0);
 		ck_assert_uint_eq(slot_load(&renewal.client.seg, renewal.claim.slot), word_with_flags(renewal.claim.word, SLOT_RETIRE));
 	}
 	renewal_assert_fenced(renewal.descriptor);
@@ -369,7 +369,7 @@ START_TEST(abandoned_and_released)
 	renewal_begin(NULL);
 	renewal_stop_server();
 	close(renewal_ask_and_await(&renewal.claim));
-	ck_assert_int_eq(fixture_await_log(it_fixture, "does not wait", 30000), 0);
+	ck_assert_int_eq(pglease_test_await_log(it_env, "does not wait", 30000), 0);
 	renewal_give_back();
 	renewal_continue_server();
 	close(renewal.descriptor);
@@ -445,17 +445,18 @@ END_TEST
 
 START_TEST(the_broker_is_stopped_meanwhile)
 {
-	struct fixture_pool pool = {.name = "app", .min = 1, .max = 1};
-	struct fixture_options options = {.pools = &pool, .npools = 1, .extra = "drain_timeout = 0"};
+	pglease_test_pool pool = {.name = "app", .min = 1, .max = 1};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(
+	    .pools = &pool, .npools = 1, .extra = "drain_timeout = 0", .no_leak_check = true);
 	int sock;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	script_attach(&renewal.client);
 	script_lease(&renewal.client, &renewal.claim);
 	renewal_adopt(&renewal.client, &renewal.claim);
 	renewal_stop_server();
 	sock = renewal_ask_and_await(&renewal.claim);
-	ck_assert_msg(fixture_broker_stop(it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_broker_stop(it_env) == 0, "%s", pglease_test_error_message());
 	script_expect_error(sock, "57P01", "the broker is stopping");
 	renewal_continue_server();
 	renewal_assert_fenced(renewal.descriptor);

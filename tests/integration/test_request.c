@@ -55,7 +55,8 @@ START_TEST(what_is_ready_is_got_at_once)
 {
 	unsigned descriptors;
 
-	it_start(1, 1, NULL);
+	/* The broker would have it for the moment of a reset. */
+	it_start(1, 1, "reset_after = 1h\n");
 	pool = it_attach();
 	it_acquire(pool, &lease);
 	it_release(&lease);
@@ -320,7 +321,7 @@ START_TEST(a_child_has_none_of_its_parents_requests)
 }
 END_TEST
 
-/* Attaches for itself, so that the fixture's own attachment can look on. */
+/* Attaches for itself, so that the environment's own attachment can look on. */
 static pglease_pool *
 attach(pglease **ret_client)
 {

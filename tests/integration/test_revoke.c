@@ -268,10 +268,10 @@ START_TEST(a_leak_is_named_by_address)
 	it_start(1, 1, "leak_threshold = 30ms\n");
 	pool = it_attach();
 	ck_assert_int_eq(acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn), 0);
-	ck_assert_msg(fixture_await_log(it_fixture, "+0x", 30000) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_await_log(it_env, "+0x", 30000) == 0, "%s", pglease_test_error_message());
 	it_release(&lease);
 	ck_assert_int_eq(pglease_acquire_at(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn, "worker.py", 12), 0);
-	ck_assert_msg(fixture_await_log(it_fixture, "it was acquired at worker.py:12", 30000) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_await_log(it_env, "it was acquired at worker.py:12", 30000) == 0, "%s", pglease_test_error_message());
 	it_release(&lease);
 }
 END_TEST

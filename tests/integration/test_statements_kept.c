@@ -186,7 +186,7 @@ END_TEST
 START_TEST(nothing_is_kept_without_the_setting_or_the_lease)
 {
 	pglease_pool *pool = statements_start("prepared_statements = 0\n");
-	PGconn *conn = it_acquire(pool, &lease), *direct = fixture_connect(it_fixture);
+	PGconn *conn = it_acquire(pool, &lease), *direct = pglease_test_connect(it_env);
 
 	ck_assert_ptr_nonnull(direct);
 	for (unsigned i = 0; i < 2; i++) {

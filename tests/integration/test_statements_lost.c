@@ -495,7 +495,7 @@ START_TEST(killed_between_preparing_and_noting)
 	static const statements_step steps[] = {use_table};
 	pglease_pool *pool = statements_start(NULL);
 	struct it_worker peer = statements_peer(steps);
-	PGconn *locker = fixture_connect(it_fixture), *watcher = fixture_connect(it_fixture);
+	PGconn *locker = pglease_test_connect(it_env), *watcher = pglease_test_connect(it_env);
 	PGconn *conn = it_acquire(pool, &lease);
 	int pid = PQbackendPID(conn);
 	char sql[160];

@@ -139,7 +139,7 @@ START_TEST(nothing_is_lost_lent_twice_or_leaked)
 	}
 	snprintf(expect, sizeof(expect), "%u", SLOTS);
 	for (unsigned i = 0;; i++) {
-		ck_assert_int_eq(fixture_sql(it_fixture,
+		ck_assert_int_eq(pglease_test_sql(it_env,
 				     "select count(*) from pg_stat_activity where backend_type = 'client backend' and "
 				     "pid <> pg_backend_pid() and (select true from pg_sleep(0.02))",
 				     sessions, sizeof(sessions)),

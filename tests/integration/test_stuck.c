@@ -24,13 +24,13 @@
 static void
 start(const char *stuck_conninfo)
 {
-	struct fixture_pool pools[] = {
+	pglease_test_pool pools[] = {
 	    {.name = "stuck", .conninfo = stuck_conninfo, .extra = STUCK},
 	    {.name = "app", .min = 1, .max = 2},
 	};
-	struct fixture_options options = {.pools = pools, .npools = 2};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 }
 
 /* The work of an ordinary day: leases, a cancel, another process, a command. */
@@ -80,7 +80,7 @@ work(void)
 	ck_assert_int_eq(status, 0);
 
 	ck_assert_msg(
-	    dial_broker(fixture_instance(it_fixture), fixture_socket_dir(it_fixture), dir, &sock, tried) == 0,
+	    dial_broker(pglease_test_instance(it_env), pglease_test_socket_dir(it_env), dir, &sock, tried) == 0,
 	    "%s", tried);
 	ck_assert_int_eq(command_ask(sock, "status", "", -1, 0, NULL, NULL, &result), 0);
 	ck_assert_int_eq(result.code, 0);

@@ -114,7 +114,7 @@ show(char *text, size_t size)
 	int status;
 
 	snprintf(command, sizeof(command), "'%s/pgleasestat' -n %s 2>&1", builddir != NULL ? builddir : ".",
-	    fixture_instance(it_fixture));
+	    pglease_test_instance(it_env));
 	f = popen(command, "r");
 	ck_assert_ptr_nonnull(f);
 	n = fread(text, 1, size - 1, f);
@@ -156,7 +156,7 @@ START_TEST(without_monitoring_nothing_is_counted_or_published)
 	ck_assert_uint_eq(stats.idle, 1);
 	ck_assert_int_eq(show(text, sizeof(text)), 2);
 	ck_assert_msg(strstr(text, "monitoring is off") != NULL, "%s", text);
-	ck_assert_msg(strstr(text, fixture_instance(it_fixture)) != NULL, "%s", text);
+	ck_assert_msg(strstr(text, pglease_test_instance(it_env)) != NULL, "%s", text);
 }
 END_TEST
 
@@ -182,19 +182,19 @@ END_TEST
 START_TEST(a_lease_that_is_held_for_long_is_reported_once)
 {
 	/* The pool that does not look comes first, and its lease is older. */
-	static const struct fixture_pool pools[] = {
+	static const pglease_test_pool pools[] = {
 	    {.name = "off", .min = 1, .max = 1, .extra = "leak_detection = no\nleak_threshold = 30ms"},
 	    {.name = "late", .min = 1, .max = 1, .extra = "leak_threshold = 24h"},
 	    {.name = "app", .min = 2, .max = 2, .extra = "leak_detection = yes\nleak_threshold = 30ms"},
 	};
-	struct fixture_options options = {.pools = pools, .npools = 3};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 3);
 	pglease_pool *app, *off, *late;
 	pglease_lease lease[4];
 	char expected[120];
 	PGconn *conn;
 	int line;
 
-	ck_assert_msg(fixture_start(&options, &it_fixture) == 0, "%s", fixture_error());
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	app = it_attach();
 	it_ok(pglease_pool_open(it_client(), "off", &off));
 	it_ok(pglease_pool_open(it_client(), "late", &late));
@@ -204,14 +204,14 @@ START_TEST(a_lease_that_is_held_for_long_is_reported_once)
 	it_ok(pglease_acquire(app, 20000, &lease[2], &conn));
 	it_await_published("app", "leaks", 1);
 	snprintf(expected, sizeof(expected), "by pid %d (test_switches", getpid());
-	ck_assert_msg(fixture_await_log(it_fixture, "a leak? its lease has been held", 20000) == 0, "%s",
-	    fixture_error());
+	ck_assert_msg(pglease_test_await_log(it_env, "a leak? its lease has been held", 20000) == 0, "%s",
+	    pglease_test_error_message());
 	it_ok(pglease_acquire(app, 20000, &lease[3], &conn));
 	it_await_published("app", "leaks", 2);
 	/* Both in one log: the second is of the other lease, for the first is reported once. */
 	{
 		char text[20000], site[64];
-		FILE *f = fopen(fixture_log(it_fixture), "r");
+		FILE *f = fopen(pglease_test_log(it_env), "r");
 		size_t n = fread(text, 1, sizeof(text) - 1, f);
 
 		fclose(f);

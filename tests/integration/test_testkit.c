@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* The fixture itself: what it starts serves, and nothing of it survives, also when the test or the broker dies. */
+/* The environment itself: what it starts serves, and nothing of it survives, also when the test or the broker dies. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fixture.h"
+#include "pglease_test.h"
 
-#define OK(call) ck_assert_msg((call) == 0, "%s", fixture_error())
+#define OK(call) ck_assert_msg((call) == 0, "%s", pglease_test_error_message())
 
 static void
 assert_gone(const char *folder, const char *instance)
@@ -28,72 +29,72 @@ assert_gone(const char *folder, const char *instance)
 
 START_TEST(test_start_and_stop)
 {
-	static const struct fixture_pool pools[] = {{.name = "one", .max = 2}, {.name = "two", .max = 3, .min = 2}};
-	struct fixture_options options = {.pools = pools, .npools = 2};
+	static const pglease_test_pool pools[] = {{.name = "one", .max = 2}, {.name = "two", .max = 3, .min = 2}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 	static const char *const pgbench[] = {"-i", "-q", NULL};
 	char folder[256], instance[64], value[32];
-	struct fixture *fixture;
+	pglease_test_env *env;
 
-	OK(fixture_start(&options, &fixture));
-	snprintf(folder, sizeof(folder), "%s", fixture_folder(fixture));
-	snprintf(instance, sizeof(instance), "%s", fixture_instance(fixture));
-	ck_assert_int_gt(fixture_broker_pid(fixture), 0);
-	ck_assert_int_eq(access(fixture_socket_dir(fixture), F_OK), 0);
-	OK(fixture_run(fixture, "pgbench", pgbench));
-	OK(fixture_sql(fixture, "SELECT count(*) FROM pgbench_accounts", value, sizeof(value)));
+	OK(pglease_test_env_new(&options, &env));
+	snprintf(folder, sizeof(folder), "%s", pglease_test_folder(env));
+	snprintf(instance, sizeof(instance), "%s", pglease_test_instance(env));
+	ck_assert_int_gt(pglease_test_broker_pid(env), 0);
+	ck_assert_int_eq(access(pglease_test_socket_dir(env), F_OK), 0);
+	OK(pglease_test_program(env, "pgbench", pgbench));
+	OK(pglease_test_sql(env, "SELECT count(*) FROM pgbench_accounts", value, sizeof(value)));
 	ck_assert_str_eq(value, "100000");
-	ck_assert_int_ne(fixture_sql(fixture, "SELECT nonsense", value, sizeof(value)), 0);
+	ck_assert_int_ne(pglease_test_sql(env, "SELECT nonsense", value, sizeof(value)), 0);
 
 	/* The server and the broker can go and come. */
-	OK(fixture_broker_stop(fixture));
-	OK(fixture_server_stop(fixture));
-	ck_assert_ptr_null(fixture_connect(fixture));
-	OK(fixture_server_start(fixture));
-	OK(fixture_broker_start(fixture));
-	OK(fixture_stop(fixture));
+	OK(pglease_test_broker_stop(env));
+	OK(pglease_test_server_stop(env));
+	ck_assert_ptr_null(pglease_test_connect(env));
+	OK(pglease_test_server_start(env));
+	OK(pglease_test_broker_start(env));
+	OK(pglease_test_env_free(env));
 	assert_gone(folder, instance);
 }
 END_TEST
 
 START_TEST(test_two_at_once)
 {
-	struct fixture_options options = {0};
-	struct fixture *one, *two;
+	pglease_test_options options = PGLEASE_TEST_OPTIONS_INIT;
+	pglease_test_env *one, *two;
 
-	OK(fixture_start(&options, &one));
-	OK(fixture_start(&options, &two));
-	ck_assert_str_ne(fixture_instance(one), fixture_instance(two));
-	OK(fixture_stop(one));
-	OK(fixture_sql(two, "SELECT 1", NULL, 0));
-	OK(fixture_stop(two));
+	OK(pglease_test_env_new(&options, &one));
+	OK(pglease_test_env_new(&options, &two));
+	ck_assert_str_ne(pglease_test_instance(one), pglease_test_instance(two));
+	OK(pglease_test_env_free(one));
+	OK(pglease_test_sql(two, "SELECT 1", NULL, 0));
+	OK(pglease_test_env_free(two));
 }
 END_TEST
 
 START_TEST(test_broker_that_fails)
 {
-	struct fixture_options options = {.extra = "nonsense = 1"};
-	struct fixture *fixture = NULL;
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "nonsense = 1");
+	pglease_test_env *env = NULL;
 
-	ck_assert_int_ne(fixture_start(&options, &fixture), 0);
-	ck_assert_msg(strstr(fixture_error(), "nonsense") != NULL, "%s", fixture_error()); /* its own words */
-	ck_assert_ptr_null(fixture);
+	ck_assert_int_ne(pglease_test_env_new(&options, &env), 0);
+	ck_assert_msg(strstr(pglease_test_error_message(), "nonsense") != NULL, "%s", pglease_test_error_message()); /* its own words */
+	ck_assert_ptr_null(env);
 }
 END_TEST
 
-/* The broker's own PostgreSQL loses its parent; the fixture ends it. */
+/* The broker's own PostgreSQL loses its parent; the environment ends it. */
 START_TEST(test_broker_killed)
 {
-	static const struct fixture_pool pools[] = {{.name = "own", .embedded = true}};
-	struct fixture_options options = {.pools = pools, .npools = 1, .no_server = true};
+	static const pglease_test_pool pools[] = {{.name = "own", .embedded = true}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 1, .no_server = true);
 	char folder[256], instance[64];
-	struct fixture *fixture;
+	pglease_test_env *env;
 
-	OK(fixture_start(&options, &fixture));
-	snprintf(folder, sizeof(folder), "%s", fixture_folder(fixture));
-	snprintf(instance, sizeof(instance), "%s", fixture_instance(fixture));
-	OK(fixture_broker_kill(fixture));
-	ck_assert_int_eq(fixture_broker_pid(fixture), 0);
-	OK(fixture_stop(fixture));
+	OK(pglease_test_env_new(&options, &env));
+	snprintf(folder, sizeof(folder), "%s", pglease_test_folder(env));
+	snprintf(instance, sizeof(instance), "%s", pglease_test_instance(env));
+	OK(pglease_test_broker_kill(env));
+	ck_assert_int_eq(pglease_test_broker_pid(env), 0);
+	OK(pglease_test_env_free(env));
 	assert_gone(folder, instance);
 }
 END_TEST
@@ -118,20 +119,20 @@ START_TEST(test_crash)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		struct fixture_options options = {0};
-		struct fixture *fixture;
+		pglease_test_options options = PGLEASE_TEST_OPTIONS_INIT;
+		pglease_test_env *env;
 
 		/* The guardian inherits stdout, so the end of this pipe is the guardian's end. */
 		dup2(lives[1], STDOUT_FILENO);
 		close(lives[0]);
 		close(lives[1]);
 		close(told[0]);
-		if (fixture_start(&options, &fixture))
+		if (pglease_test_env_new(&options, &env))
 			_exit(1);
-		snprintf(names.folder, sizeof(names.folder), "%s", fixture_folder(fixture));
-		snprintf(names.instance, sizeof(names.instance), "%s", fixture_instance(fixture));
-		names.broker = fixture_broker_pid(fixture);
-		names.server = fixture_server_pid(fixture);
+		snprintf(names.folder, sizeof(names.folder), "%s", pglease_test_folder(env));
+		snprintf(names.instance, sizeof(names.instance), "%s", pglease_test_instance(env));
+		names.broker = pglease_test_broker_pid(env);
+		names.server = pglease_test_server_pid(env);
 		if (write(told[1], &names, sizeof(names)) != sizeof(names))
 			_exit(1);
 		raise(SIGKILL);

@@ -113,7 +113,7 @@ web_of_broker(void)
 	static const char mark[] = "HTTP is served on http://";
 	static char where[64];
 	char line[1024];
-	FILE *log = fopen(fixture_log(it_fixture), "r");
+	FILE *log = fopen(pglease_test_log(it_env), "r");
 
 	ck_assert_ptr_nonnull(log);
 	where[0] = '\0';

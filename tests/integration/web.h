@@ -21,7 +21,7 @@ void web_get(const char *where, const char *path, const char *headers, struct we
 /* The value of a header, in a static buffer; NULL when there is none. */
 const char *web_header(const struct web_answer *answer, const char *name);
 void web_free(struct web_answer *answer);
-/* Where the fixture's broker serves HTTP, from its log: "127.0.0.1:port". Static. */
+/* Where the environment's broker serves HTTP, from its log: "127.0.0.1:port". Static. */
 const char *web_of_broker(void);
 /* The value of the first sample whose line begins with this text; NaN when there is none. */
 double web_sample(const char *metrics, const char *start);

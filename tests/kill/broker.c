@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "crew.h"
-#include "fixture.h"
+#include "pglease_test.h"
 #include "report.h"
 #include "scenarios.h"
 #include "steps.h"

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "crew.h"
-#include "fixture.h"
+#include "pglease_test.h"
 #include "report.h"
 #include "scenarios.h"
 #include "trace.h"
@@ -94,7 +94,7 @@ pair_cancel_and_wait(const struct pair_place *place)
 {
 	uint64_t refused = view_broker_counter(place->pool, COUNTER_CANCELS_REFUSED);
 
-	kill(fixture_server_pid(stage_fixture()), SIGSTOP);
+	kill(pglease_test_server_pid(stage_env()), SIGSTOP);
 	now.server_stopped = true;
 	send(place->socket, "c", 1, MSG_NOSIGNAL);
 	now.cancel_sent = true;
@@ -134,7 +134,7 @@ static void
 let_server_go(void)
 {
 	if (now.server_stopped)
-		kill(fixture_server_pid(stage_fixture()), SIGCONT);
+		kill(pglease_test_server_pid(stage_env()), SIGCONT);
 	now.server_stopped = false;
 }
 

@@ -81,6 +81,6 @@ void stage_abandon(void);
  * a new broker.
  */
 void stage_renew(void);
-struct fixture *stage_fixture(void);
+struct pglease_test_env *stage_env(void);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "crew.h"
-#include "fixture.h"
+#include "pglease_test.h"
 #include "report.h"
 #include "view.h"
 
@@ -16,19 +16,19 @@
 		.name = n, .min = 1, .max = 1,                                   \
 		.extra = "keepalive = 0\nidle_timeout = 0\nmax_lifetime = 0\n" e \
 	}
-static const struct fixture_pool pools[NPOOLS] = {
+static const pglease_test_pool pools[NPOOLS] = {
     SLOT("grant", "grant_after = 0\nreset_after = 0\n"),
     SLOT("wake", "grant_after = 1h\nreset_after = 0\n"),
     SLOT("always", "grant_after = 1h\nreset_after = 0\nreset = always\n"),
     SLOT("watch", "grant_after = 1h\nreset_after = 1ms\n"),
 };
 
-static struct fixture *fixture;
+static pglease_test_env *env;
 
-struct fixture *
-stage_fixture(void)
+pglease_test_env *
+stage_env(void)
 {
-	return fixture;
+	return env;
 }
 
 static void
@@ -43,13 +43,13 @@ void
 stage_start(void)
 {
 	/* Few clients, so that the dead ones' places are used again soon. */
-	static const struct fixture_options options = {
-	    .pools = pools, .npools = NPOOLS, .extra = "max_clients = 6\n"};
+	static const pglease_test_options options =
+	    PGLEASE_TEST_OPTIONS(.pools = pools, .npools = NPOOLS, .extra = "max_clients = 6\n");
 
-	if (fixture != NULL)
+	if (env != NULL)
 		return;
-	if (fixture_start(&options, &fixture) != 0)
-		report_fail("%s", fixture_error());
+	if (pglease_test_env_new(&options, &env) != 0)
+		report_fail("%s", pglease_test_error_message());
 	see();
 }
 
@@ -59,12 +59,12 @@ stage_start(void)
 static void
 await_no_session(void)
 {
-	PGconn *conn = fixture_connect(fixture);
+	PGconn *conn = pglease_test_connect(env);
 	uint64_t start = clock_ns();
 	int sessions = 1;
 
 	if (conn == NULL)
-		report_fail("%s", fixture_error());
+		report_fail("%s", pglease_test_error_message());
 	while (sessions != 0 && clock_ns() - start < OUTLIVE) {
 		PGresult *result = PQexec(conn,
 		    "select pg_stat_clear_snapshot(), count(*) from pg_stat_activity where backend_type = "
@@ -83,11 +83,11 @@ stage_renew(void)
 {
 	crew_stop();
 	view_close();
-	if (fixture_broker_kill(fixture) != 0)
-		report_fail("%s", fixture_error());
+	if (pglease_test_broker_kill(env) != 0)
+		report_fail("%s", pglease_test_error_message());
 	await_no_session();
-	if (fixture_broker_start(fixture) != 0)
-		report_fail("no new broker of the same name: %s", fixture_error());
+	if (pglease_test_broker_start(env) != 0)
+		report_fail("no new broker of the same name: %s", pglease_test_error_message());
 	see();
 }
 
@@ -96,14 +96,14 @@ stage_stop(void)
 {
 	bool good;
 
-	if (fixture == NULL)
+	if (env == NULL)
 		return true;
 	crew_stop();
 	view_close();
-	good = fixture_stop(fixture) == 0;
-	fixture = NULL;
+	good = pglease_test_env_free(env) == 0;
+	env = NULL;
 	if (!good)
-		printf("# %s\n", fixture_error());
+		printf("# %s\n", pglease_test_error_message());
 	return good;
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fixture.h"
+#include "pglease_test.h"
 #include "report.h"
 #include "scenarios.h"
 #include "segment.h"
@@ -100,7 +100,7 @@ load_address(pid_t pid)
 void
 steps_seize(void)
 {
-	if (!trace_seize(&steps_broker, fixture_broker_pid(stage_fixture())))
+	if (!trace_seize(&steps_broker, pglease_test_broker_pid(stage_env())))
 		report_fail("the broker cannot be traced");
 }
 

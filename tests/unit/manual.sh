@@ -37,7 +37,7 @@ done
 is 'generated tables' sh scripts/manual-tables --check "$PGLEASE_BUILDDIR"
 
 # Options: "-x, --long" or "-x" at the start of a help line; ".It Fl x , -long" or ".It Fl x" in the manual.
-for program in pgleased pgleasectl pgleasestat pglease-run; do
+for program in pgleased pgleasectl pgleasestat pglease-run pglease-testenv; do
 	page=$(echo doc/$program.[18])
 	"$PGLEASE_BUILDDIR/$program" -h |
 		sed -nE 's/^ +(-[^ ,])(, (--[a-z-]+))?( .*)?$/\1 \3/p; s/^ +(--[a-z-]+).*$/\1/p' | sed 's/ *$//' | sort >"$dir/wanted"
@@ -66,6 +66,21 @@ described() {
 	[ ! -s "$dir/missing" ]
 }
 is 'and what they do' described
+
+# The test kit's, likewise.
+sed -nE 's/^PGLEASE_API .*[ *](pglease_[a-z_]+)\(.*/\1/p' src/testkit/pglease_test.h | sort >"$dir/wanted"
+sed -nE '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/s/^\.F[no] (pglease_[a-z_]+).*/\1/p' doc/pglease_test.3 | sort >"$dir/found"
+is 'functions of the test kit' same
+not_told() {
+	while read -r function; do
+		sed '1,/^\.Sh DESCRIPTION/d' doc/pglease_test.3 | grep -q "Fn $function" || echo "$function"
+	done <"$dir/wanted" >"$dir/missing"
+	cat "$dir/missing"
+	[ ! -s "$dir/missing" ]
+}
+is 'and what they do' not_told
+nm -D --defined-only "$PGLEASE_BUILDDIR/.libs/libpglease-test.so" | sed -nE 's/.* T (.*)/\1/p' | sed 's/@.*//' | sort >"$dir/found"
+is 'it exports what its header declares' same
 
 # What the library exports is what the header declares.
 nm -D --defined-only "$PGLEASE_BUILDDIR/.libs/libpglease.so" | sed -nE 's/.* T (.*)/\1/p' | sed 's/@.*//' | sort >"$dir/found"
