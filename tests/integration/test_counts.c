@@ -74,7 +74,7 @@ file_of(const char *name)
 {
 	static char path[512];
 
-	snprintf(path, sizeof(path), "%s/%s", pglease_test_folder(it_fixture), name);
+	snprintf(path, sizeof(path), "%s/%s", pglease_test_folder(it_env), name);
 	return path;
 }
 

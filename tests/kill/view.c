@@ -28,7 +28,7 @@
 /* All that a pool counts; nothing of it may go back. */
 struct totals {
 	uint64_t slot[SLOT_NCOUNTERS], client[CLIENT_NCOUNTERS], broker[BROKER_NCOUNTERS];
-	uint64_t leases, generations, waits, holds;
+	uint64_t generations, waits, holds;
 };
 
 static struct {
@@ -337,7 +337,7 @@ histogram_count(const struct histogram *h)
 static void
 add_up(const struct segment *seg, struct totals *ret)
 {
-	*ret = (struct totals){.leases = 0};
+	*ret = (struct totals){.waits = 0};
 	for (uint32_t b = 0; b < seg->nblocks; b++) {
 		for (unsigned i = 0; i < SLOT_NCOUNTERS; i++)
 			ret->slot[i] += counter_get(&seg->block[b].counter[i]);
@@ -348,10 +348,8 @@ add_up(const struct segment *seg, struct totals *ret)
 		ret->client[i] = counter_get(&seg->header->client_counter[i]);
 	for (unsigned i = 0; i < BROKER_NCOUNTERS; i++)
 		ret->broker[i] = counter_get(&seg->header->broker_counter[i]);
-	for (uint32_t slot = 0; slot < seg->nslots; slot++) {
-		ret->leases += counter_get(&seg->slot[slot].leases);
+	for (uint32_t slot = 0; slot < seg->nslots; slot++)
 		ret->generations += counter_get(&seg->slot[slot].generation);
-	}
 }
 
 static void
@@ -374,7 +372,6 @@ check_totals(unsigned pool)
 		check(pool, client_counter_info[i].name, before->client[i], now.client[i]);
 	for (unsigned i = 0; i < BROKER_NCOUNTERS; i++)
 		check(pool, broker_counter_info[i].name, before->broker[i], now.broker[i]);
-	check(pool, "the slots' leases", before->leases, now.leases);
 	check(pool, "the slots' generations", before->generations, now.generations);
 	check(pool, "the number of waits", before->waits, now.waits);
 	check(pool, "the number of holds", before->holds, now.holds);
