@@ -262,7 +262,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 	}
 	shell->transaction_at = 0;
 	shell->queries_out = 0;
-	shell->listened = false;
+	shell->marked = false;
 	/* Revoked already, and then the block may be the next lessee's: nothing more may be counted into it. */
 	if (!lease_is_held(state, claim->slot, claim->w)) {
 		shell_discard(state, shell);
@@ -280,7 +280,8 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 	if (startup != NULL) {
 		startup->said = STARTUP_UNSAID;
 		startup->size = 0;
-		if (r == 0 && (needs_reset || clean))
+		/* In a session that this process had last, the PGconn knows what is set already. */
+		if (r == 0 && (needs_reset || (clean && !own)))
 			write_startup(state, claim->slot, startup);
 		if (startup->size == 0)
 			startup = NULL;
@@ -301,6 +302,8 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 		return r;
 	}
 	shell->session = atomic_load_explicit(&s->session, memory_order_relaxed);
+	shell->off = UINT64_MAX; /* from here on the session is the application's */
+	shell->marked = startup != NULL;
 	shell->dirty_before = !clean && !needs_reset;
 	if (shell->dirty_before)
 		lease_count(state, shell, COUNTER_RESETS_SPARED, 1);
@@ -441,7 +444,7 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 		lease_count_failure(state, r);
 		return r;
 	}
-	if (!claim_ready(state, tr, &claim))
+	if (!claim_ready(state, tr, wish->start, &claim))
 		goto none;
 	tr->last_slot = (int)claim.slot;
 	claim.session = word_session(claim.before);

@@ -298,9 +298,10 @@ shell_event(PGEventId id, void *info, void *pass_through)
 	} else if (id == PGEVT_CONNRESET) {
 		shell_renewed(shell, ((PGEventConnReset *)info)->conn);
 	} else if (id == PGEVT_RESULTCREATE) {
+		const char *tag = PQcmdStatus(((PGEventResultCreate *)info)->result);
+
 		shell->touched = true;
-		shell->listened = shell->listened ||
-				  strcmp(PQcmdStatus(((PGEventResultCreate *)info)->result), "LISTEN") == 0;
+		shell->marked = shell->marked || strcmp(tag, "LISTEN") == 0 || strcmp(tag, "SET") == 0;
 	}
 	return 1;
 }

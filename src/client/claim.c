@@ -13,6 +13,7 @@
 #include "handoff.h"
 #include "lease.h"
 #include "queue.h"
+#include "reset.h"
 #include "rows.h"
 #include "slots.h"
 
@@ -71,17 +72,18 @@ claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struc
 
 /* Whether the slot's session can be used as it is, by a PGconn that is there. A racy look: the lessee looks again. */
 static bool
-is_ready(const struct pool_state *state, uint32_t slot, uint64_t w)
+is_ready(const struct pool_state *state, uint32_t slot, uint64_t w, uint64_t now)
 {
 	unsigned session = word_session(w);
 
 	return word_state(w) == SLOT_IDLE &&
-	       (session == 0 || (session == SLOT_DIRTY && word_who(w) == state->process->client)) &&
+	       (word_who(w) == state->process->client ? session != SLOT_OWED
+						      : session == 0 && !reset_is_unverified(state, slot, now)) &&
 	       atomic_load(&atomic_load(&state->shell[slot])->state) == SHELL_FREE;
 }
 
 bool
-claim_ready(struct pool_state *state, struct thread_row *tr, struct claim *ret)
+claim_ready(struct pool_state *state, struct thread_row *tr, uint64_t now, struct claim *ret)
 {
 	struct segment *seg = &state->seg;
 	uint32_t start = tr->last_slot >= 0 ? (uint32_t)tr->last_slot : state->process->client % seg->nslots;
@@ -90,7 +92,7 @@ claim_ready(struct pool_state *state, struct thread_row *tr, struct claim *ret)
 		uint32_t slot = (start + i) % seg->nslots;
 		uint64_t w = slot_load(seg, slot);
 
-		if (!is_ready(state, slot, w))
+		if (!is_ready(state, slot, w, now))
 			continue;
 		ret->before = w;
 		if (slot_lease(seg, slot, &w, tr->row, state->process->client)) { /* S6 */
@@ -236,7 +238,8 @@ watch(struct segment *seg, uint32_t row, uint64_t wait)
 
 	if (atomic_load(&seg->header->watcher) == token)
 		return true;
-	if (handoff_is_watched(seg))
+	/* Where nobody has turns, nothing is kept. */
+	if (atomic_load_explicit(&seg->header->turn_leases, memory_order_relaxed) <= 1 || handoff_is_watched(seg))
 		return false;
 	atomic_store(&seg->header->watcher, token);
 	return true;

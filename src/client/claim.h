@@ -19,7 +19,7 @@ struct claim {
 /* S6 on an idle slot, without waiting. False if there is none. */
 bool claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struct claim *ret);
 /* The same, of a slot that this process can use at once: it has a PGconn for it, and the session needs no reset. */
-bool claim_ready(struct pool_state *state, struct thread_row *tr, struct claim *ret);
+bool claim_ready(struct pool_state *state, struct thread_row *tr, uint64_t now, struct claim *ret);
 /*
  * Joins the queue and waits until `deadline` for a slot. 0, or PGLEASE_ETIMEOUT, PGLEASE_EDRAINING, PGLEASE_EGONE. The
  * message of a time-out carries the pool's numbers.

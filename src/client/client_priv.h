@@ -59,7 +59,7 @@ struct shell {
 	bool counted;          /* in the pool state's nshells */
 	bool site_known;       /* `site` is what the slot says */
 	bool touched;          /* libpq has handed out a result in this lease; or nobody has looked since (event of libpq's) */
-	bool listened;         /* a LISTEN of this lease's was seen to succeed; not one that a function made */
+	bool marked;           /* a LISTEN or SET of this lease's was seen to succeed; not one that a function made */
 	uint32_t block;        /* statistics block of this lease */
 	uint64_t generation;   /* of the slot, that it was adopted for */
 	uint64_t session;      /* the slot's reset count that its parameters agree with */

@@ -33,7 +33,8 @@
  * connection, though never another process's); an
  * epoll registration of PQsocket (the open file stays with the broker, so epoll would go on reporting it). Notice
  * hooks, verbosity and tracing set on the PGconn are put back at release. Event procedures cannot be taken away: the
- * PGconn is freed at the release (PGEVT_CONNDESTROY), and the connection's next lease makes a new one.
+ * PGconn is freed at the release (PGEVT_CONNDESTROY), and the connection's next lease makes a new one. One that was registered
+ * in a lease without a single result is found at the release of that process's next lease that had one.
  *
  * PQreset (also PQresetStart and PQresetPoll) on a leased PGconn does what it does on any: the server session ends, with its
  * transaction and whatever else was in it, and the PGconn has another one, in the same lease; or the status is

@@ -32,7 +32,7 @@ put_back_parameters(struct pool_state *state, uint32_t slot, const struct shell 
 	return r;
 }
 
-/* Whether there is something in the session for a reset to undo: with the policy `never`, a LISTEN. */
+/* Whether there is something in the session for a reset to undo: with the policy `never`, a LISTEN or SET. */
 static bool
 leaves_traces(const struct pool_state *state, const struct shell *shell, enum pglease_session said)
 {
@@ -40,7 +40,7 @@ leaves_traces(const struct pool_state *state, const struct shell *shell, enum pg
 		return true;
 	if (said == PGLEASE_SESSION_USED &&
 	    atomic_load_explicit(&state->seg.header->reset_policy, memory_order_relaxed) == RESET_NEVER)
-		return shell->listened;
+		return shell->marked;
 	return said != PGLEASE_SESSION_CLEAN;
 }
 

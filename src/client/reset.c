@@ -194,8 +194,7 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 	const char *name, *value, *believed;
 	unsigned bit = 0;
 
-	/* No call of libpq's changes it without a result, PQsetClientEncoding included, but the obsolete PQfn. */
-	if ((shell->touched || whole) && is_conforming(shell->conn) != shell->conforming)
+	if (is_conforming(shell->conn) != shell->conforming)
 		off |= shell->conforming_bit;
 	if (PQclientEncoding(shell->conn) != shell->encoding)
 		off |= shell->encoding_bit;

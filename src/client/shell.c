@@ -193,7 +193,10 @@ shell_take(struct pool_state *state, uint32_t slot, uint64_t w, struct shell **r
 		} else if (seen == SHELL_IN_USE) {
 			if ((r = shell_orphan(state, slot, w, shell)) != 0)
 				return r;
-		} else if (atomic_compare_exchange_strong(&shell->state, &seen, SHELL_IN_USE)) {
+		} else if (atomic_compare_exchange_strong(&shell->state, &seen, SHELL_EVICTING)) {
+			/* Its lease's number first: a thread whose own was revoked must not take an IN_USE one for its (shell_lost). */
+			atomic_store_explicit(&shell->sequence, word_seq(w), memory_order_relaxed);
+			atomic_store(&shell->state, SHELL_IN_USE);
 			*ret_shell = shell;
 			*ret_seen = seen;
 			return 0;
@@ -249,7 +252,6 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	if (r != 0)
 		return r;
 	shell->slot = slot;
-	atomic_store_explicit(&shell->sequence, word_seq(w), memory_order_relaxed);
 	if (seen != SHELL_NONE && shell->generation == generation && !shell->lost && shell->conn != NULL &&
 	    PQsocket(shell->conn) >= 0) {
 		*ret_shell = shell;

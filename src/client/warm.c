@@ -52,15 +52,16 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	    !atomic_compare_exchange_strong_explicit(
 		&shell->state, &free, SHELL_EVICTING, memory_order_acquire, memory_order_relaxed))
 		return false;
+	/* Still the slot's: nobody puts another in its place while it is EVICTING. */
+	if (shell != atomic_load(&state->shell[slot]))
+		goto no;
 	idle_since = atomic_load_explicit(&s->idle_since, memory_order_relaxed);
 	/* Acquire: before S6. */
 	block = atomic_load_explicit(&s->block, memory_order_acquire);
 	if (!is_current(s, shell) || !is_noted(state, s, shell, tr, site) || block >= state->seg.nblocks ||
 	    clock_since(now, idle_since) >= atomic_load_explicit(&h->bypass_ns, memory_order_relaxed) ||
-	    !slot_lease(&state->seg, slot, &w, tr->row, client)) { /* S6 */
-		atomic_store_explicit(&shell->state, SHELL_FREE, memory_order_release);
-		return false;
-	}
+	    !slot_lease(&state->seg, slot, &w, tr->row, client)) /* S6 */
+		goto no;
 	/* As in acquire(), make_usable(), note_holder() and count_lease(). */
 	atomic_store_explicit(&state->seg.row[tr->row].held, row_token(slot, word_seq(w)), memory_order_relaxed);
 	atomic_store_explicit(&shell->sequence, word_seq(w), memory_order_relaxed);
@@ -68,7 +69,7 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	shell->block = block;
 	shell->transaction_at = 0;
 	shell->queries_out = 0;
-	shell->listened = false;
+	shell->marked = false;
 	shell->off = UINT64_MAX;
 	shell->returned = lease_returns(state, tr->row, now);
 	shell->dirty_before = dirty;
@@ -80,6 +81,9 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	*ret_shell = shell;
 	*ret_seq = word_seq(w);
 	return true;
+no:
+	atomic_store_explicit(&shell->state, SHELL_FREE, memory_order_release);
+	return false;
 }
 
 bool

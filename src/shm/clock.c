@@ -12,9 +12,9 @@
 #endif
 
 /* A comparison that took longer was interrupted, and is worth nothing. */
-#define LONG_LOOK_NS 2000
+#define LONG_LOOK_NS 500
 /* A scale is taken over at least this long, so that what one look takes does not matter. */
-#define SCALE_NS UINT64_C(2000000)
+#define SCALE_NS UINT64_C(5000000)
 /* Of counters from 20 MHz to 20 GHz. */
 #define MIN_SCALE ((UINT64_C(1) << 32) / 20)
 #define MAX_SCALE ((UINT64_C(1) << 32) * 50)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Time. clock_ns() is CLOCK_MONOTONIC. clock_quick_ns() is the same from the processor's time-stamp counter, for what is
- * measured at each lease and query: a third of the cost, wrong by less than a microsecond.
+ * measured at each lease and query: a third of the cost, wrong by about a microsecond at most while the kernel's rate is steady.
  *
  * The counter is used where the processor says that it is invariant and the kernel itself keeps time by it; there the kernel
  * has made sure that it agrees between cores. It is compared with CLOCK_MONOTONIC again after each CLOCK_SPAN_NS, so that it follows
- * what the kernel corrects (at most 500 parts per million: 10 us in a span of 20 ms). Elsewhere clock_quick_ns() is clock_ns().
+ * what the kernel corrects: only a change of rate within a span is missed (NTP's 500 parts per million would be 10 us). Elsewhere clock_quick_ns() is clock_ns().
  *
  * Two processes' quick clocks, or one's before and after a comparison, may differ: a time may seem to lie after one taken
  * later. So whoever subtracts uses clock_since().
