@@ -56,11 +56,11 @@ clock_init(void)
 		atomic_store_explicit(&trusted, true, memory_order_relaxed);
 }
 
-/* Relaxed: between the odd version and the even one. */
+/* Release: after the odd version; pairs with the reader's acquire. */
 static void
 put(_Atomic uint64_t *at, uint64_t value)
 {
-	atomic_store_explicit(at, value, memory_order_relaxed);
+	atomic_store_explicit(at, value, memory_order_release);
 }
 
 /* The scale since the comparison before; begins anew after what no clock should do (a machine that was asleep or moved). */
@@ -100,8 +100,6 @@ clock_compare(void)
 	    !atomic_compare_exchange_strong_explicit(
 		&c->version, &version, version + 1, memory_order_acquire, memory_order_relaxed))
 		return ns;
-	/* Pairs with the reader's fence: who has read any of the new values sees that the version has moved. */
-	atomic_thread_fence(memory_order_release);
 	take(c, ticks, begun + (ns - begun) / 2);
 	atomic_store_explicit(&c->version, version + 2, memory_order_release);
 	return ns;

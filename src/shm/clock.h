@@ -44,14 +44,16 @@ clock_quick_ns(void)
 {
 #if defined(__x86_64__)
 	struct clock_compared *c = &clock_compared;
-	/* Acquire, and the fence: pair with the writer's fence and release in clock_compare(). */
+	/*
+	 * All acquire: the first pairs with the release of the even version in clock_compare(), the others with put(): who has read
+	 * any new value sees, in the last load, that the version has moved.
+	 */
 	uint64_t version = atomic_load_explicit(&c->version, memory_order_acquire);
-	uint64_t ticks = __rdtsc() - atomic_load_explicit(&c->ticks, memory_order_relaxed);
-	uint64_t ns = atomic_load_explicit(&c->ns, memory_order_relaxed) +
-		      ((ticks * atomic_load_explicit(&c->scale, memory_order_relaxed)) >> 32);
-	uint64_t span = atomic_load_explicit(&c->span, memory_order_relaxed);
+	uint64_t ticks = __rdtsc() - atomic_load_explicit(&c->ticks, memory_order_acquire);
+	uint64_t ns = atomic_load_explicit(&c->ns, memory_order_acquire) +
+		      ((ticks * atomic_load_explicit(&c->scale, memory_order_acquire)) >> 32);
+	uint64_t span = atomic_load_explicit(&c->span, memory_order_acquire);
 
-	atomic_thread_fence(memory_order_acquire);
 	/* Before the span, too: then the difference is huge. */
 	if (__builtin_expect(
 		ticks < span && (version & 1) == 0 && atomic_load_explicit(&c->version, memory_order_relaxed) == version, 1))
