@@ -126,7 +126,6 @@ if [ -n "$only" ]; then
 	holds lease-all-cancel lease '-DHELD=3 -DOPENING=2 -DCANCELS=2'
 	holds lease-all-detach-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DDETACH=2 -DCRASH=3 -DRING=8'
 	holds lease-all-renew lease '-DSOLO=1 -DHELD=3 -DRENEW=1 -DCRASH=2 -DRING=8 -DDRAIN=1 -DHOLDERS=1'
-	holds lease-all-keep lease '-DHELD=3 -DOPENING=2 -DKEEPS=2 -DTIMEOUTS=1 -DHOLDERS=1 -DLAPS2=2'
 	holds lease-all-keep-crash lease '-DSOLO=1 -DHELD=3 -DOPENING=2 -DKEEPS=2 -DCRASH=3 -DBCRASH=1 -DRING=8 -DHOLDERS=1 -DLAPS2=2'
 	holds queue-all-waiters queue ''
 	holds queue-all-helpers queue '-DNW=1 -DNG=2 -DROUNDS=4'
