@@ -170,7 +170,8 @@ write_startup(const struct pool_state *state, uint32_t slot, struct startup *sta
 
 /*
  * The session is brought to its baseline: the answer to a reset that was sent already is read, or one is sent and waited
- * for; and what the lessee says then. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and now the broker's to read.
+ * for; and what the lessee says then. 0; PGLEASE_EBROKEN: it costs the connection; PGLEASE_ETIMEOUT: the answer is late, and
+ * now the broker's to read.
  */
 static int
 reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t limit, bool ask,

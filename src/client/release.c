@@ -69,8 +69,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	if (whole) {
 		shell->compared_at = now;
 		shell->touched = true; /* for shell_checkin() */
-	}
-	else if (atomic_load_explicit(&seg->slot[slot].unverified, memory_order_relaxed) == 0)
+	} else if (atomic_load_explicit(&seg->slot[slot].unverified, memory_order_relaxed) == 0)
 		atomic_store_explicit(&seg->slot[slot].unverified, 1, memory_order_relaxed);
 	if (off != 0 && policy == RESET_NEVER && said != PGLEASE_SESSION_DIRTY &&
 	    (r = put_back_parameters(state, slot, shell, &off)) != 0)
