@@ -352,7 +352,9 @@ server_was_reset(struct server *s, const char *error)
 	struct pool *p = s->pool;
 
 	if (error != NULL || s->hung_up) {
-		if (!s->keepalive)
+		if (s->keepalive)
+			pool_suspect(p, clock_ns());
+		else
 			pool_count(p, COUNTER_BROKER_RESETS_FAILED);
 		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
 		    s->slot, s->pid, s->keepalive ? "keepalive" : "reset",
@@ -469,6 +471,7 @@ server_hung_up(struct server *s)
 	uint64_t w = slot_load(&s->pool->seg, s->slot);
 
 	s->hung_up = true;
+	pool_suspect(s->pool, clock_ns());
 	if (s->state != SERVER_LENT)
 		return; /* a reset notices by itself; an ending one is on its way */
 	for (unsigned i = 0; i < TRIES; i++) {

@@ -47,6 +47,23 @@ claim_open(const struct pool_state *state)
 	}
 }
 
+static int
+refused(const struct pool_state *state, uint64_t since, uint64_t now)
+{
+	const struct segment_header *h = state->seg.header;
+
+	return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s", h->pool_name,
+	    (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
+}
+
+/* Whether a waiter is not to wait for the upstream's return. Pairs with maintain_pool(), which stores, then posts. */
+static bool
+fails_fast(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->header->fail_fast, memory_order_relaxed) != 0 &&
+	       atomic_load(&seg->header->upstream_down) != 0;
+}
+
 bool
 claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struct claim *ret)
 {
@@ -277,6 +294,8 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			return 1;
 		now = clock_ns();
 		r = cut_off ? gone(state) : claim_open(state);
+		if (r == 0 && fails_fast(seg))
+			r = refused(state, since, now);
 		/* Whoever cancels stores, then posts: pairs with the loads here and the clearing of `posted` above. */
 		if (r != 0 || now >= deadline || atomic_load(&tr->cancelled)) {
 			if (give_up(state, tr, wait, &row_w, ret))
@@ -415,8 +434,7 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 	if (client_is_cut_off(state->process))
 		return gone(state);
 	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
-		return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s",
-		    h->pool_name, (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
+		return refused(state, since, now);
 	longest_holder(seg, now, holder, sizeof(holder));
 	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s%s",
 	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder,

@@ -77,6 +77,7 @@ layout_hash(void)
 	    offsetof(struct segment_header, reset_policy),
 	    offsetof(struct segment_header, reset_kind),
 	    offsetof(struct segment_header, max_leases),
+	    offsetof(struct segment_header, fail_fast),
 	    offsetof(struct segment_header, reset_watch),
 	    offsetof(struct segment_header, head),
 	    offsetof(struct segment_header, tail),
