@@ -73,6 +73,7 @@ struct server {
 	uint32_t block; /* statistics block of its lessees */
 	bool has_block;
 	bool hung_up; /* the server closed it */
+	bool going; /* ENDING: its end is left to the backend, and is seen (server_end) */
 	bool retired; /* over age: RETIRE is set */
 	bool drained; /* wanted back by a drain, perhaps one that was undone since: RETIRE is set */
 	enum broker_counter close_cause; /* ENDING */

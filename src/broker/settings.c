@@ -120,7 +120,8 @@ const struct setting settings[] = {
 	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment."},
 	{SETTING_POOL, "reset_after", SETTING_DURATION, IN_POOL(reset_after), 0, HOUR, "1ms",
 	    "A session that was left dirty is reset by the broker when it has been idle for this long, so that nobody\n"
-	    "has to wait for it. 0: it is reset when another process leases it."},
+	    "has to wait for it; unless nobody has had to within the last second: then after 100 ms, or this if it is\n"
+	    "more. 0: it is reset when another process leases it."},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
 	    "How long resetting a session may take before its connection is replaced."},
 	{SETTING_POOL, "prepared_statements", SETTING_COUNT, IN_POOL(prepared_statements), 0, LAYOUT_MAX_STATEMENTS, "100",

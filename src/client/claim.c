@@ -244,24 +244,6 @@ timespec_of(uint64_t ns)
 	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 }
 
-/*
- * Takes the watch if no waiter has it, before the rescan: from then on who keeps a slot for itself need not wake anybody. Two may
- * take it at the same time; both look, and one is found.
- */
-static bool
-watch(struct segment *seg, uint32_t row, uint64_t wait)
-{
-	uint64_t token = row_token(row, wait);
-
-	if (atomic_load(&seg->header->watcher) == token)
-		return true;
-	/* Where nobody has turns, nothing is kept. */
-	if (atomic_load_explicit(&seg->header->turn_leases, memory_order_relaxed) <= 1 || handoff_is_watched(seg))
-		return false;
-	atomic_store(&seg->header->watcher, token);
-	return true;
-}
-
 /* One wait, from R2 to R3 or R5. 1: a slot; 0: the grant was taken back, wait anew; or a negative code. */
 static int
 wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret)
@@ -284,7 +266,7 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 
 		/* Before the rescan: a post that comes from now on is not swallowed. Pairs with row_post's exchange. */
 		atomic_store(&row->posted, 0);
-		watches = watch(seg, tr->row, wait);
+		watches = handoff_watch(seg, tr->row, wait, clock_quick_ns());
 		row_w = row_load(seg, tr->row);
 		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
 			return take_granted(state, tr, wait, &row_w, ret);

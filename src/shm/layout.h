@@ -264,9 +264,13 @@ struct segment_header {
 	 * IDLE and DIRTY reads it after that swap, and rings if it was the one to exchange it for 0.
 	 */
 	alignas(LAYOUT_LINE) _Atomic uint32_t reset_watch;
+	/* When a lessee last had to reset another's session itself; lessees, relaxed: for a while after that the broker is in a hurry */
+	_Atomic uint64_t reset_wanted_at;
 
 	/* row_token() of the waiter that looks again every millisecond, so that no kept slot stays idle; waiters; 0: none yet */
 	alignas(LAYOUT_LINE) _Atomic uint64_t watcher;
+	/* When a slot was last kept, within a few milliseconds; lessees, relaxed: waiters take the watch only if that is not long ago */
+	_Atomic uint64_t kept_at;
 
 	/* The queue's counters: waiters write tail, granters head; together because both read both. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t head;

@@ -17,6 +17,7 @@
 
 #define PATIENCE_MS 60000
 #define HOUR_MS 3600000
+#define TERMINATED "terminating connection due to administrator command"
 #define QUICK "validation_bypass = 0\nretry_min = 20ms\nretry_max = 100ms\nacquire_timeout = 1h\n"
 
 #define kit_ok(call) ck_assert_msg((call) == 0, "%s: %s", #call, pglease_test_error_message())
@@ -51,18 +52,28 @@ assert_serves(void)
 	it_release(&lease);
 }
 
-/* The query fails with one of these errors of the server's, or because the connection has ended. */
+/* The query fails, and libpq has what the server has said, or that the connection has ended. */
 static void
-assert_lost(PGconn *conn, const char *sqlstate)
+assert_lost(PGconn *conn, const char *words)
 {
 	PGresult *result = PQexec(conn, "select 1");
-	const char *got = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
-	if (sqlstate != NULL)
-		ck_assert_msg(got != NULL && strcmp(got, sqlstate) == 0, "%s", PQresultErrorMessage(result));
 	PQclear(result);
+	ck_assert_msg(strstr(PQerrorMessage(conn), words) != NULL, "no \"%s\" in: %s", words, PQerrorMessage(conn));
 	ck_assert_int_eq(PQstatus(conn), CONNECTION_BAD);
+}
+
+static int
+is_refused(void *context)
+{
+	pglease_lease lease;
+	PGconn *conn;
+	int r = try_acquire(&lease, &conn);
+
+	(void)context;
+	ck_assert_int_ne(r, 0);
+	return r == PGLEASE_EUPSTREAM;
 }
 
 static bool
@@ -74,7 +85,7 @@ has_tried(const pglease_stats *stats, const void *arg)
 
 /* SIGINT is a fast shutdown, SIGQUIT an immediate one, SIGKILL a crash. */
 static void
-restart_by(int sig, const char *sqlstate)
+restart_by(int sig, const char *words)
 {
 	pglease_lease in_transaction, between, none;
 	PGconn *conn[2], *dead;
@@ -94,12 +105,11 @@ restart_by(int sig, const char *sqlstate)
 	}
 	/* The third one was idle. */
 	ck_assert_int_ne(try_acquire(&none, &dead), 0);
-	assert_lost(conn[0], sqlstate);
-	assert_lost(conn[1], sqlstate);
+	assert_lost(conn[0], words);
+	assert_lost(conn[1], words);
 	it_release(&in_transaction);
 	it_release(&between);
-	it_await(pool, has_tried, NULL, "an upstream that is down");
-	ck_assert_int_eq(try_acquire(&none, &dead), PGLEASE_EUPSTREAM);
+	kit_ok(pglease_test_await(is_refused, NULL, PATIENCE_MS));
 	kit_ok(pglease_test_server_start(it_env));
 	assert_serves();
 	conn[0] = it_acquire(pool, &between);
@@ -109,19 +119,19 @@ restart_by(int sig, const char *sqlstate)
 
 START_TEST(a_fast_restart)
 {
-	restart_by(SIGINT, "57P01");
+	restart_by(SIGINT, TERMINATED);
 }
 END_TEST
 
 START_TEST(an_immediate_restart)
 {
-	restart_by(SIGQUIT, "57P02");
+	restart_by(SIGQUIT, "server closed the connection");
 }
 END_TEST
 
 START_TEST(a_crash)
 {
-	restart_by(SIGKILL, NULL);
+	restart_by(SIGKILL, "server closed the connection");
 }
 END_TEST
 
@@ -154,14 +164,14 @@ START_TEST(a_backend_is_terminated)
 	/* Leased. */
 	pid = PQbackendPID(conn);
 	terminate(pid);
-	assert_lost(conn, "57P01");
+	assert_lost(conn, TERMINATED);
 	it_release(&lease);
 	/* In a transaction. */
 	conn = it_acquire(pool, &lease);
 	ck_assert_int_ne(PQbackendPID(conn), pid);
 	it_query(conn, "begin");
 	terminate(PQbackendPID(conn));
-	assert_lost(conn, "57P01");
+	assert_lost(conn, TERMINATED);
 	it_release(&lease);
 	assert_serves();
 }
@@ -243,7 +253,7 @@ START_TEST(with_fail_fast_nobody_waits_for_a_server_that_is_down)
 	it_hear(worker.socket, 'a');
 	it_await_waiting(pool, 1);
 	kit_ok(pglease_test_server_stop(it_env));
-	assert_lost(conn, "57P01");
+	assert_lost(conn, TERMINATED);
 	it_release(&lease);
 	it_hear(worker.socket, 'u');
 	it_join(&worker);
