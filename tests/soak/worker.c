@@ -273,6 +273,14 @@ use(PGconn *conn, bool own_allowed)
 	return true;
 }
 
+/* The library puts libpq's own back at each release. */
+static void
+drop_notice(void *arg, const char *message)
+{
+	(void)arg;
+	(void)message;
+}
+
 static bool
 acquire(unsigned which, pglease_lease *lease, PGconn **conn)
 {
@@ -282,6 +290,7 @@ acquire(unsigned which, pglease_lease *lease, PGconn **conn)
 
 	if (r == 0) {
 		soak_count(SOAK_LEASES);
+		PQsetNoticeProcessor(*conn, drop_notice, NULL);
 		return true;
 	}
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
