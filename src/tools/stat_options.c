@@ -30,6 +30,7 @@ enum {
 	OPTION_PROMETHEUS,
 	OPTION_LIST,
 	OPTION_CHECK,
+	OPTION_TOP,
 };
 
 /* clang-format off */
@@ -50,6 +51,7 @@ static const struct option long_options[] = {
 	{"summary", no_argument, NULL, 'u'},
 	{"list", no_argument, NULL, OPTION_LIST},
 	{"check", no_argument, NULL, OPTION_CHECK},
+	{"top", no_argument, NULL, OPTION_TOP},
 	{"json", no_argument, NULL, 'J'},
 	{"prometheus", no_argument, NULL, OPTION_PROMETHEUS},
 	{"csv", no_argument, NULL, OPTION_CSV},
@@ -78,6 +80,7 @@ stat_options_usage(FILE *out)
 {
 	fputs("Usage: pgleasestat [-PSCWI] [--history [--since T] [--until T] [--step LENGTH]] [-t | -p | -c | -l | -u]\n"
 	      "                   [-J | -r | --csv | --prometheus] [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
+	      "       pgleasestat --top [-n NAME] [-i POOL] [-w SECS]\n"
 	      "       pgleasestat --check [-n NAME] [-i POOL]\n"
 	      "       pgleasestat --list [-J | -r]\n"
 	      "Shows the connection pools of a pglease instance.\n"
@@ -113,6 +116,7 @@ stat_options_usage(FILE *out)
 	      "  -w, --watch SECS    again every SECS seconds\n"
 	      "\n"
 	      "Instead:\n"
+	      "      --top           on the whole screen, kept up to date; h shows the keys\n"
 	      "      --check         one line for monitoring systems; status 0 ok, 1 degraded, 2 down, 3 unknown\n"
 	      "      --list          the instances on this host\n"
 	      "      --list-columns  list the columns and end\n"
@@ -159,6 +163,9 @@ check_combination(const struct stat_options *options, FILE *err)
 		chosen += options->resource[i];
 	if (!options->resource[STAT_HISTORY] && (options->since != NULL || options->until != NULL || options->step_ns != 0))
 		return fail(err, "--since, --until and --step are about the --history");
+	if (options->action == STAT_TOP && (options->format != STAT_TABLE || options->columns != NULL ||
+		options->aspect != STAT_USUAL || options->resource[STAT_HISTORY]))
+		return fail(err, "--top is a screen of its own: of the other options it takes -n, -i and -w");
 	if (options->format == STAT_CSV && chosen != 1)
 		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W, -I and --history");
 	if (options->id != NULL && (chosen != 1 || options->resource[STATS_INSTANCE]))
@@ -227,6 +234,9 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 			break;
 		case OPTION_CHECK:
 			options.action = STAT_CHECK;
+			break;
+		case OPTION_TOP:
+			options.action = STAT_TOP;
 			break;
 		case OPTION_PROMETHEUS:
 			options.format = STAT_PROMETHEUS;

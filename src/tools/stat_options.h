@@ -14,7 +14,7 @@ enum stat_format { STAT_TABLE = 0, STAT_RAW, STAT_JSON, STAT_CSV, STAT_PROMETHEU
 enum stat_aspect { STAT_USUAL = 0, STAT_TIMES, STAT_PIDS, STAT_OWNERS, STAT_LIMITS, STAT_SUMMARY, STAT_NASPECTS };
 /* The tables of stats.h, and what the tool makes itself. */
 enum stat_resource { STAT_HISTORY = STATS_NTABLES, STAT_NRESOURCES };
-enum stat_action { STAT_SHOW = 0, STAT_LIST, STAT_CHECK, STAT_LIST_COLUMNS, STAT_HELP, STAT_VERSION };
+enum stat_action { STAT_SHOW = 0, STAT_LIST, STAT_CHECK, STAT_TOP, STAT_LIST_COLUMNS, STAT_HELP, STAT_VERSION };
 
 struct stat_options {
 	enum stat_action action;

@@ -18,6 +18,7 @@
 #include "stats.h"
 #include "text.h"
 #include "time_text.h"
+#include "top.h"
 
 #define STALE_NS UINT64_C(5000000000) /* a broker publishes every 100 ms */
 
@@ -277,6 +278,8 @@ stat_run(int argc, char **argv, FILE *out, FILE *err)
 		return list(&options, out, err);
 	case STAT_CHECK:
 		return check(&options, out);
+	case STAT_TOP:
+		return top_run(&options, err) == 0 ? EXIT_DONE : EXIT_USAGE;
 	case STAT_LIST_COLUMNS:
 		return list_columns(&options, out, err);
 	case STAT_SHOW:

@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: PostgreSQL
+# pgleasestat --top in a real terminal multiplexer: what it shows, its keys, other sizes, and the terminal that it leaves.
+
+: "${PGLEASE_BUILDDIR:?is not set: run it by make check}"
+if [ -z "${PGLEASE_TOP_INSIDE-}" ]; then
+	# Inside an environment with two pools; the file is read again there.
+	PATH=$PGLEASE_BUILDDIR:$PATH PGLEASE_TOP_INSIDE=yes exec pglease-testenv -p app:3,jobs:2 -- "$0"
+fi
+dir=$(mktemp -d "${TMPDIR:-/tmp}/pglease-top-XXXXXX") || exit 1
+socket=$dir/tmux
+tmux() {
+	command tmux -S "$socket" -f /dev/null "$@"
+}
+trap 'tmux kill-server 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+LC_ALL=C.UTF-8
+export LC_ALL
+tests=0
+
+screen() {
+	tmux capture-pane -p -t top
+}
+
+# The screen comes to have this (a regular expression); a minute ends a failure.
+shows() {
+	tries=150
+	while ! screen | grep -q -e "$1"; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+lacks() {
+	tries=150
+	while screen | grep -q -e "$1"; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+is() {
+	tests=$((tests + 1))
+	name=$1
+	shift
+	if "$@"; then
+		printf 'ok %d - %s\n' "$tests" "$name"
+	else
+		printf 'not ok %d - %s\n' "$tests" "$name"
+		screen | sed 's/^/# /'
+	fi
+}
+
+press() {
+	tmux send-keys -t top "$@"
+}
+
+# The first column of the first row.
+first() {
+	screen | sed -n '6s/ .*//p'
+}
+
+first_is() {
+	tries=150
+	while [ "$(first)" != "$1" ]; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+width_is() {
+	screen | awk -v most="$1" 'length($0) > most { exit 1 }'
+}
+
+tmux new-session -d -s top -x 80 -y 24 'sh -c "stty -g >'"$dir"'/before; echo READY; exec sh"'
+shows READY || { echo 'Bail out! no shell in tmux'; exit 1; }
+press 'pgleasestat --top -w 0.2' Enter
+is 'the instance and its health' shows '^pglease .*up .*: ok'
+is 'both pools' shows '^jobs '
+is 'what is open, of what may be' shows 'leased of .* open, at most 5; 0 waiting'
+first_is app
+press '>' '>' '>' '>' '>'
+is 'sorted by another column' shows '^Pools by MAX'
+is "the largest first" first_is app
+press r
+is 'and the other way round' first_is jobs
+press S
+is 'slots' shows '^Slots by HELD'
+press /
+press j o b
+is 'filtered' shows 'with "job_'
+press Enter
+is 'nothing else is shown' lacks '^app '
+press Escape
+is 'and again all of it' shows '^app '
+
+# Somebody leases, from a place of his own.
+pglease-run -- psql -qAtc 'select pg_sleep(3600)' "$(printenv PGLEASE_TEST_CONNINFO)" >"$dir/psql" 2>&1 &
+leasing=$!
+is 'a lease, as soon as it is there' shows 'leased .*[0-9]'
+press C
+is 'and its process among the clients' shows 'psql'
+kill "$leasing"
+wait "$leasing" 2>/dev/null
+is 'killed, it is gone' lacks 'psql'
+
+press P
+press Space
+is 'paused' shows 'paused; h: help'
+press Space
+is 'and not' shows 'every 200ms; h: help'
+press +
+is 'slower' shows 'every 400ms'
+press h
+is 'help has every key' shows 'Escape drops it'
+press h
+is 'and goes' shows '^Pools by'
+tmux resize-window -t top -x 50 -y 12
+is 'a small window: the columns that fit' shows '^app .*ok'
+is 'and no more' width_is 50
+tmux resize-window -t top -x 200 -y 50
+is 'a large one has more of them' shows 'QUERY99'
+press q
+press 'stty -g >'"$dir"'/after; echo ENDED' Enter
+is 'the key ends it' shows '^ENDED'
+is 'the terminal is as it was' cmp "$dir/before" "$dir/after"
+
+for signal in TERM HUP INT QUIT; do
+	press clear Enter
+	press "pgleasestat --top" Enter
+	shows '^Pools by'
+	pid=$(pgrep -P "$(tmux display-message -p -t top '#{pane_pid}')" pgleasestat)
+	kill "-$signal" "$pid"
+	press "stty -g >$dir/after; echo AFTER-$signal" Enter
+	shows "^AFTER-$signal"
+	is "SIG$signal ends it, and the terminal is as it was" cmp "$dir/before" "$dir/after"
+done
+
+# Without a terminal.
+pgleasestat --top </dev/null >"$dir/out" 2>"$dir/err"
+is 'without a terminal it says so' grep -q 'needs a terminal' "$dir/err"
+pgleasestat --top -J >"$dir/out" 2>"$dir/err"
+is 'what does not go with it is named' grep -q 'of its own' "$dir/err"
+echo "1..$tests"
