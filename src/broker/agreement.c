@@ -132,7 +132,8 @@ agreement_holds(const char *mine, const char *theirs, char why[static AGREEMENT_
 			*value_a++ = '\0';
 		value_b = value_a != NULL && more_b && strncmp(a, b, strlen(a)) == 0 ? b + strlen(a) + 1 : NULL;
 		if (value_b == NULL)
-			snprintf(why, AGREEMENT_WHY, "the %.200s is nothing that the program on disk knows", more_a ? a : b);
+			snprintf(why, AGREEMENT_WHY, "%s knows nothing of the %.200s",
+			    more_a ? "the program on disk" : "this program", more_a ? a : b);
 		else if (*value_a == '#')
 			snprintf(why, AGREEMENT_WHY, "%.200s has changed", a);
 		else

@@ -281,9 +281,11 @@ do_restart(struct commands *c, const struct request *r)
 	const char *why = c->stopping ? "it is stopping" : c->params.restart(c->params.context, r->given, r->who);
 	uint64_t within = RESTART_MS * NS_PER_MS + (r->given > 0 ? (uint64_t)r->given : 0);
 
-	if (why != NULL)
+	if (why != NULL) {
+		log_warning("instance %s is not restarted: %s", c->params.settings->instance, why);
 		return answer(c, r->asker, PGLEASE_EREFUSED, 0, "instance %s is not restarted: %s", c->params.settings->instance,
 		    why);
+	}
 	c->restarter = r->asker;
 	c->restarter_json = r->json;
 	return answer(c, r->asker, 0, within, "instance %s: restarting", c->params.settings->instance);

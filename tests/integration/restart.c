@@ -98,14 +98,17 @@ restart_now(void)
 void
 restart_refused(const char *why)
 {
-	pglease_pool *pool = it_attach();
+	pglease_pool *pool;
 	pglease_lease lease;
+	pglease *client;
 	char text[256];
 
 	snprintf(text, sizeof(text), "is not restarted: %s", why);
 	ck_assert_int_eq(it_ctl("restart", NULL, NULL), 3);
 	restart_await_log(text);
+	it_ok(pglease_attach(NULL, NULL, &client));
+	it_ok(pglease_pool_open(client, "app", &pool));
 	ck_assert_str_eq(it_query(it_acquire(pool, &lease), "select 'served'"), "served");
 	it_release(&lease);
-	pglease_detach(it_client());
+	pglease_detach(client);
 }

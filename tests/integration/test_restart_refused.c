@@ -27,6 +27,17 @@ add_to_config(const char *line)
 	ck_assert_int_eq(fclose(config), 0);
 }
 
+/* The broker ends by itself. It is not reaped before the environment stops, so the number is still its own. */
+static void
+await_end(void)
+{
+	struct pollfd p = {.fd = pidfd_open(pglease_test_broker_pid(it_env), 0), .events = POLLIN};
+
+	ck_assert_int_ge(p.fd, 0);
+	ck_assert_int_eq(poll(&p, 1, IT_PATIENCE_MS), 1);
+	close(p.fd);
+}
+
 START_TEST(another_layout_state_or_protocol)
 {
 	static const struct {
@@ -38,18 +49,18 @@ START_TEST(another_layout_state_or_protocol)
 	        "version of the handed-over state is 1 ("},
 	    {"\"$real\" \"$@\" | sed 's/^\\(version of the control protocol\\t\\).*/\\199/'",
 	        "version of the control protocol is "},
-	    {"\"$real\" \"$@\" | grep -v '^max_clients'", "max_clients of the instance is nothing that the program on disk knows"},
-	    {"\"$real\" \"$@\"; echo 'something new\tyes'", "the something new yes is nothing that"},
+	    {"\"$real\" \"$@\" | grep -v '^max_clients'", "the program on disk knows nothing of the max_clients of the instance"},
+	    {"\"$real\" \"$@\"; echo 'something new\tyes'", "this program knows nothing of the something new yes"},
 	    {"echo \"$0: unknown option '--agreement'\" >&2; exit 1", "the program on disk does not know how to take its place"},
 	    {"exit 0", "the program on disk does not know how"},
-	    {"\"$real\" \"$@\"; exit 3", "exit status 3"},
+	    {"\"$real\" \"$@\"; exit 3", ""},
 	    {"head -c 100000 /dev/zero", "the program on disk does not know how"},
 	};
 
 	start(NULL);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		restart_script(others[i].script, NULL);
-		restart_refused(i == 7 ? "" : others[i].why);
+		restart_refused(others[i].why);
 	}
 	restart_real();
 	restart_now();
@@ -70,7 +81,7 @@ START_TEST(a_bad_configuration)
 {
 	start(NULL);
 	add_to_config("nonsense = 1");
-	restart_refused("");
+	ck_assert_int_eq(it_ctl("restart", NULL, NULL), 3);
 	restart_await_log("nonsense");
 }
 END_TEST
@@ -172,6 +183,7 @@ START_TEST(a_stop_comes_first)
 	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGTERM), 0);
 	ck_assert_int_eq(it_ctl_end(&first), 3);
 	restart_await_log("is not restarted: it is stopping");
+	await_end();
 }
 END_TEST
 
@@ -180,26 +192,30 @@ START_TEST(a_program_that_ends_instead)
 	static const char *const ends[] = {
 	    "exit 1",
 	    "exec -a \"$0\" \"$real\" --take-over=0 < /dev/null",
-	    "for o; do case $o in --take-over=*) printf 'xxxx' | dd of=/proc/self/fd/${o#*=} bs=1 seek=400 conv=notrunc "
+	    "for o; do case $o in --take-over=*) printf 'xxxx' | dd of=/proc/self/fd/${o#*=} bs=1 seek=24 conv=notrunc "
 	    "status=none;; esac; done; exec -a \"$0\" \"$real\" \"$@\"",
 	};
 
 	start(NULL);
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		struct pollfd end = {.fd = pidfd_open(pglease_test_broker_pid(it_env), 0), .events = POLLIN};
 		pglease_lease lease;
-		PGconn *conn = it_acquire(it_attach(), &lease);
+		pglease_pool *pool;
+		pglease *client;
+		PGconn *conn;
+
+		it_ok(pglease_attach(NULL, NULL, &client));
+		it_ok(pglease_pool_open(client, "app", &pool));
+		conn = it_acquire(pool, &lease);
 
 		restart_script(NULL, ends[i]);
 		ck_assert_int_eq(it_ctl("restart", NULL, NULL), 3);
 		if (i != 0)
 			restart_await_log("cannot take the place of the broker before it");
-		ck_assert_int_eq(poll(&end, 1, IT_PATIENCE_MS), 1);
-		close(end.fd);
+		await_end();
 		/* As when a broker is killed: the lease goes on. */
 		ck_assert_str_eq(it_query(conn, "select 1"), "1");
 		(void)!pglease_release(&lease);
-		pglease_detach(it_client());
+		pglease_detach(client);
 		pglease_test_broker_kill(it_env);
 		restart_real();
 		ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
