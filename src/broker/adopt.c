@@ -16,6 +16,7 @@
 
 #include "cancel.h"
 #include "descriptors.h"
+#include "handover.h"
 #include "keys.h"
 #include "listener.h"
 #include "log.h"
@@ -39,7 +40,7 @@ struct handshake {
 	struct event readable;
 	bool shell; /* START is over */
 	struct server *renewing; /* what it waits for, at the end of START; NULL: nothing */
-	unsigned encryption_requests;
+	uint32_t encryption_requests;
 	uint64_t since;
 	struct startup_claim claim; /* SHELL */
 	size_t used;
@@ -181,6 +182,13 @@ play_server(struct handshake *h, const struct startup *startup, struct server *s
 	return true;
 }
 
+/* A handshake that has its start-up packet in its buffer begins nothing now: it is served later. */
+static bool
+is_held(const struct handshake *h)
+{
+	return h->adopt->params.context->quiet;
+}
+
 static void serve(struct handshake *h);
 
 static void
@@ -243,7 +251,7 @@ find_attempt(const struct adopt *a, struct startup_claim *claim)
 	}
 }
 
-/* A start-up packet. False when the handshake is over (freed) or waits. */
+/* A start-up packet. False when the handshake is over (freed) or waits, or is held. */
 static bool
 welcome(struct handshake *h, const struct startup *startup)
 {
@@ -267,6 +275,8 @@ welcome(struct handshake *h, const struct startup *startup)
 			refuse(h, "28000", "the lease is another process's");
 			return false;
 		}
+		if (is_held(h))
+			return false;
 		h->renewing = server;
 		TAILQ_REMOVE(&a->all, h, all);
 		a->count--;
@@ -292,7 +302,7 @@ hand_out(struct handshake *h)
 	struct server *server = check_claim(h->adopt, &h->claim, &client, &sqlstate, &why);
 	char byte = server != NULL ? WIRE_FD_OK : WIRE_FD_REFUSED;
 
-	if (wire_send(h->fd, &byte, 1, server != NULL ? PQsocket(server->conn) : -1) != 1)
+	if (wire_send(h->fd, &byte, 1, server != NULL ? server->backend.fd : -1) != 1)
 		log_debug("adoption: the client is gone");
 	else if (server == NULL)
 		count_refusal(h->adopt, &h->claim);
@@ -323,7 +333,7 @@ step_shell(struct handshake *h)
 	return false;
 }
 
-/* False when the handshake is over (freed). */
+/* False when the handshake is over (freed), or waits or is held. */
 static bool
 step_start(struct handshake *h)
 {
@@ -340,6 +350,8 @@ step_start(struct handshake *h)
 		}
 		break;
 	case STARTUP_CANCEL:
+		if (is_held(h))
+			return false;
 		/* The requester waits for the connection's end, which comes when the real cancel has returned. */
 		cancel_request(h->adopt->params.context->cancels, h->adopt->params.pools,
 		    h->adopt->params.npools, h->adopt->params.clients,
@@ -436,6 +448,85 @@ starved(void *context)
 		handshake_free(TAILQ_FIRST(&a->all));
 }
 
+/* The words of struct handshake; `renewing` is none by now. */
+static void
+fields(struct handover *to, struct handshake *h)
+{
+	uint32_t used = (uint32_t)h->used;
+
+	handover_fd(to, &h->fd);
+	HANDOVER(to, h->shell);
+	HANDOVER(to, h->encryption_requests);
+	HANDOVER(to, h->since);
+	HANDOVER(to, h->claim);
+	handover_count(to, &used, sizeof(h->buf));
+	handover_bytes(to, h->buf, used);
+	h->used = used;
+}
+
+void
+adopt_hold(struct adopt *a)
+{
+	struct handshake *h;
+
+	while ((h = TAILQ_FIRST(&a->renewing)) != NULL) {
+		struct server *server = h->renewing;
+
+		h->renewing = NULL;
+		TAILQ_REMOVE(&a->renewing, h, all);
+		TAILQ_INSERT_TAIL(&a->all, h, all);
+		a->count++;
+		renew_abandon(server);
+	}
+}
+
+void
+adopt_hand_over(struct adopt *a, struct handover *to)
+{
+	uint32_t n = a->count;
+	struct handshake *h;
+
+	listener_hand_over(a->listener, to);
+	handover_section(to, "handshakes");
+	HANDOVER(to, n);
+	TAILQ_FOREACH(h, &a->all, all)
+		fields(to, h);
+}
+
+static int
+take_handshakes(struct adopt *a, struct handover *from)
+{
+	uint32_t n = 0;
+
+	handover_section(from, "handshakes");
+	HANDOVER(from, n);
+	for (uint32_t i = 0; i < n && handover_check(from, false) == 0; i++) {
+		struct handshake *h = calloc(1, sizeof(*h));
+
+		if (h == NULL)
+			return log_refuse("out of memory");
+		h->adopt = a;
+		fields(from, h);
+		TAILQ_INSERT_TAIL(&a->all, h, all);
+		a->count++;
+		if (event_assign(&h->readable, a->params.context->base, h->fd, EV_READ | EV_PERSIST, on_readable, h) != 0 ||
+		    event_add(&h->readable, NULL) != 0)
+			return log_refuse("the event loop takes no more descriptors");
+	}
+	return handover_check(from, false);
+}
+
+void
+adopt_go_on(struct adopt *a)
+{
+	struct handshake *h, *next;
+
+	for (h = TAILQ_FIRST(&a->all); h != NULL; h = next) {
+		next = TAILQ_NEXT(h, all);
+		serve(h);
+	}
+}
+
 int
 adopt_new(const struct adopt_params *params, struct adopt **ret)
 {
@@ -451,11 +542,13 @@ adopt_new(const struct adopt_params *params, struct adopt **ret)
 	r = paths_adopt_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
 		r = listener_new(
-		    params->context->base, path, SOCK_STREAM, accepted, starved, a, &a->listener);
+		    params->context->base, path, SOCK_STREAM, accepted, starved, a, params->from, &a->listener);
 	if (r != 0) {
 		free(a);
 		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));
 	}
+	if (params->from != NULL && take_handshakes(a, params->from) != 0)
+		return -1;
 	*ret = a;
 	return 0;
 }

@@ -109,7 +109,7 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 	log_debug(
 	    "pool %s: slot %u: cancel for client %u", s->pool->settings->name, s->slot, client_index(client));
 	server_cancel_begin(s);
-	if (cancels_submit(cancels, s->conn, &ticket) != 0) {
+	if (cancels_submit(cancels, &s->backend, &ticket) != 0) {
 		log_warning("pool %s: slot %u: too many cancel requests: one is dropped",
 		    s->pool->settings->name, s->slot);
 		server_cancel_done(s);

@@ -14,9 +14,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "cancel_send.h"
+#include "handover.h"
 #include "log.h"
 #include "segment.h"
 
@@ -30,7 +33,8 @@ static const unsigned rests[] = {20, 100, 500, 2500, 10000};
 struct job {
 	struct job *next;
 	struct cancels *cancels;
-	PGcancel *cancel;
+	struct cancel_target target;
+	PGcancel *cancel; /* in its place, when libpq has to do it */
 	struct cancels_ticket ticket;
 	int sent;
 	unsigned round;      /* of those who insist: times sent */
@@ -57,6 +61,7 @@ static void
 job_free(struct job *job)
 {
 	PQfreeCancel(job->cancel);
+	explicit_bzero(&job->target.key, sizeof(job->target.key));
 	free(job);
 }
 
@@ -65,9 +70,18 @@ run(void *arg)
 {
 	struct job *job = arg;
 	struct cancels *c = job->cancels;
+	const char *step;
 	uint64_t one = 1;
+	int r;
 
-	job->sent = PQcancel(job->cancel, job->error, sizeof(job->error));
+	if (job->cancel != NULL) {
+		job->sent = PQcancel(job->cancel, job->error, sizeof(job->error));
+	} else {
+		r = cancel_send(&job->target, &step);
+		job->sent = r == 0;
+		if (r != 0)
+			snprintf(job->error, sizeof(job->error), "%s: %s", step, strerror(-r));
+	}
 	pthread_mutex_lock(&c->mutex);
 	job->next = c->done;
 	c->done = job;
@@ -302,20 +316,94 @@ cancels_free(struct cancels *c, unsigned wait_ms)
 	free(c);
 }
 
+unsigned
+cancels_under_way(const struct cancels *c)
+{
+	unsigned n = c->running;
+
+	for (const struct job *job = c->waiting; job != NULL; job = job->next)
+		n++;
+	return n;
+}
+
+/* The words of struct job, of one that insists. */
+static void
+job_fields(struct handover *h, struct job *job)
+{
+	HANDOVER(h, job->ticket);
+	HANDOVER(h, job->target);
+	handover_count(h, &job->round, sizeof(rests) / sizeof(rests[0]));
+}
+
+static uint32_t
+hand_over_list(struct job *first, struct handover *to)
+{
+	uint32_t n = 0;
+
+	for (struct job *job = first; job != NULL; job = job->next) {
+		if (job->cancel != NULL || !job->ticket.insist)
+			continue;
+		n++;
+		if (to != NULL)
+			job_fields(to, job);
+	}
+	return n;
+}
+
+void
+cancels_hand_over(struct cancels *c, struct handover *to)
+{
+	uint32_t n = hand_over_list(c->waiting, NULL) + hand_over_list(c->resting, NULL);
+
+	handover_section(to, "cancels");
+	HANDOVER(to, n);
+	hand_over_list(c->waiting, to);
+	hand_over_list(c->resting, to);
+}
+
 int
-cancels_submit(struct cancels *c, PGconn *conn, const struct cancels_ticket *ticket)
+cancels_take_over(struct cancels *c, struct handover *from)
+{
+	uint32_t n = 0;
+
+	handover_section(from, "cancels");
+	HANDOVER(from, n);
+	for (uint32_t i = 0; i < n && handover_check(from, false) == 0; i++) {
+		struct job *job = calloc(1, sizeof(*job));
+
+		if (job == NULL)
+			return log_refuse("out of memory");
+		job->cancels = c;
+		job_fields(from, job);
+		job->ticket.requester = -1;
+		if (job->ticket.pool >= LAYOUT_MAX_POOLS)
+			job->ticket.pool = 0;
+		/* Its rest begins anew; who waits for what it cancels has been told. */
+		if (job->round > 0)
+			job->round--;
+		if (!rest(c, job))
+			job_free(job);
+	}
+	return handover_check(from, false);
+}
+
+int
+cancels_submit(struct cancels *c, const struct backend *backend, const struct cancels_ticket *ticket)
 {
 	struct job *job;
 
 	if (c->queued_of[ticket->pool] >= CANCELS_QUEUED)
 		return -EAGAIN;
+	if (backend->conn == NULL && backend->key.size == 0)
+		return -ENOTSUP;
 	job = calloc(1, sizeof(*job));
 	if (job == NULL)
 		return -ENOMEM;
 	job->cancels = c;
 	job->ticket = *ticket;
-	job->cancel = PQgetCancel(conn);
-	if (job->cancel == NULL) {
+	if (backend->conn == NULL) {
+		cancel_target_init(backend, &job->target);
+	} else if ((job->cancel = PQgetCancel(backend->conn)) == NULL) {
 		free(job);
 		return -ENOMEM;
 	}

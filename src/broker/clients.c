@@ -15,6 +15,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 #include "revoke.h"
 #include "server.h"
@@ -170,7 +171,8 @@ on_dead(evutil_socket_t fd, short what, void *arg)
 		bury(client->clients, client);
 		return;
 	}
-	client->died(client->context);
+	if (client->died != NULL)
+		client->died(client->context);
 	clients_end(client->clients, client, CLIENT_DIED);
 }
 
@@ -206,6 +208,121 @@ clients_attach(struct clients *c, const struct client_params *params, struct cli
 	publish(c, client, params->program);
 	*ret = client;
 	return 0;
+}
+
+/* The words of struct client. */
+static void
+client_fields(struct handover *h, struct client *client)
+{
+	uint32_t state = client->state, nowed = client->nowed, pool;
+	struct clients *c = client->clients;
+
+	handover_count(h, &state, CLIENT_GHOST);
+	client->state = state;
+	HANDOVER(h, client->index);
+	HANDOVER(h, client->incarnation);
+	HANDOVER(h, client->nonce);
+	HANDOVER(h, client->pid);
+	HANDOVER(h, client->uid);
+	handover_fd(h, &client->pidfd);
+	handover_count(h, &nowed, c->npools * 2 * LAYOUT_MAX_SLOTS);
+	if (handover_reads(h) && nowed != 0) {
+		client->owed = calloc(nowed, sizeof(*client->owed));
+		if (client->owed == NULL)
+			nowed = 0; /* what follows does not match, which is told */
+		client->nowed = client->owed_size = nowed;
+	}
+	for (uint32_t i = 0; i < nowed; i++) {
+		struct owed *o = &client->owed[i];
+
+		pool = o->pool != NULL ? o->pool->index : 0;
+		handover_count(h, &pool, c->npools - 1);
+		o->pool = c->pools[pool];
+		HANDOVER(h, o->block);
+		HANDOVER(h, o->row);
+		HANDOVER(h, o->token);
+	}
+}
+
+/* The words of struct clients, without the clients. */
+static void
+table_fields(struct handover *h, struct clients *c, uint32_t *count)
+{
+	handover_section(h, "clients");
+	HANDOVER(h, c->next);
+	HANDOVER(h, c->last_incarnation);
+	HANDOVER(h, c->attached);
+	handover_bytes(h, count, sizeof(*count));
+}
+
+void
+clients_hand_over(struct clients *c, struct handover *to)
+{
+	uint32_t count = 0;
+
+	for (unsigned i = 0; i < c->max; i++)
+		count += c->by_index[i] != NULL;
+	for (struct client *ghost = c->ghosts; ghost != NULL; ghost = ghost->next)
+		count++;
+	table_fields(to, c, &count);
+	for (unsigned i = 0; i < c->max; i++)
+		if (c->by_index[i] != NULL)
+			client_fields(to, c->by_index[i]);
+	for (struct client *ghost = c->ghosts; ghost != NULL; ghost = ghost->next)
+		client_fields(to, ghost);
+}
+
+/* False when it cannot be: it is freed. */
+static bool
+take_client(struct clients *c, struct handover *from)
+{
+	struct client *client = calloc(1, sizeof(*client));
+
+	if (client == NULL)
+		return false;
+	client->clients = c;
+	client->pidfd = -1;
+	client_fields(from, client);
+	if (handover_check(from, false) != 0 || client->index >= c->max ||
+	    (client->state != CLIENT_GHOST && c->by_index[client->index] != NULL) ||
+	    event_assign(&client->dead, c->base, client->pidfd, EV_READ, on_dead, client) != 0 ||
+	    event_add(&client->dead, NULL) != 0) {
+		free(client->owed);
+		free(client);
+		return false;
+	}
+	if (client->state == CLIENT_GHOST) {
+		client->next = c->ghosts;
+		c->ghosts = client;
+	} else {
+		c->by_index[client->index] = client;
+	}
+	return true;
+}
+
+int
+clients_take_over(struct clients *c, struct handover *from)
+{
+	uint32_t count = 0;
+
+	table_fields(from, c, &count);
+	for (uint32_t i = 0; i < count && handover_check(from, false) == 0; i++)
+		if (!take_client(c, from))
+			return log_refuse("a client that was handed over cannot be watched");
+	return handover_check(from, false);
+}
+
+void
+client_set_owner(struct client *client, client_died died, void *context)
+{
+	client->died = died;
+	client->context = context;
+}
+
+unsigned
+clients_attached(const struct clients *c)
+{
+	return c->attached;
 }
 
 static bool

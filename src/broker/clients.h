@@ -16,6 +16,7 @@
 
 struct clients;
 struct client;
+struct handover;
 
 enum client_end {
 	CLIENT_DETACHED, /* it said so */
@@ -37,6 +38,12 @@ struct client_params {
 
 int clients_new(
     struct event_base *base, struct pool **pools, unsigned npools, unsigned max, struct clients **ret);
+/* To the broker that takes this one's place, and from the one before it (into an empty table): 0, or -1 with log_refuse(). */
+void clients_hand_over(struct clients *clients, struct handover *to);
+int clients_take_over(struct clients *clients, struct handover *from);
+/* The owner of one that was taken over. */
+void client_set_owner(struct client *client, client_died died, void *context);
+unsigned clients_attached(const struct clients *clients);
 /* Forgets all without touching the pools: they have been stopped. */
 void clients_free(struct clients *clients);
 

@@ -2,6 +2,8 @@
 /* Control commands. The verbs are the list of src/shm/command.h; each has a function do_VERB here. */
 #include "commands.h"
 
+#include <config.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "handover.h"
 #include "log.h"
 #include "pglease_errors.h"
 #include "queue.h"
@@ -18,6 +21,8 @@
 #define NS_PER_MS UINT64_C(1000000)
 /* What an answer may be late by, beyond the limit of the drain itself. */
 #define LATE_MS 1000
+/* What a restart may take besides its limit: the check of the other program (restart.c), and the start of that. */
+#define RESTART_MS UINT64_C(30000)
 
 /* A drain that somebody waits for. */
 struct waited {
@@ -31,6 +36,8 @@ struct commands {
 	struct commands_params params;
 	TAILQ_HEAD(, waited) waited;
 	bool stopping;
+	void *restarter; /* who waits for a restart; NULL: nobody */
+	bool restarter_json;
 };
 
 struct request {
@@ -38,6 +45,7 @@ struct request {
 	struct pool *pool; /* NULL: all */
 	const char *argument;
 	uint64_t timeout;
+	int64_t given; /* timeout as given; negative: it was not */
 	bool json;
 	char who[64];
 };
@@ -263,8 +271,101 @@ do_stop(struct commands *c, const struct request *r)
 	if (!answer(c, r->asker, 0, r->timeout + LATE_MS * NS_PER_MS, "instance %s: stopping",
 	        c->params.settings->instance))
 		return false;
-	c->params.stop(c->params.stop_context, r->timeout, r->who);
+	c->params.stop(c->params.context, r->timeout, r->who);
 	return true;
+}
+
+static bool
+do_restart(struct commands *c, const struct request *r)
+{
+	const char *why = c->stopping ? "it is stopping" : c->params.restart(c->params.context, r->given, r->who);
+	uint64_t within = RESTART_MS * NS_PER_MS + (r->given > 0 ? (uint64_t)r->given : 0);
+
+	if (why != NULL) {
+		log_warning("instance %s is not restarted: %s", c->params.settings->instance, why);
+		return answer(c, r->asker, PGLEASE_EREFUSED, 0, "instance %s is not restarted: %s", c->params.settings->instance,
+		    why);
+	}
+	c->restarter = r->asker;
+	c->restarter_json = r->json;
+	return answer(c, r->asker, 0, within, "instance %s: restarting", c->params.settings->instance);
+}
+
+void
+commands_restarted(struct commands *c, const char *why, const struct command_restarted *how)
+{
+	void *asker = c->restarter;
+
+	if (asker == NULL)
+		return;
+	c->restarter = NULL;
+	if (why != NULL)
+		answer(c, asker, PGLEASE_EREFUSED, 0, "instance %s is not restarted: %s", c->params.settings->instance, why);
+	else if (c->restarter_json)
+		answer(c, asker, 0, 0,
+		    "{\"instance\": \"%s\", \"state\": \"open\", \"pid\": %ld, \"version\": \"" PACKAGE_VERSION
+		    "\", \"restarts\": %u, \"clients\": %u, \"connections\": %u, \"gap_ms\": %.3f}",
+		    c->params.settings->instance, (long)getpid(), how->restarts, how->clients, how->connections,
+		    (double)how->gap / 1e6);
+	else
+		answer(c, asker, 0, 0,
+		    "instance %s: restarted as pgleased " PACKAGE_VERSION
+		    ", pid %ld, with %u connections and %u clients, after %.1f ms",
+		    c->params.settings->instance, (long)getpid(), how->connections, how->clients, (double)how->gap / 1e6);
+}
+
+/* Of one drain. */
+static void
+waited_fields(struct commands *c, struct handover *h, struct waited *w)
+{
+	uint32_t pool = w->pool != NULL ? w->pool->index + 1 : 0;
+
+	handover_count(h, &pool, c->params.npools);
+	w->pool = pool != 0 ? c->params.pools[pool - 1] : NULL;
+	HANDOVER(h, w->began);
+	HANDOVER(h, w->deadline);
+}
+
+void
+commands_hand_over(struct commands *c, void *asker, struct handover *to)
+{
+	bool restarts = c->restarter == asker;
+	struct waited *w;
+	uint32_t n = 0;
+
+	HANDOVER(to, restarts);
+	HANDOVER(to, c->restarter_json);
+	TAILQ_FOREACH(w, &c->waited, all)
+		n += w->asker == asker;
+	HANDOVER(to, n);
+	TAILQ_FOREACH(w, &c->waited, all)
+		if (w->asker == asker)
+			waited_fields(c, to, w);
+}
+
+int
+commands_take_over(struct commands *c, void *asker, struct handover *from)
+{
+	bool restarts = false, json = false;
+	uint32_t n = 0;
+
+	HANDOVER(from, restarts);
+	HANDOVER(from, json);
+	HANDOVER(from, n);
+	if (restarts) {
+		c->restarter = asker;
+		c->restarter_json = json;
+	}
+	for (uint32_t i = 0; i < n && handover_check(from, false) == 0; i++) {
+		struct waited *w = calloc(1, sizeof(*w));
+
+		if (w == NULL)
+			return log_refuse("out of memory");
+		w->asker = asker;
+		waited_fields(c, from, w);
+		TAILQ_INSERT_TAIL(&c->waited, w, all);
+	}
+	return handover_check(from, false);
 }
 
 /* clang-format off */
@@ -356,6 +457,7 @@ commands_run(
 	}
 	if (strcmp(verbs[i].argument, "[POOL]") == 0 && argument[0] != '\0' && r.pool == NULL)
 		return no_pool(c, &r);
+	r.given = command->timeout_ms < 0 ? -1 : (int64_t)command->timeout_ms * (int64_t)NS_PER_MS;
 	r.timeout = command->timeout_ms < 0 ? c->params.settings->drain_timeout
 	                                    : (uint64_t)command->timeout_ms * NS_PER_MS;
 	return verbs[i].run(c, &r);
@@ -372,6 +474,8 @@ commands_forget(struct commands *c, void *asker)
 {
 	struct waited *w, *next;
 
+	if (c->restarter == asker)
+		c->restarter = NULL;
 	for (w = TAILQ_FIRST(&c->waited); w != NULL; w = next) {
 		next = TAILQ_NEXT(w, all);
 		if (w->asker == asker)

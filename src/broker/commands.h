@@ -11,11 +11,23 @@
 #include "wire.h"
 
 struct commands;
+struct handover;
+
+struct command_restarted {
+	unsigned clients, connections, restarts;
+	uint64_t gap; /* ns */
+};
 
 /* Sends a result to whoever asked. False: the asker is gone, as it always is after the last one. */
 typedef bool (*command_answer)(void *asker, const struct wire_result *result);
 /* Drains all pools and ends the broker, after `timeout` ns at the latest. */
 typedef void (*command_stop)(void *context, uint64_t timeout, const char *why);
+
+/*
+ * Another program takes the broker's place: begins it, within `timeout` ns (negative: as it finds right). NULL, or why not. Its end
+ * is commands_restarted().
+ */
+typedef const char *(*command_restart)(void *context, int64_t timeout, const char *who);
 
 struct commands_params {
 	struct pool **pools;
@@ -24,7 +36,8 @@ struct commands_params {
 	const struct instance_settings *settings;
 	command_answer answer;
 	command_stop stop;
-	void *stop_context;
+	command_restart restart;
+	void *context; /* of both */
 };
 
 /* Who asks, by the kernel's word. */
@@ -44,6 +57,14 @@ bool commands_run(struct commands *commands, void *asker, const struct command_p
     const struct wire_command *command);
 /* The instance stops: nothing can be resumed any more. */
 void commands_stopping(struct commands *commands);
+/*
+ * Answers who has asked for the restart, if he is still there: `why` when it has failed, NULL when this is the successor, which
+ * says how many clients and connections go on, and how long they were without a broker (ns).
+ */
+void commands_restarted(struct commands *commands, const char *why, const struct command_restarted *how);
+/* What an asker waits for, to and from another broker's: `asker` is the session there, and here. */
+void commands_hand_over(struct commands *commands, void *asker, struct handover *to);
+int commands_take_over(struct commands *commands, void *asker, struct handover *from);
 /* The asker is gone. What it began goes on. */
 void commands_forget(struct commands *commands, void *asker);
 /* Answers what has ended since the last look. */

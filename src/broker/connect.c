@@ -54,11 +54,24 @@ drop_notice(void *arg, const PGresult *result)
 	log_debug("notice from a server: %s", PQresultErrorMessage(result));
 }
 
-/* The connection is made: can it be lent? */
+/* libpq knows them only now when a service file names them. For shells; written before the first word says IDLE. */
+static void
+publish_identity(const struct server *s)
+{
+	struct segment_header *h = s->pool->seg.header;
+
+	if (strncmp(h->user, PQuser(s->conn), LAYOUT_NAME) != 0)
+		snprintf(h->user, sizeof(h->user), "%s", PQuser(s->conn));
+	if (strncmp(h->dbname, PQdb(s->conn), LAYOUT_NAME) != 0)
+		snprintf(h->dbname, sizeof(h->dbname), "%s", PQdb(s->conn));
+}
+
+/* The connection is made: can it be lent? Then it is the server's backend. */
 static const char *
 check(struct server *s)
 {
-	int n;
+	struct backend_key key;
+	int n, r;
 
 	if (PQsslInUse(s->conn) || PQgssEncInUse(s->conn))
 		return "the connection is encrypted (TLS or GSS), and such a connection cannot be leased: "
@@ -67,13 +80,18 @@ check(struct server *s)
 		       "pg_hba.conf";
 	if (PQprotocolVersion(s->conn) != 3 || PQsocket(s->conn) < 0)
 		return "the server does not speak protocol 3";
-	n = params_finish(s->params, s->conn, s->baseline, sizeof(s->baseline));
+	n = params_finish(s->params, s->conn, s->baseline, sizeof(s->baseline), &key);
 	s->params = NULL;
 	if (n < 0)
 		return "the server reports no parameters, or more than fit (2047 bytes)";
 	s->baseline_size = (size_t)n;
 	s->pid = (uint32_t)PQbackendPID(s->conn);
-	PQsetErrorVerbosity(s->conn, PQERRORS_DEFAULT);
+	publish_identity(s);
+	r = backend_take(s->conn, &key, &s->backend);
+	explicit_bzero(&key, sizeof(key));
+	if (r != 0)
+		return strerror(-r);
+	s->conn = NULL;
 	return NULL;
 }
 

@@ -4,7 +4,7 @@
  * sessions can cost is bounded: the number of silent ones and their time, the messages taken from one between two
  * ticks, and what waits to be read by it (a client that does not read its answers is let go).
  */
-#include "control.h"
+#include "control_priv.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -27,29 +27,6 @@
 #define STARVED_AGE UINT64_C(50000000) /* silent for so long, one is let go when descriptors run out */
 #define MESSAGES_AT_ONCE 16
 #define MESSAGES_PER_TICK 256
-
-struct session {
-	TAILQ_ENTRY(session) all;
-	struct control *control;
-	int fd;
-	struct event readable;
-	uint64_t since;
-	unsigned version; /* of the wire, as far as errors go: the peer's */
-	unsigned messages; /* since the last tick */
-	bool held; /* too many: not read until the next tick */
-	struct client *client; /* NULL: silent, or a tool's */
-	bool commanding; /* a tool's: it waits for its command's result */
-};
-
-TAILQ_HEAD(session_list, session);
-
-struct control {
-	struct control_params params;
-	struct listener *listener;
-	struct access *admin;
-	struct session_list silent, attached; /* silent: oldest first; attached: those of tools too */
-	unsigned nsilent;
-};
 
 /* False: the session is gone. */
 typedef bool (*message_handler)(struct session *session, const void *message);
@@ -85,8 +62,8 @@ end(struct session *s, enum client_end how)
 }
 
 /* The client's process is dead, and clients.c knows: only the session is left. */
-static void
-on_died(void *context)
+void
+session_client_died(void *context)
 {
 	session_free(context);
 }
@@ -191,7 +168,7 @@ on_hello(struct session *s, const void *message)
 	    .uid = peer.uid,
 	    .pidfd = pidfd_open(peer.pid, 0),
 	    .program = program,
-	    .died = on_died,
+	    .died = session_client_died,
 	    .context = s,
 	};
 	if (params.pidfd < 0)
@@ -431,6 +408,13 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+bool
+session_watch(struct session *s)
+{
+	return event_assign(&s->readable, s->control->params.base, s->fd, EV_READ | EV_PERSIST, on_readable, s) == 0 &&
+	       event_add(&s->readable, NULL) == 0;
+}
+
 static void
 accepted(void *context, int fd)
 {
@@ -451,8 +435,7 @@ accepted(void *context, int fd)
 	s->since = clock_ns();
 	TAILQ_INSERT_TAIL(&c->silent, s, all);
 	c->nsilent++;
-	if (event_assign(&s->readable, c->params.base, fd, EV_READ | EV_PERSIST, on_readable, s) != 0 ||
-	    event_add(&s->readable, NULL) != 0)
+	if (!session_watch(s))
 		session_free(s);
 }
 
@@ -485,12 +468,14 @@ control_new(const struct control_params *params, struct control **ret)
 	}
 	r = paths_control_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
-		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, &c->listener);
+		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, params->from, &c->listener);
 	if (r != 0) {
 		access_free(c->admin);
 		free(c);
 		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));
 	}
+	if (params->from != NULL && control_take_over(c, params->from) != 0)
+		return -1;
 	*ret = c;
 	return 0;
 }

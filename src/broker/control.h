@@ -23,12 +23,15 @@ struct control_params {
 	uint64_t instance_id;
 	const char *instance, *socket_dir;
 	const char *admin_users, *admin_groups; /* who may give commands */
+	struct handover *from; /* NULL: a new socket, without sessions */
 };
 
 /* Sends a session its command's result (command_answer). */
 bool control_answer(void *session, const struct wire_result *result);
 /* 0, or -1 with log_refuse(). */
 int control_new(const struct control_params *params, struct control **ret);
+/* To the broker that takes this one's place. */
+void control_hand_over(struct control *control, struct handover *to);
 /* Lets go of those that say nothing; lets those that talked too much go on. */
 void control_tick(struct control *control, uint64_t now);
 /* Closes the socket and all connections; the clients are clients.c's. */

@@ -16,12 +16,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agreement.h"
+#include "handover.h"
 #include "instance.h"
 #include "log.h"
 
 struct options {
 	const char *file, *name;
 	bool background, check, done;
+	bool agreement; /* asked by a broker whose place this program may take */
+	int take_over; /* the state of the one whose place it takes; -1: none */
 };
 
 static const char usage[] =
@@ -58,9 +62,11 @@ help_config(const char *format)
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
-	enum { HELP_CONFIG = 256 };
+	enum { HELP_CONFIG = 256, AGREEMENT, TAKE_OVER };
 	static const struct option names[] = {
 	    {"help-config", optional_argument, NULL, HELP_CONFIG},
+	    {"agreement", no_argument, NULL, AGREEMENT},          /* these two are */
+	    {"take-over", required_argument, NULL, TAKE_OVER}, /* restart.c's */
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'V'},
 	    {0},
@@ -90,6 +96,12 @@ parse_options(int argc, char **argv, struct options *o)
 			fputs(usage, stdout);
 			o->done = true;
 			return 0;
+		case AGREEMENT:
+			o->agreement = true;
+			break;
+		case TAKE_OVER:
+			o->take_over = atoi(optarg);
+			break;
 		case HELP_CONFIG:
 			o->done = true;
 			return help_config(optarg);
@@ -183,14 +195,82 @@ tell_parent(void *context)
 	*report = -1;
 }
 
+/* For a broker that wants to know whether this program could take its place. */
 static int
-serve(const struct configuration *config, bool background, int report)
+say_agreement(const struct options *o)
 {
+	struct configuration *config;
+
+	if (read_configuration(o, &config) != 0) {
+		agreement_refuse(log_reason(), stdout);
+	} else {
+		agreement_print(config, stdout);
+		configuration_free(config);
+	}
+	return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* A path that is still good when the folder has changed. Lives as long as the process. */
+static const char *
+absolute(const char *path)
+{
+	static char buf[2][PATHS_MAX];
+	static unsigned used;
+	char *to = buf[used], folder[PATHS_MAX];
+	int n;
+
+	if (path == NULL || path[0] == '/')
+		return path;
+	if (used == 2 || getcwd(folder, sizeof(folder)) == NULL)
+		return NULL;
+	n = snprintf(to, PATHS_MAX, "%s/%s", folder, path);
+	used++;
+	return n < PATHS_MAX ? to : NULL;
+}
+
+/*
+ * The path by which the program was started, for that may lead to another version later, as /proc/self/exe does not; which is
+ * the one that there is when it was looked for in PATH.
+ */
+static const char *
+find_program(const char *argv0)
+{
+	static char found[PATHS_MAX];
+	const char *path = argv0 != NULL && strchr(argv0, '/') != NULL ? absolute(argv0) : NULL;
+	ssize_t n;
+
+	if (path != NULL && access(path, X_OK) == 0)
+		return path;
+	n = readlink("/proc/self/exe", found, sizeof(found) - 1);
+	if (n <= 0)
+		return NULL;
+	found[n] = '\0';
+	return found;
+}
+
+/* The one line that tells why there is no broker any more. */
+static void
+cannot_take_over(enum log_level level, bool background)
+{
+	log_setup(level, background);
+	log_error("this program cannot take the place of the broker before it; start it, and workers attach again: %s",
+	    log_reason());
+}
+
+static int
+serve(const struct instance_params *params, int report)
+{
+	const struct configuration *config = params->configuration;
+	struct instance_params own = *params;
 	struct instance *instance;
 
 	umask(022);
-	log_setup((enum log_level)config->instance.log_level, background);
-	if (instance_start(config, tell_parent, &report, &instance) != 0) {
+	log_setup((enum log_level)config->instance.log_level, params->origin.background);
+	own.ready = tell_parent;
+	own.context = &report;
+	if (instance_start(&own, &instance) != 0) {
+		if (params->from != NULL)
+			cannot_take_over((enum log_level)config->instance.log_level, params->origin.background);
 		if (report >= 0 && write(report, log_reason(), strlen(log_reason())) < 0)
 			log_error("%s", log_reason());
 		return 1;
@@ -221,7 +301,7 @@ await_child(int fd)
 }
 
 static int
-serve_in_background(const struct configuration *config)
+serve_in_background(const struct instance_params *params)
 {
 	int report[2], status;
 	pid_t pid;
@@ -235,7 +315,7 @@ serve_in_background(const struct configuration *config)
 		setsid();
 		if (chdir("/") != 0)
 			log_warning("cannot leave the present folder: %m");
-		return serve(config, true, report[1]);
+		return serve(params, report[1]);
 	}
 	close(report[1]);
 	status = await_child(report[0]);
@@ -248,8 +328,10 @@ serve_in_background(const struct configuration *config)
 int
 daemon_main(int argc, char **argv)
 {
-	struct options options = {0};
+	struct options options = {.take_over = -1};
 	struct configuration *config = NULL;
+	struct instance_params params;
+	struct handover *from = NULL;
 	int status;
 
 	if (parse_options(argc, argv, &options) != 0)
@@ -258,17 +340,32 @@ daemon_main(int argc, char **argv)
 		return fflush(stdout) == 0 ? 0 : 1;
 	if (options.check)
 		return check_configuration(&options);
-	if (read_configuration(&options, &config) != 0) {
-		fprintf(stderr, "pgleased: %s\n", log_reason());
+	if (options.agreement)
+		return say_agreement(&options);
+	if ((options.take_over >= 0 && handover_open(options.take_over, &from) != 0) ||
+	    read_configuration(&options, &config) != 0) {
+		if (options.take_over >= 0)
+			cannot_take_over(LOG_LEVEL_INFO, options.background);
+		else
+			fprintf(stderr, "pgleased: %s\n", log_reason());
 		return 1;
 	}
-	if (options.background) {
-		status = serve_in_background(config);
+	params = (struct instance_params){
+	    .configuration = config,
+	    .origin = {.program = find_program(argv[0]),
+		.file = absolute(options.file),
+		.name = options.name,
+		.background = options.background},
+	    .from = from,
+	};
+	if (options.background && from == NULL) {
+		status = serve_in_background(&params);
 	} else {
-		status = serve(config, false, -1);
-		if (status != 0)
+		status = serve(&params, -1);
+		if (status != 0 && from == NULL)
 			fprintf(stderr, "pgleased: %s\n", log_reason());
 	}
+	handover_free(from);
 	configuration_free(config);
 	return status;
 }

@@ -55,10 +55,11 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void
-dirty_init(struct pool *p)
+dirty_init(struct pool *p, bool fresh)
 {
 	evtimer_assign(&p->dirty_timer, p->context->base, on_timer, p);
-	if (p->settings->reset_after != 0)
+	/* In a segment that was taken over it stands as the broker before left it, until the first look. */
+	if (fresh && p->settings->reset_after != 0)
 		atomic_store(&p->seg.header->reset_watch, 1);
 }
 
@@ -76,7 +77,7 @@ dirty_look(struct pool *p, uint64_t now)
 	uint64_t ns = patience(p, now);
 	struct timeval interval = {0};
 
-	if (p->settings->reset_after == 0 || p->draining || p->stopping)
+	if (p->settings->reset_after == 0 || p->draining || p->stopping || p->context->quiet)
 		return;
 	if (sweep(p, now, ns))
 		p->dirty_quiet = 0;

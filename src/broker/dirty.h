@@ -8,7 +8,7 @@
 
 #include "pool.h"
 
-void dirty_init(struct pool *pool);
+void dirty_init(struct pool *pool, bool fresh);
 void dirty_fini(struct pool *pool);
 /* Looks now, and decides when to look again. */
 void dirty_look(struct pool *pool, uint64_t now);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cluster.h"
+#include "handover.h"
 #include "log.h"
 #include "segment.h"
 
@@ -130,6 +131,33 @@ await_server(struct embedded *e)
 	return 0;
 }
 
+void
+embedded_hand_over(struct embedded *e, struct handover *h)
+{
+	handover_section(h, "embedded");
+	HANDOVER(h, e->server.pid);
+	handover_fd(h, &e->server.pidfd);
+	HANDOVER(h, e->failures);
+	HANDOVER(h, e->started_at);
+}
+
+/* It runs, or is to be started again after its pause. */
+static int
+take_over(struct embedded *e, struct handover *from)
+{
+	embedded_hand_over(e, from); /* the same fields, read */
+	if (handover_check(from, false) != 0)
+		return -1;
+	if (e->server.pid == 0) {
+		restart_later(e);
+		return 0;
+	}
+	if (event_assign(&e->ended, e->params.base, e->server.pidfd, EV_READ, on_ended, e) != 0 ||
+	    event_add(&e->ended, NULL) != 0)
+		return log_refuse("embedded PostgreSQL cannot be watched");
+	return 0;
+}
+
 int
 embedded_start(const struct embedded_params *params, struct embedded **ret)
 {
@@ -147,6 +175,10 @@ embedded_start(const struct embedded_params *params, struct embedded **ret)
 	}
 	snprintf(e->conninfo, sizeof(e->conninfo), "host='%s' port=5432 user=postgres dbname=postgres",
 	    e->cluster.sockets);
+	*ret = e;
+	if (params->from != NULL)
+		return take_over(e, params->from);
+	*ret = NULL;
 	if (cluster_stop_leftover(&e->cluster) != 0 || run_server(e) != 0 || await_server(e) != 0) {
 		embedded_stop(e);
 		return -1;

@@ -8,6 +8,7 @@
 #define PGLEASE_BROKER_EMBEDDED_H
 
 struct event_base;
+struct handover;
 struct embedded;
 
 struct embedded_params {
@@ -15,10 +16,13 @@ struct embedded_params {
 	const char *instance, *socket_dir;
 	const char *data_dir; /* empty: the default one */
 	unsigned max_connections;
+	struct handover *from; /* NULL: the server is started */
 };
 
-/* Blocks until the server takes connections. 0, or -1 with log_refuse(). */
+/* Blocks until the server takes connections, unless the broker before has started it. 0, or -1 with log_refuse(). */
 int embedded_start(const struct embedded_params *params, struct embedded **ret);
+/* To the broker that takes this one's place, in the same process. */
+void embedded_hand_over(struct embedded *embedded, struct handover *to);
 /* For libpq; as long as the object lives. */
 const char *embedded_conninfo(const struct embedded *embedded);
 /* Blocks until the server has stopped. Accepts NULL. */

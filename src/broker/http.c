@@ -12,6 +12,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 
+#include "handover.h"
 #include "http_address.h"
 #include "log.h"
 
@@ -25,6 +26,7 @@ struct http {
 	struct http_pages pages;
 	struct evhttp *evhttp;
 	struct http_guard *guard;
+	int fd; /* the listener's */
 	struct { /* of the Unix socket, so that only our own is removed */
 		dev_t device;
 		ino_t inode;
@@ -134,11 +136,18 @@ start_listening(struct http *h, const struct http_params *params)
 	struct evconnlistener *listener;
 	struct stat st;
 	char where[PATHS_MAX + 16];
-	int fd = http_address_bind(&h->address, params->mode);
+	int fd;
 
+	if (params->from != NULL) {
+		http_hand_over(h, params->from); /* the same fields, read */
+		fd = h->fd >= 0 ? h->fd : -EBADF;
+	} else {
+		fd = http_address_bind(&h->address, params->mode);
+	}
 	if (fd < 0)
 		return refuse_bind(params, fd);
-	if (h->address.is_unix && lstat(h->address.path, &st) == 0) {
+	h->fd = fd;
+	if (params->from == NULL && h->address.is_unix && lstat(h->address.path, &st) == 0) {
 		h->made.device = st.st_dev;
 		h->made.inode = st.st_ino;
 	}
@@ -157,7 +166,8 @@ start_listening(struct http *h, const struct http_params *params)
 	if (h->guard == NULL)
 		return log_refuse("out of memory");
 	http_address_describe(&h->address, fd, where, sizeof(where));
-	log_info("HTTP is served on %s", where);
+	if (params->from == NULL)
+		log_info("HTTP is served on %s", where);
 	return 0;
 }
 
@@ -195,6 +205,34 @@ http_new(const struct http_params *params, struct http **ret)
 fail:
 	http_free(h);
 	return -1;
+}
+
+void
+http_hand_over(struct http *h, struct handover *to)
+{
+	handover_section(to, "http");
+	handover_fd(to, &h->fd);
+	HANDOVER(to, h->made);
+}
+
+void
+http_pause(struct http *http)
+{
+	if (http != NULL)
+		http_guard_pause(http->guard, true);
+}
+
+void
+http_go_on(struct http *http)
+{
+	if (http != NULL)
+		http_guard_pause(http->guard, false);
+}
+
+bool
+http_is_quiet(const struct http *http)
+{
+	return http == NULL || http_guard_is_quiet(http->guard);
 }
 
 void

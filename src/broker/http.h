@@ -16,6 +16,7 @@
 /* Descriptors that it may need. */
 #define HTTP_DESCRIPTORS (2 * HTTP_GUARD_CONNECTIONS + 1)
 
+struct handover;
 struct http;
 
 struct http_params {
@@ -23,10 +24,18 @@ struct http_params {
 	const char *listen; /* the setting */
 	mode_t mode;        /* of a Unix socket */
 	struct http_pages pages; /* what it refers to outlives it */
+	struct handover *from; /* NULL: a new socket */
 };
 
 /* 0, or -1 with log_refuse(). */
 int http_new(const struct http_params *params, struct http **ret);
+/* Takes no more connections; takes them again. Accept NULL. */
+void http_pause(struct http *http);
+void http_go_on(struct http *http);
+/* No connection is open. Accepts NULL. */
+bool http_is_quiet(const struct http *http);
+/* To the broker that takes this one's place. */
+void http_hand_over(struct http *http, struct handover *to);
 void http_tick(struct http *http, uint64_t now); /* accepts NULL */
 /* Ends its connections and removes its socket. Accepts NULL. */
 void http_free(struct http *http);

@@ -18,6 +18,7 @@
 
 struct http_guard {
 	struct evconnlistener *listener;
+	bool pauses;
 	struct event *again; /* accepts again, in the next round of the loop */
 	struct guarded {
 		struct bufferevent *bev; /* NULL: free */
@@ -102,7 +103,8 @@ on_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_guard *guard = arg;
 
-	evconnlistener_enable(guard->listener);
+	if (!guard->pauses)
+		evconnlistener_enable(guard->listener);
 }
 
 /* No descriptor left, most likely. The listener would be ready all the time: it waits for the tick. */
@@ -146,7 +148,27 @@ http_guard_tick(struct http_guard *guard, uint64_t now)
 		else if (now > c->since && now - c->since > HTTP_GUARD_LIMIT)
 			end(c);
 	}
-	evconnlistener_enable(guard->listener);
+	if (!guard->pauses)
+		evconnlistener_enable(guard->listener);
+}
+
+void
+http_guard_pause(struct http_guard *guard, bool pauses)
+{
+	guard->pauses = pauses;
+	if (pauses)
+		evconnlistener_disable(guard->listener);
+	else
+		evconnlistener_enable(guard->listener);
+}
+
+bool
+http_guard_is_quiet(const struct http_guard *guard)
+{
+	for (unsigned i = 0; i < HTTP_GUARD_CONNECTIONS; i++)
+		if (guard->connection[i].bev != NULL && is_alive(guard->connection[i].bev))
+			return false;
+	return true;
 }
 
 void

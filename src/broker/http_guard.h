@@ -8,6 +8,7 @@
 #ifndef PGLEASE_BROKER_HTTP_GUARD_H
 #define PGLEASE_BROKER_HTTP_GUARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <event2/bufferevent.h>
@@ -21,7 +22,11 @@ struct http_guard;
 
 /* For all connections of `http`, which come from `listener`. NULL without memory. Freed after `http`. */
 struct http_guard *http_guard_new(struct event_base *base, struct evhttp *http, struct evconnlistener *listener);
-/* Ends those that have had their time; accepts again after a pause. Called at each tick; `now`: CLOCK_MONOTONIC ns. */
+/* Accepts no connection while it pauses. */
+void http_guard_pause(struct http_guard *guard, bool pauses);
+/* No connection is open. */
+bool http_guard_is_quiet(const struct http_guard *guard);
+/* Ends those that have had their time; accepts again after running out of descriptors. Called at each tick; `now`: CLOCK_MONOTONIC ns. */
 void http_guard_tick(struct http_guard *guard, uint64_t now);
 void http_guard_free(struct http_guard *guard); /* accepts NULL */
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The instance: order of start and stop, the tick, the signals. */
-#include "instance.h"
+#include "config.h"
+
+#include "instance_priv.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -19,6 +21,7 @@
 #include "control.h"
 #include "descriptors.h"
 #include "embedded.h"
+#include "handover.h"
 #include "hangups.h"
 #include "http.h"
 #include "log.h"
@@ -28,6 +31,7 @@
 #include "queue.h"
 #include "recorder.h"
 #include "resolver.h"
+#include "restart.h"
 #include "server.h"
 #include "sockdir.h"
 
@@ -36,33 +40,6 @@
 #define CANCELS_WAIT_MS 2000
 /* How long "ready" waits for the pools' first connections: with an upstream that is down it serves all the same. */
 #define READY_LIMIT UINT64_C(2000000000)
-
-struct instance {
-	const struct configuration *config;
-	uint64_t id, started_at;
-	char socket_dir[PATHS_MAX];
-	struct sockdir *sockdir;
-	struct pidfile *pidfile;
-	struct pool_context shared;
-	struct event *tick, *sigterm, *sigint;
-	struct embedded *embedded;
-	struct pool *pools[LAYOUT_MAX_POOLS];
-	const struct segment *segments[LAYOUT_MAX_POOLS];
-	unsigned npools;
-	struct clients *clients;
-	struct adopt *adopt;
-	struct control *control;
-	struct commands *commands;
-	struct publisher *publisher;
-	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
-	struct recorder *recorder; /* NULL: no history */
-	int publish_error;
-	struct http *http; /* NULL: none */
-	instance_ready ready;
-	void *ready_context;
-	bool stopping;
-	uint64_t stop_at; /* stopping: when it ends, drained or not */
-};
 
 static void
 publish(struct instance *i, enum segment_state state)
@@ -145,6 +122,7 @@ begin_stop(void *context, uint64_t timeout, const char *why)
 	if (!i->stopping || now + timeout < i->stop_at)
 		i->stop_at = now + timeout;
 	i->stopping = true;
+	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_drain(i->pools[n]);
@@ -158,7 +136,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	uint64_t now = clock_ns();
 
 	for (unsigned n = 0; n < i->npools; n++)
-		if (!is_at_rest(i->pools[n]))
+		if (!is_at_rest(i->pools[n]) && !i->shared.quiet)
 			maintain_pool(i->pools[n], i->clients, now);
 	for (unsigned n = 0; n < i->npools; n++) {
 		struct pulse_params beat = {
@@ -187,7 +165,7 @@ on_attention(evutil_socket_t fd, short what, void *arg)
 	uint64_t now = clock_ns();
 
 	for (unsigned n = 0; n < i->npools; n++)
-		if (i->pools[n]->attention)
+		if (i->pools[n]->attention && !i->shared.quiet)
 			maintain_pool(i->pools[n], i->clients, now);
 	look_ready(i);
 	commands_look(i->commands, now);
@@ -262,7 +240,7 @@ start_loop(struct instance *i)
 }
 
 static int
-start_embedded(struct instance *i)
+start_embedded(struct instance *i, struct handover *from)
 {
 	const struct instance_settings *s = &i->config->instance;
 	struct embedded_params params = {
@@ -270,6 +248,7 @@ start_embedded(struct instance *i)
 	    .instance = s->instance,
 	    .socket_dir = i->socket_dir,
 	    .data_dir = s->data_dir,
+	    .from = from,
 	};
 	bool wanted = false;
 
@@ -283,7 +262,7 @@ start_embedded(struct instance *i)
 }
 
 static int
-start_pools(struct instance *i)
+start_pools(struct instance *i, struct handover *from)
 {
 	for (unsigned n = 0; n < i->config->npools; n++) {
 		const struct pool_settings *settings_of = &i->config->pool[n];
@@ -297,6 +276,7 @@ start_pools(struct instance *i)
 		    .index = n,
 		    .max_clients = (uint32_t)i->config->instance.max_clients,
 		    .monitoring_off = !i->config->instance.monitoring,
+		    .from = from,
 		};
 
 		if (pool_new(&params, &i->pools[n]) != 0)
@@ -308,7 +288,7 @@ start_pools(struct instance *i)
 }
 
 static int
-start_sockets(struct instance *i)
+start_sockets(struct instance *i, struct handover *from)
 {
 	const struct instance_settings *s = &i->config->instance;
 	struct adopt_params adopt = {
@@ -316,6 +296,7 @@ start_sockets(struct instance *i)
 	    .pools = i->pools,
 	    .npools = i->npools,
 	    .socket_dir = i->socket_dir,
+	    .from = from,
 	};
 	struct commands_params commands = {
 	    .pools = i->pools,
@@ -323,7 +304,8 @@ start_sockets(struct instance *i)
 	    .settings = s,
 	    .answer = control_answer,
 	    .stop = begin_stop,
-	    .stop_context = i,
+	    .restart = restart_begin,
+	    .context = i,
 	};
 	struct control_params control = {
 	    .base = i->shared.base,
@@ -336,10 +318,13 @@ start_sockets(struct instance *i)
 	    .admin_users = s->admin_users,
 	    .admin_groups = s->admin_groups,
 	    .recorder = i->recorder,
+	    .from = from,
 	};
 
 	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
 		return log_refuse("out of memory");
+	if (from != NULL && clients_take_over(i->clients, from) != 0)
+		return -1;
 	commands.clients = i->clients;
 	i->commands = commands_new(&commands);
 	if (i->commands == NULL)
@@ -365,7 +350,7 @@ limits_of(const struct pool_settings *s)
 }
 
 static int
-start_publisher(struct instance *i)
+start_publisher(struct instance *i, struct handover *from)
 {
 	gid_t group = 0;
 	bool local[LAYOUT_MAX_POOLS];
@@ -381,6 +366,7 @@ start_publisher(struct instance *i)
 	    .limits = i->limits,
 	    .clients_max = (uint32_t)i->config->instance.max_clients,
 	    .npools = i->npools,
+	    .from = from,
 	};
 	const char *error;
 
@@ -402,7 +388,7 @@ why_not_ready(void *context)
 }
 
 static int
-start_http(struct instance *i)
+start_http(struct instance *i, struct handover *from)
 {
 	struct http_params params = {
 	    .base = i->shared.base,
@@ -414,13 +400,14 @@ start_http(struct instance *i)
 		.retention = i->config->instance.metrics_retention,
 		.why_not_ready = why_not_ready,
 		.context = i},
+	    .from = from,
 	};
 
 	return params.listen[0] != '\0' ? http_new(&params, &i->http) : 0;
 }
 
 static int
-start_recorder(struct instance *i)
+start_recorder(struct instance *i, struct handover *from)
 {
 	const struct instance_settings *s = &i->config->instance;
 	gid_t group = 0;
@@ -434,6 +421,7 @@ start_recorder(struct instance *i)
 	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .npools = i->npools,
+	    .from = from,
 	};
 
 	if (!s->monitoring || !s->history)
@@ -446,24 +434,65 @@ start_recorder(struct instance *i)
 	return 0;
 }
 
+/* Folder and files that say that this instance is served. */
 static int
-start(struct instance *i)
+start_claims(struct instance *i, struct handover *from)
+{
+	const char *pid_file = i->config->instance.pid_file;
+
+	if (from == NULL)
+		return sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
+		               (pid_file[0] != '\0' && pidfile_take(pid_file, &i->pidfile) != 0)
+		           ? -1
+		           : 0;
+	return sockdir_take_over(i->socket_dir, from, &i->sockdir) != 0 ||
+	               (pid_file[0] != '\0' && pidfile_take_over(pid_file, from, &i->pidfile) != 0)
+	           ? -1
+	           : 0;
+}
+
+/* H6: all is there. */
+static int
+go_on(struct instance *i, uint64_t since, struct handover *from)
+{
+	struct command_restarted how = {.clients = clients_attached(i->clients), .restarts = ++i->restarts};
+
+	if (cancels_take_over(i->shared.cancels, from) != 0 || handover_check(from, true) != 0)
+		return -1;
+	restart_hold_signals(false);
+	i->ready = NULL;
+	adopt_go_on(i->adopt);
+	publish(i, SEGMENT_OPEN);
+	for (unsigned n = 0; n < i->npools; n++)
+		how.connections += i->pools[n]->open;
+	how.gap = clock_ns() - since;
+	log_info("instance %s goes on as pgleased " PACKAGE_VERSION ", with %u connections and %u clients, after %.1f ms",
+	    i->config->instance.instance, how.connections, how.clients, (double)how.gap / 1e6);
+	commands_restarted(i->commands, NULL, &how);
+	return 0;
+}
+
+static int
+start(struct instance *i, struct handover *from)
 {
 	const struct instance_settings *s = &i->config->instance;
 	struct timeval tick = {.tv_usec = TICK_MS * 1000};
+	uint64_t since = 0;
 
 	if (s->socket_dir[0] != '\0')
 		snprintf(i->socket_dir, sizeof(i->socket_dir), "%s", s->socket_dir);
 	else if (paths_default_socket_dir(s->instance, i->socket_dir, sizeof(i->socket_dir)) != 0)
 		return log_refuse("the default path of the socket folder is too long: set socket_dir");
-	if (getrandom(&i->id, sizeof(i->id), 0) != sizeof(i->id))
+	if (from != NULL)
+		restart_instance_fields(i, &since, from);
+	else if (getrandom(&i->id, sizeof(i->id), 0) != sizeof(i->id))
 		return log_refuse("no random numbers: %m");
-	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 ||
-	    sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
-	    (s->pid_file[0] != '\0' && pidfile_take(s->pid_file, &i->pidfile) != 0) || start_embedded(i) != 0 ||
-	    start_pools(i) != 0 || start_publisher(i) != 0 || start_recorder(i) != 0 || start_sockets(i) != 0 ||
-	    start_http(i) != 0)
+	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 || start_claims(i, from) != 0 ||
+	    start_embedded(i, from) != 0 || start_pools(i, from) != 0 || start_publisher(i, from) != 0 ||
+	    start_recorder(i, from) != 0 || start_sockets(i, from) != 0 || start_http(i, from) != 0)
 		return -1;
+	if (from != NULL)
+		return event_add(i->tick, &tick) != 0 ? log_refuse("cannot make the event loop: %m") : go_on(i, since, from);
 	i->started_at = clock_ns();
 	for (unsigned n = 0; n < i->npools; n++) {
 		/* Published last, with release: a client that sees OPEN sees the settings. */
@@ -476,18 +505,19 @@ start(struct instance *i)
 }
 
 int
-instance_start(
-    const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret)
+instance_start(const struct instance_params *params, struct instance **ret)
 {
 	struct instance *i = calloc(1, sizeof(*i));
 
 	if (i == NULL)
 		return log_refuse("out of memory");
-	i->config = configuration;
-	i->ready = ready;
-	i->ready_context = context;
-	if (start(i) != 0) {
-		instance_stop(i);
+	i->config = params->configuration;
+	i->origin = params->origin;
+	i->ready = params->ready;
+	i->ready_context = params->context;
+	if (start(i, params->from) != 0) {
+		if (params->from == NULL)
+			instance_stop(i);
 		return -1;
 	}
 	*ret = i;
@@ -512,6 +542,7 @@ instance_stop(struct instance *i)
 {
 	if (i == NULL)
 		return;
+	restart_abandon(i, "it is stopping");
 	/* Clients find the segments closed before their control connections end. */
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_stop(i->pools[n]);

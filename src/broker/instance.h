@@ -5,14 +5,30 @@
 
 #include "configuration.h"
 
+struct handover;
 struct instance;
+
+/* How the broker was started, in absolute paths: so it is started again, in its own place. */
+struct instance_origin {
+	const char *program; /* NULL: not known */
+	const char *file; /* the configuration; NULL: none */
+	const char *name; /* of the instance, if it was given */
+	bool background;
+};
 
 /* Called once in the loop, when the instance serves. */
 typedef void (*instance_ready)(void *context);
 
-/* 0, or -1 with log_refuse(). The configuration must outlive the instance. */
-int instance_start(
-    const struct configuration *configuration, instance_ready ready, void *context, struct instance **ret);
+struct instance_params {
+	const struct configuration *configuration; /* it and `origin` must outlive the instance */
+	struct instance_origin origin;
+	instance_ready ready;
+	void *context;
+	struct handover *from; /* what the program has handed over in whose place this one is; NULL: none */
+};
+
+/* 0, or -1 with log_refuse(). What was taken over is then left as it is: the process is to end, as if it had been killed. */
+int instance_start(const struct instance_params *params, struct instance **ret);
 /* Runs until SIGTERM or SIGINT. */
 void instance_run(struct instance *instance);
 /* Removes everything that it made. Accepts NULL and half-started ones. */

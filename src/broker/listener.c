@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 
 #define BACKLOG 1024
@@ -66,9 +67,27 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+void
+listener_hand_over(struct listener *l, struct handover *h)
+{
+	handover_section(h, "listener");
+	handover_fd(h, &l->fd);
+	HANDOVER(h, l->bound);
+}
+
+static int
+listen_at(struct listener *l, const char *path, int socket_type)
+{
+	l->fd = socket(AF_UNIX, socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0 || bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) != 0)
+		return -errno;
+	l->bound = true;
+	return chmod(path, 0666) != 0 || listen(l->fd, BACKLOG) != 0 ? -errno : 0;
+}
+
 int
 listener_new(struct event_base *base, const char *path, int socket_type, listener_accepted accepted,
-    listener_starved starved, void *context, struct listener **ret)
+    listener_starved starved, void *context, struct handover *from, struct listener **ret)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 	int r = -ENOMEM;
@@ -85,16 +104,15 @@ listener_new(struct event_base *base, const char *path, int socket_type, listene
 		goto fail;
 	}
 	strcpy(l->address.sun_path, path);
-	l->fd = socket(AF_UNIX, socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0 || bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) != 0) {
-		r = -errno;
-		goto fail;
+	if (from != NULL) {
+		listener_hand_over(l, from); /* the same field, read */
+		r = l->fd >= 0 ? 0 : -EBADF;
+	} else {
+		r = listen_at(l, path, socket_type);
 	}
-	l->bound = true;
-	if (chmod(path, 0666) != 0 || listen(l->fd, BACKLOG) != 0) {
-		r = -errno;
+	if (r != 0)
 		goto fail;
-	}
+	r = -ENOMEM;
 	l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
 	if (l->readable == NULL || event_add(l->readable, NULL) != 0)
 		goto fail;

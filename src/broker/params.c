@@ -2,17 +2,20 @@
 /*
  * A session's baseline parameters. A trace line of a parameter, without timestamps, is
  *	B<tab>22<tab>ParameterStatus<tab> "client_encoding" "UTF8"
- * (libpq 14 and later).
+ * (libpq 14 and later), and one of the key for cancel requests
+ *	B<tab>12<tab>BackendKeyData<tab> 4711 -123456789
+ * or, since keys may be longer (libpq 18), with the key as bytes: ' 4711 'ab\x01\x7f''.
  */
 #include "params.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAMES_MAX 64
 #define NAME_BYTES 64
-#define LINE_BYTES 160
+#define LINE_BYTES 400
 #define TRACE_BUFFER 1024
 
 struct params_names {
@@ -20,6 +23,7 @@ struct params_names {
 	size_t line_length;
 	char line[LINE_BYTES]; /* the beginning of the present line */
 	char name[NAMES_MAX][NAME_BYTES];
+	struct backend_key key;
 };
 
 struct params {
@@ -55,12 +59,72 @@ params_names_get(const struct params_names *names, unsigned index)
 	return names->name[index];
 }
 
+const struct backend_key *
+params_names_key(const struct params_names *names)
+{
+	return &names->key;
+}
+
+/*
+ * Bytes between quotes: one that cannot be printed is \xhh, and nothing tells a backslash from the beginning of one; so the
+ * size, which is known, must come out right. False when it does not.
+ */
+static bool
+take_bytes(const char *text, const char *end, struct backend_key *key, unsigned size)
+{
+	unsigned n = 0, byte;
+
+	for (const char *at = text; at < end; n++) {
+		if (n == size)
+			return false;
+		if (end - at >= 4 && at[0] == '\\' && at[1] == 'x' && sscanf(at + 2, "%2x", &byte) == 1) {
+			key->bytes[n] = (uint8_t)byte;
+			at += 4;
+		} else {
+			key->bytes[n] = (uint8_t)*at++;
+		}
+	}
+	return n == size;
+}
+
+/* After "BackendKeyData<tab>"; `length`: the message's, with itself, pid and key. */
+static void
+take_key(struct params_names *names, const char *text, int length)
+{
+	struct backend_key key = {0};
+	int pid, number, end = 0;
+	const char *quote;
+
+	if (length < 9 || length - 8 > BACKEND_KEY || sscanf(text, " %d%n", &pid, &end) != 1)
+		return;
+	key.pid = (uint32_t)pid;
+	key.size = (uint32_t)length - 8;
+	text += end;
+	if (strncmp(text, " '", 2) == 0) {
+		quote = strrchr(text, '\'');
+		if (quote < text + 2 || !take_bytes(text + 2, quote, &key, key.size))
+			return;
+	} else {
+		if (key.size != 4 || sscanf(text, " %d%n", &number, &end) != 1 || text[end] != '\0')
+			return;
+		number = (int)htonl((uint32_t)number);
+		memcpy(key.bytes, &number, 4);
+	}
+	names->key = key;
+	explicit_bzero(&key, sizeof(key));
+}
+
 static void
 take_line(struct params_names *names)
 {
 	const char *start, *end;
+	int length = 0, at = 0;
 	size_t n;
 
+	if (sscanf(names->line, "B\t%d\tBackendKeyData\t%n", &length, &at) == 1 && at != 0) {
+		take_key(names, names->line + at, length);
+		return;
+	}
 	if (strncmp(names->line, "B\t", 2) != 0 ||
 	    (start = strstr(names->line, "\tParameterStatus\t")) == NULL ||
 	    (start = strchr(start, '"')) == NULL || (end = strchr(++start, '"')) == NULL)
@@ -135,7 +199,7 @@ params_free(struct params *p, PGconn *conn)
 }
 
 int
-params_finish(struct params *p, PGconn *conn, char *buf, size_t size)
+params_finish(struct params *p, PGconn *conn, char *buf, size_t size, struct backend_key *ret_key)
 {
 	size_t at = 0;
 	int result = -1;
@@ -157,6 +221,7 @@ params_finish(struct params *p, PGconn *conn, char *buf, size_t size)
 	}
 	if (at != 0) {
 		buf[at++] = '\0';
+		*ret_key = p->names->key;
 		result = (int)at;
 	}
 out:
@@ -181,20 +246,5 @@ params_next(const char *baseline, size_t size, size_t *at, const char **ret_name
 	*ret_name = name;
 	*ret_value = value;
 	*at = (size_t)(value - baseline) + n + 1;
-	return true;
-}
-
-bool
-params_equal(const char *baseline, size_t size, const PGconn *conn, const char **ret_name)
-{
-	const char *name, *value, *present;
-
-	for (size_t at = 0; params_next(baseline, size, &at, &name, &value);) {
-		present = PQparameterStatus(conn, name);
-		if (present == NULL || strcmp(present, value) != 0) {
-			*ret_name = name;
-			return false;
-		}
-	}
 	return true;
 }

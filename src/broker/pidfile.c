@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 #include "paths.h"
 
@@ -100,6 +101,26 @@ fail:
 		close(p->fd);
 	free(p);
 	return -1;
+}
+
+void
+pidfile_hand_over(struct pidfile *p, struct handover *h)
+{
+	handover_section(h, "pid file");
+	handover_fd(h, &p->fd);
+}
+
+int
+pidfile_take_over(const char *path, struct handover *from, struct pidfile **ret)
+{
+	struct pidfile *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return log_refuse("out of memory");
+	snprintf(p->path, sizeof(p->path), "%s", path);
+	pidfile_hand_over(p, from); /* the same field, read */
+	*ret = p;
+	return handover_check(from, false);
 }
 
 void

@@ -13,6 +13,7 @@
 
 #include "access.h"
 #include "dirty.h"
+#include "handover.h"
 #include "hangups.h"
 #include "log.h"
 #include "queue.h"
@@ -49,9 +50,66 @@ publish_settings(struct pool *p, bool monitoring_off)
 	atomic_store_explicit(&h->reset_policy, (uint32_t)s->reset, memory_order_relaxed);
 	atomic_store_explicit(&h->reset_kind, (uint32_t)(s->reset == RESET_NEVER ? RESET_UNLISTEN : s->reset_kind),
 	    memory_order_relaxed);
-	strcpy(h->reset_sql, s->reset_sql);
 	atomic_store_explicit(&h->fail_fast, (uint32_t)s->fail_fast, memory_order_relaxed);
 	atomic_store_explicit(&h->max_leases, (uint32_t)s->max_leases_per_client, memory_order_relaxed);
+}
+
+/* The words of struct pool that only the broker knows. */
+static void
+fields(struct handover *h, struct pool *p)
+{
+	handover_section(h, "pool");
+	HANDOVER(h, p->draining);
+	HANDOVER(h, p->failures);
+	HANDOVER(h, p->retry_at);
+	HANDOVER(h, p->suspected_at);
+	HANDOVER(h, p->no_block_told);
+	HANDOVER(h, p->pulse);
+	handover_count(h, &p->nspares, p->seg.nblocks);
+	handover_bytes(h, p->spare_block, p->nspares * sizeof(*p->spare_block));
+}
+
+void
+pool_hand_over(struct pool *p, struct handover *to)
+{
+	handover_section(to, "segment");
+	handover_fd(to, &p->fd);
+	fields(to, p);
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		server_hand_over(&p->server[i], to);
+}
+
+/* The segment of the broker before, which must be as this one would have made it. */
+static int
+take_segment(struct pool *p, const struct segment_params *wanted, struct handover *from)
+{
+	int r;
+
+	handover_section(from, "segment");
+	handover_fd(from, &p->fd);
+	if (handover_check(from, false) != 0)
+		return -1;
+	r = segment_map(p->fd, &p->seg);
+	if (r != 0)
+		return log_refuse("pool %s: the lease segment that was handed over cannot be used: %s", wanted->pool_name,
+		    strerror(-r));
+	if (p->seg.nslots != wanted->nslots || p->seg.nrows != wanted->nrows || p->seg.nclients != wanted->nclients ||
+	    p->seg.nstatements != wanted->nstatements || p->seg.nblocks != 2 * wanted->nslots)
+		return log_refuse("pool %s: the lease segment that was handed over has other sizes", wanted->pool_name);
+	return 0;
+}
+
+static int
+take_servers(struct pool *p, struct handover *from)
+{
+	fields(from, p);
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		if (server_take_over(&p->server[i], from) != 0)
+			return -1;
+	for (uint32_t i = 0; i < p->nspares; i++)
+		if (p->spare_block[i] >= p->seg.nblocks)
+			return log_refuse("pool %s: a statistics block that was handed over does not exist", p->settings->name);
+	return handover_check(from, false);
 }
 
 int
@@ -87,11 +145,18 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	}
 	segment.user = p->target.user;
 	segment.dbname = p->target.dbname;
-	r = segment_create(&segment, &p->seg, &p->fd);
-	if (r != 0) {
-		log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s",
-		    settings_of->name, segment.nslots, segment.nrows, strerror(-r));
-		goto fail;
+	if (params->from != NULL) {
+		if (take_segment(p, &segment, params->from) != 0)
+			return -1;
+	} else {
+		r = segment_create(&segment, &p->seg, &p->fd);
+		if (r != 0) {
+			log_refuse("pool %s: cannot make its lease segment (%u slots, %u rows): %s",
+			    settings_of->name, segment.nslots, segment.nrows, strerror(-r));
+			goto fail;
+		}
+		/* For RESET_SQL; it never changes, and clients read it. */
+		strcpy(p->seg.header->reset_sql, settings_of->reset_sql);
 	}
 	publish_settings(p, params->monitoring_off);
 	p->server = calloc(p->seg.nslots, sizeof(*p->server));
@@ -104,11 +169,17 @@ pool_new(const struct pool_params *params, struct pool **ret)
 		p->server[i].pool = p;
 		p->server[i].slot = i;
 		p->server[i].block = i;
+		p->server[i].backend.fd = -1;
 		p->server[i].has_block = true;
 	}
 	for (uint32_t i = p->seg.nblocks; i-- > p->seg.nslots;)
 		p->spare_block[p->nspares++] = i;
-	dirty_init(p);
+	if (params->from != NULL) {
+		if (take_servers(p, params->from) != 0)
+			return -1;
+		pool_want_attention(p); /* looks at all words, as after a ring */
+	}
+	dirty_init(p, params->from == NULL);
 	*ret = p;
 	return 0;
 

@@ -14,6 +14,8 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "backend.h"
+#include "plain_answer.h"
 #include "pulse.h"
 #include "resets.h"
 #include "segment.h"
@@ -22,6 +24,7 @@
 
 struct access;
 struct cancels;
+struct handover;
 struct hangups;
 struct params;
 struct pool;
@@ -61,14 +64,14 @@ struct server {
 	enum server_state state;
 	uint64_t word; /* the slot's word as the broker left it, while the broker owns it */
 	uint64_t generation;
-	PGconn *conn;
+	PGconn *conn; /* CONNECTING, RENEWING */
+	struct backend backend; /* LENT, RESETTING, ENDING: the connection */
 	struct params *params; /* CONNECTING, RENEWING */
 	struct resolver_job *lookup; /* CONNECTING, RENEWING: of its host names, before there is a conn */
 	struct event io; /* CONNECTING, RENEWING, RESETTING */
 	struct event deadline; /* CONNECTING, RENEWING, RESETTING */
 	struct renewal renewal; /* RENEWING */
 	unsigned reset_step; /* RESETTING */
-	unsigned reset_results; /* RESETTING */
 	uint32_t pid; /* of the backend */
 	uint32_t block; /* statistics block of its lessees */
 	bool has_block;
@@ -88,7 +91,8 @@ struct server {
 	bool keepalive;
 	unsigned session;
 	bool in_doubt;
-	struct resets_answer answer; /* RESETTING */
+	struct resets_answer answer; /* RESETTING: to a reset; to another query */
+	struct plain_answer plain;
 	/* The lease that the tick saw last, since when, and whether it has been reported. */
 	uint64_t lease_seen, lease_since;
 	bool lease_reported;
@@ -106,6 +110,7 @@ struct pool_context {
 	struct resolver *resolver;
 	struct cancels *cancels;
 	struct event *attention; /* activated by pool_want_attention */
+	bool quiet; /* a restart is prepared: nothing is begun (doc/protocol.md, H2) */
 };
 
 struct pool {
@@ -143,9 +148,10 @@ struct pool_params {
 	uint64_t instance_id;
 	uint32_t index, max_clients;
 	bool monitoring_off;
+	struct handover *from; /* NULL: a new pool */
 };
 
-/* 0, or -1 with log_refuse(). */
+/* 0, or -1 with log_refuse(): one that was taken over is then to be left as it is. */
 int pool_new(const struct pool_params *params, struct pool **ret);
 /*
  * No new leases: marks the segment DRAINING, wakes all waiters, closes what is not leased and asks for the
@@ -161,6 +167,8 @@ unsigned pool_count_leases(const struct pool *pool);
  * pool_free) and closes the other connections.
  */
 void pool_stop(struct pool *pool);
+/* To the next one's pool_new. All servers have been given up, or are quiet. */
+void pool_hand_over(struct pool *pool, struct handover *to);
 /* Closes what is left. */
 void pool_free(struct pool *pool);
 

@@ -13,6 +13,7 @@ struct process_params {
 	gid_t gid;
 	const char *folder; /* to run in */
 	int output; /* stdout and stderr */
+	bool keep_environment; /* else one of a few harmless variables */
 	int death_signal; /* sent to it when the broker dies; 0: none */
 };
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "collect.h"
+#include "handover.h"
 #include "queue.h"
 #include "resources.h"
 #include "rows.h"
@@ -169,6 +170,23 @@ explain(int error, const char *instance, pid_t owner)
 	return text;
 }
 
+static void
+fields(struct publisher *p, struct handover *h, int *fd)
+{
+	handover_section(h, "publisher");
+	handover_fd(h, fd);
+	HANDOVER(h, p->started_at);
+	resources_hand_over(p->resources, h);
+}
+
+void
+publisher_hand_over(struct publisher *p, struct handover *to)
+{
+	int fd = stats_writer_fd(p->writer);
+
+	fields(p, to, &fd);
+}
+
 int
 publisher_new(const struct publisher_params *params, struct publisher **ret, const char **ret_error)
 {
@@ -200,6 +218,13 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 		writer_params.capacity[STATS_WAITERS] = p->waiter_capacity;
 		writer_params.capacity[STATS_INSTANCE] = 1;
 		writer_params.capacity[STATS_HISTOGRAMS] = p->npools * STATS_NTIMES;
+	}
+	if (params->from != NULL) {
+		fields(p, params->from, &writer_params.fd);
+		writer_params.takes_over = true;
+		r = -EBADF;
+		if (writer_params.fd < 0)
+			goto fail;
 	}
 	r = stats_writer_new(&writer_params, &p->writer, &owner);
 	if (r)

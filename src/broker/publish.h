@@ -12,6 +12,7 @@
 #include "segment.h"
 #include "stats.h"
 
+struct handover;
 struct publisher;
 
 struct publisher_params {
@@ -27,6 +28,7 @@ struct publisher_params {
 	uint32_t clients_max;
 	const bool *pool_is_local; /* of each pool: the server is on this host; NULL: none is */
 	unsigned npools;
+	struct handover *from; /* NULL: a new stats segment */
 };
 
 /*
@@ -43,6 +45,8 @@ int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
 /* The broker's resident memory as last published; bytes; 0: unknown. */
 uint64_t publisher_own_memory(const struct publisher *publisher);
+/* To the broker that takes this one's place. */
+void publisher_hand_over(struct publisher *publisher, struct handover *to);
 /* A copy of what was last published; no rows before that, or with monitoring off. 0 or -ENOMEM. */
 int publisher_snapshot(const struct publisher *publisher, struct stats_snapshot *ret);
 /* Removes the stats segment. Accepts NULL. */

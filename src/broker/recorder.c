@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "datadir.h"
+#include "handover.h"
 #include "history.h"
 #include "log.h"
 
@@ -283,6 +284,46 @@ file_of(const struct recorder *recorder, unsigned pool, char buf[static 2 * PATH
 	return buf;
 }
 
+/* The words of struct recorder, without the pools. */
+static void
+fields(struct recorder *recorder, struct handover *h)
+{
+	handover_section(h, "recorder");
+	HANDOVER(h, recorder->first);
+	HANDOVER(h, recorder->first_minute);
+	HANDOVER(h, recorder->row_at);
+	HANDOVER(h, recorder->minute_at);
+	HANDOVER(h, recorder->row_second);
+	HANDOVER(h, recorder->row_minute);
+}
+
+/* Of struct pool_recorder; what it holds of this tick is taken anew. */
+static void
+pool_fields(struct pool_recorder *p, struct handover *h, int *fd, int *reader)
+{
+	handover_section(h, "history");
+	handover_fd(h, fd);
+	handover_fd(h, reader);
+	HANDOVER(h, p->time);
+	HANDOVER(h, p->minute);
+	HANDOVER(h, p->active_max);
+	HANDOVER(h, p->waiting_max);
+	HANDOVER(h, p->health);
+	HANDOVER(h, p->maxwait);
+	HANDOVER(h, p->told);
+}
+
+void
+recorder_hand_over(struct recorder *recorder, struct handover *to)
+{
+	fields(recorder, to);
+	for (unsigned i = 0; i < recorder->npools; i++) {
+		int fd = history_writer_fd(recorder->pool[i].writer), reader = history_writer_reader(recorder->pool[i].writer);
+
+		pool_fields(&recorder->pool[i], to, &fd, &reader);
+	}
+}
+
 static int
 open_pool(struct recorder *recorder, unsigned index, const struct recorder_params *params)
 {
@@ -300,6 +341,15 @@ open_pool(struct recorder *recorder, unsigned index, const struct recorder_param
 	int r;
 
 	recorder->pool[index].seg = params->pools[index];
+	if (params->from != NULL) {
+		int fd = -1, reader = -1;
+
+		pool_fields(&recorder->pool[index], params->from, &fd, &reader);
+		if (handover_check(params->from, false) != 0)
+			return -1;
+		r = history_writer_take_over(&history, fd, reader, &recorder->pool[index].writer);
+		return r == 0 ? 0 : refuse(r, params, pool);
+	}
 	history.file = file_of(recorder, index, file);
 	r = history_writer_new(&history, &recorder->pool[index].writer, why);
 	if (r != 0)
@@ -330,6 +380,8 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 		recorder->folder[0] = '\0';
 		log_warning("histories will not be saved: there is no place for them: set data_dir, or history_save = no");
 	}
+	if (params->from != NULL)
+		fields(recorder, params->from);
 	for (; recorder->npools < params->npools; recorder->npools++) {
 		if (open_pool(recorder, recorder->npools, params) != 0) {
 			recorder_free(recorder, false);

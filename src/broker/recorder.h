@@ -15,6 +15,7 @@
 
 #include "segment.h"
 
+struct handover;
 struct recorder;
 
 struct recorder_params {
@@ -27,10 +28,13 @@ struct recorder_params {
 	const gid_t *group; /* NULL: the broker's own */
 	const struct segment *const *pools; /* they must outlive the recorder */
 	unsigned npools;
+	struct handover *from; /* NULL: histories are made, or taken over from a broker that died */
 };
 
 /* 0, or -1 with log_refuse(). The caller holds the instance's stats segment. */
 int recorder_new(const struct recorder_params *params, struct recorder **ret);
+/* To the broker that takes this one's place. */
+void recorder_hand_over(struct recorder *recorder, struct handover *to);
 /* Accepts NULL: no history is kept. */
 void recorder_tick(struct recorder *recorder);
 /* A descriptor of a pool's history that can only read, the recorder's; -1: there is none. Accepts NULL. */

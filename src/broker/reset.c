@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The broker's reset: the pool's own, raw as lessees send it, or the answer to one that a lessee has sent; before it a
- * ROLLBACK where the session is in doubt; with it a question after the values of all baseline parameters (the broker's
- * PGconn has not heard what the server reported to the lessee). A keepalive of a clean session is an empty query
- * instead, with the same care. Owns the io and deadline events of a server that is RESETTING.
+ * ROLLBACK where the session is in doubt; with it a question after the values of all baseline parameters (the broker has
+ * not heard what the server reported to the lessee). A keepalive of a clean session is an empty query instead, with the
+ * same care. Owns the io and deadline events of a server that is RESETTING.
  */
 #include "reset.h"
 
@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "params.h"
 #include "resets.h"
 #include "server.h"
 #include "word.h"
@@ -19,8 +18,8 @@
 enum step { STEP_ROLLBACK, STEP_RESET, STEP_NOTHING };
 
 #define UNEXPECTED "the server's answer is not the expected one"
-
-static void advance(struct server *s);
+#define OTHER_PARAMETERS "its parameters are not those of its baseline any more"
+#define LOST "the connection is lost"
 
 static void
 done(struct server *s, const char *error)
@@ -36,6 +35,13 @@ reset_stop(struct server *s)
 	event_del(&s->deadline);
 }
 
+/* They fit into an idle session's buffer: a socket that takes less has something wrong. */
+static bool
+send_whole(const struct server *s, const uint8_t *message, size_t size)
+{
+	return size != 0 && send(s->backend.fd, message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
+}
+
 /* D1. */
 static bool
 send_reset(struct server *s)
@@ -46,86 +52,77 @@ send_reset(struct server *s)
 	size_t size = resets_message(kind, p->settings->reset_sql, s->baseline, message);
 
 	resets_answer_init(&s->answer, &p->seg, s->slot, s->baseline, kind, true);
-	return size != 0 && send(PQsocket(s->conn), message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
+	return send_whole(s, message, size);
+}
+
+static bool
+send_query(struct server *s, const char *sql, const char *baseline)
+{
+	uint8_t message[RESETS_QUERY(16)];
+
+	plain_answer_init(&s->plain, sql, baseline);
+	return send_whole(s, message, resets_query(message, sql, strlen(sql)));
 }
 
 static bool
 send_step(struct server *s)
 {
-	s->reset_results = 0;
 	switch ((enum step)s->reset_step) {
 	case STEP_ROLLBACK:
-		return PQsendQuery(s->conn, "ROLLBACK") != 0;
+		return send_query(s, "ROLLBACK", NULL);
 	case STEP_RESET:
 		return send_reset(s);
 	case STEP_NOTHING:
-		return PQsendQuery(s->conn, "") != 0;
+		return send_query(s, "", s->baseline);
 	}
 	return false;
 }
 
-/* Whether a result is the one and only that the step may give. */
-static bool
-is_expected(struct server *s, PGresult *result)
-{
-	if (s->reset_results++ != 0)
-		return false;
-	switch ((enum step)s->reset_step) {
-	case STEP_ROLLBACK:
-		return PQresultStatus(result) == PGRES_COMMAND_OK &&
-		       strcmp(PQcmdStatus(result), "ROLLBACK") == 0;
-	case STEP_RESET: /* not by libpq */
-		break;
-	case STEP_NOTHING:
-		return PQresultStatus(result) == PGRES_EMPTY_QUERY;
-	}
-	return false;
-}
-
-/* D3: the answer to a raw reset. */
+/* What follows the step whose answer has been read. */
 static void
-read_answer(struct server *s)
+step_is_done(struct server *s)
 {
-	uint8_t buf[4096];
-	ssize_t n = recv(PQsocket(s->conn), buf, sizeof(buf), MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	switch ((enum step)s->reset_step) {
+	case STEP_NOTHING:
+		done(s, s->plain.off_baseline ? OTHER_PARAMETERS : NULL);
 		return;
-	switch (n <= 0 ? RESETS_BAD : resets_answer_feed(&s->answer, buf, (size_t)n)) {
-	case RESETS_MORE:
-		return;
-	case RESETS_BAD:
-		done(s, n <= 0 ? "the connection is lost" : UNEXPECTED);
-		return;
-	case RESETS_DONE:
+	case STEP_ROLLBACK:
+		s->reset_step = STEP_RESET;
+		break;
+	case STEP_RESET:
 		resets_done(&s->answer); /* D4 */
 		/* A lessee that has gone has set what it wanted: once more. */
-		if (!s->answer.sets)
+		if (!s->answer.sets) {
 			done(s, NULL);
-		else if (!send_reset(s))
-			done(s, "the connection is lost");
-		return;
+			return;
+		}
+		break;
 	}
+	if (!send_step(s))
+		done(s, LOST);
 }
 
+/* D3, of a reset. */
 static void
 on_io(evutil_socket_t fd, short what, void *arg)
 {
 	struct server *s = arg;
+	uint8_t buf[4096];
+	ssize_t n = recv(s->backend.fd, buf, sizeof(buf), MSG_DONTWAIT);
+	enum resets_verdict verdict;
 
-	if (s->reset_step == STEP_RESET) {
-		read_answer(s);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		done(s, LOST);
 		return;
 	}
-	if ((what & EV_WRITE) != 0 && PQflush(s->conn) < 0) {
-		done(s, "the connection is lost");
-		return;
-	}
-	if ((what & EV_READ) != 0 && !PQconsumeInput(s->conn)) {
-		done(s, "the connection is lost");
-		return;
-	}
-	advance(s);
+	verdict = s->reset_step == STEP_RESET ? resets_answer_feed(&s->answer, buf, (size_t)n)
+					      : plain_answer_feed(&s->plain, buf, (size_t)n);
+	if (verdict == RESETS_BAD)
+		done(s, UNEXPECTED);
+	else if (verdict == RESETS_DONE)
+		step_is_done(s);
 }
 
 static void
@@ -134,83 +131,35 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 	done(arg, "no answer within reset_timeout");
 }
 
-static void
-watch(struct server *s)
+static bool
+watch(struct server *s, uint64_t timeout_ns)
 {
-	int unsent = PQflush(s->conn);
-	short what = (short)(EV_READ | (unsent > 0 ? EV_WRITE : 0) | (s->reset_step == STEP_RESET ? EV_PERSIST : 0));
+	struct timeval timeout = {
+	    .tv_sec = (time_t)(timeout_ns / UINT64_C(1000000000)),
+	    .tv_usec = (suseconds_t)(timeout_ns % UINT64_C(1000000000) / 1000),
+	};
 
-	if (unsent < 0 ||
-	    event_assign(&s->io, s->pool->context->base, PQsocket(s->conn), what, on_io, s) != 0 ||
-	    event_add(&s->io, NULL) != 0)
-		done(s, "the connection is lost");
-}
-
-static void
-advance(struct server *s)
-{
-	const char *name;
-
-	while (!PQisBusy(s->conn)) {
-		PGresult *result = PQgetResult(s->conn);
-		PGnotify *notify;
-		bool expected;
-
-		if (result != NULL) {
-			expected = is_expected(s, result);
-			PQclear(result);
-			if (!expected) {
-				done(s, UNEXPECTED);
-				return;
-			}
-			continue;
-		}
-		while ((notify = PQnotifies(s->conn)) != NULL)
-			PQfreemem(notify); /* of the lessee's LISTEN, sent before it was discarded */
-		if (s->reset_results != 1 || PQtransactionStatus(s->conn) != PQTRANS_IDLE) {
-			done(s, UNEXPECTED);
-			return;
-		}
-		if (s->reset_step == STEP_NOTHING) {
-			if (params_equal(s->baseline, s->baseline_size, s->conn, &name))
-				done(s, NULL);
-			else
-				done(s, "its parameters are not those of its baseline any more");
-			return;
-		}
-		s->reset_step = STEP_RESET; /* after STEP_ROLLBACK */
-		if (!send_step(s)) {
-			done(s, "the connection is lost");
-			return;
-		}
-		break;
-	}
-	watch(s);
+	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
+	return event_assign(&s->io, s->pool->context->base, s->backend.fd, EV_READ | EV_PERSIST, on_io, s) == 0 &&
+	       event_add(&s->io, NULL) == 0 && evtimer_add(&s->deadline, &timeout) == 0;
 }
 
 void
 reset_start(struct server *s)
 {
-	uint64_t ns = s->pool->settings->reset_timeout;
-	struct timeval timeout = {
-	    .tv_sec = (time_t)(ns / UINT64_C(1000000000)),
-	    .tv_usec = (suseconds_t)(ns % UINT64_C(1000000000) / 1000),
-	};
 	uint64_t owed = atomic_load_explicit(&s->pool->seg.slot[s->slot].owed, memory_order_relaxed);
 	enum reset_kind kind;
 	uint32_t flags;
 	char byte;
 
-	event_assign(&s->io, s->pool->context->base, -1, 0, on_io, s);
-	evtimer_assign(&s->deadline, s->pool->context->base, on_deadline, s);
-	/* Anything that waits in the stream, but an answer that is owed, belongs to the lease that has ended: in doubt. */
-	if (s->session != SLOT_OWED && (recv(PQsocket(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
-					   (errno != EAGAIN && errno != EWOULDBLOCK))) {
-		done(s, "the session has unread answers");
+	if (!watch(s, s->pool->settings->reset_timeout)) {
+		done(s, "the event loop takes no more descriptors");
 		return;
 	}
-	if (PQsetnonblocking(s->conn, 1) != 0 || evtimer_add(&s->deadline, &timeout) != 0) {
-		done(s, "the connection is lost");
+	/* Anything that waits in the stream, but an answer that is owed, belongs to the lease that has ended: in doubt. */
+	if (s->session != SLOT_OWED && (recv(s->backend.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+					   (errno != EAGAIN && errno != EWOULDBLOCK))) {
+		done(s, "the session has unread answers");
 		return;
 	}
 	if (s->session == SLOT_OWED) {
@@ -222,12 +171,9 @@ reset_start(struct server *s)
 		resets_answer_init(&s->answer, &s->pool->seg, s->slot, s->baseline, kind, (flags & RESET_ASKED) != 0);
 		if ((flags & RESET_SETS) != 0)
 			resets_answer_sets(&s->answer, NULL);
-	} else {
-		s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
-		if (!send_step(s)) {
-			done(s, "the connection is lost");
-			return;
-		}
+		return;
 	}
-	watch(s);
+	s->reset_step = s->in_doubt ? STEP_ROLLBACK : s->session == SLOT_DIRTY ? STEP_RESET : STEP_NOTHING;
+	if (!send_step(s))
+		done(s, LOST);
 }

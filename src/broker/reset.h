@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Bringing a server session back to its baseline, by the broker, on its own PGconn. Strict: any answer but the
+ * Bringing a server session back to its baseline, by the broker. Strict: any answer but the
  * expected one is a failure, and the connection is then replaced.
  */
 #ifndef PGLEASE_BROKER_RESET_H

@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "handover.h"
+
 #define SECOND UINT64_C(1000000000)
 #define COMM 16 /* the kernel's TASK_COMM_LEN */
 /* Processes looked at in one tick: 640 in a second, and a third of a millisecond or so each time. */
@@ -61,6 +63,28 @@ resources_free(struct resources *resources)
 		return;
 	free(resources->group);
 	free(resources);
+}
+
+void
+resources_hand_over(struct resources *r, struct handover *h)
+{
+	uint32_t n = 0, place;
+
+	handover_section(h, "resources");
+	handover_bytes(h, r->group, r->ngroups * sizeof(*r->group));
+	HANDOVER(h, r->next);
+	for (uint32_t i = 0; i < r->nplaces; i++)
+		n += r->place[i].pid != 0;
+	handover_count(h, &n, r->nplaces);
+	for (uint32_t i = 0, at = 0; i < n; i++) {
+		while (!handover_reads(h) && r->place[at].pid == 0)
+			at++;
+		place = at++;
+		handover_count(h, &place, r->nplaces - 1);
+		HANDOVER(h, r->place[place]);
+	}
+	if (r->next >= r->nplaces)
+		r->next = 0;
 }
 
 void

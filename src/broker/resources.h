@@ -9,6 +9,7 @@
 
 #include "stats.h"
 
+struct handover;
 struct resources;
 
 struct resources_own {
@@ -26,6 +27,8 @@ void resources_group(struct resources *resources, uint32_t first, uint32_t n, ui
  * that it never goes back. STATS_NO_U64 for what was never seen.
  */
 const struct stats_process *resources_of_group(const struct resources *resources, uint32_t group);
+/* What is remembered, to and from another broker's, of the same places and groups. */
+void resources_hand_over(struct resources *resources, struct handover *handover);
 void resources_free(struct resources *resources); /* accepts NULL */
 /*
  * The numbers of the process at a place, as far as they are known: of process `pid`, 0: nobody. At the first call for a

@@ -10,12 +10,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "cancels.h"
 #include "connect.h"
@@ -137,32 +135,16 @@ void
 server_drop(struct server *s)
 {
 	struct pool *p = s->pool;
-	int fd, copy;
 
 	if (s->state == SERVER_CONNECTING || s->state == SERVER_RENEWING)
 		connect_stop(s);
 	else if (s->state == SERVER_RESETTING)
 		reset_stop(s);
-	if (s->conn != NULL && (fd = PQsocket(s->conn)) >= 0) {
-		hangups_unwatch(p->context->hangups, fd);
-		/* What is said goodbye may find a full buffer (a COPY in progress): never wait for it. */
-		PQsetnonblocking(s->conn, 1);
-		/*
-		 * PQfinish tells the server goodbye, but does not end a session whose descriptor a client still
-		 * holds; shutdown does. Without a descriptor for the copy the server is not told goodbye.
-		 */
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		if (copy < 0)
-			shutdown(fd, SHUT_RDWR);
-		PQfinish(s->conn);
-		if (copy >= 0) {
-			shutdown(copy, SHUT_RDWR);
-			close(copy);
-		}
-	} else {
-		PQfinish(s->conn);
-	}
+	PQfinish(s->conn); /* of a connect that is given up */
 	s->conn = NULL;
+	if (s->backend.fd >= 0)
+		hangups_unwatch(p->context->hangups, s->backend.fd);
+	backend_close(&s->backend);
 	explicit_bzero(s->baseline, sizeof(s->baseline));
 	s->baseline_size = 0;
 	s->keep_since = 0;
@@ -219,18 +201,6 @@ expiry(const struct server *s, uint64_t now)
 	return now + lifetime - random % (lifetime / 10 + 1);
 }
 
-/* libpq knows them only now when a service file names them. For shells; written before the first word says IDLE. */
-static void
-publish_identity(struct server *s)
-{
-	struct segment_header *h = s->pool->seg.header;
-
-	if (strncmp(h->user, PQuser(s->conn), LAYOUT_NAME) != 0)
-		snprintf(h->user, sizeof(h->user), "%s", PQuser(s->conn));
-	if (strncmp(h->dbname, PQdb(s->conn), LAYOUT_NAME) != 0)
-		snprintf(h->dbname, sizeof(h->dbname), "%s", PQdb(s->conn));
-}
-
 int
 server_publish(struct server *s)
 {
@@ -242,7 +212,6 @@ server_publish(struct server *s)
 	s->generation++;
 	s->connected_at = now;
 	s->expires_at = expiry(s, now);
-	publish_identity(s);
 	/* By the word's owner, between S1 and S3/S4, whose swap publishes them; or N4. */
 	memcpy(segment_baseline(&p->seg, s->slot), s->baseline, s->baseline_size);
 	atomic_store_explicit(&slot->generation, s->generation, memory_order_relaxed);
@@ -257,7 +226,7 @@ server_publish(struct server *s)
 	atomic_store_explicit(&slot->unverified, 0, memory_order_relaxed);
 	statements_forget(&p->seg, s->slot);
 	atomic_store_explicit(&slot->connected_at, now, memory_order_relaxed);
-	r = hangups_watch(p->context->hangups, PQsocket(s->conn), p->index, s->slot, s->generation);
+	r = hangups_watch(p->context->hangups, s->backend.fd, p->index, s->slot, s->generation);
 	if (r != 0)
 		return r;
 	pool_upstream_works(p);
@@ -395,10 +364,10 @@ server_cancel_what_runs(struct server *s)
 	    .generation = s->generation,
 	    .requester = -1,
 	    .insist = true,
-	    .local_pid = PQhost(s->conn) != NULL && *PQhost(s->conn) == '/' ? (pid_t)s->pid : 0,
+	    .local_pid = s->backend.is_local ? (pid_t)s->pid : 0,
 	};
 
-	return cancels_submit(s->pool->context->cancels, s->conn, &ticket);
+	return cancels_submit(s->pool->context->cancels, &s->backend, &ticket);
 }
 
 static void
@@ -419,7 +388,7 @@ end(struct server *s, enum broker_counter cause, bool dead)
 	s->started_at = clock_ns();
 	s->going = dead;
 	/* The fence: whoever holds the descriptor can neither read nor write from now on. */
-	shutdown(PQsocket(s->conn), dead ? SHUT_WR : SHUT_RDWR);
+	shutdown(s->backend.fd, dead ? SHUT_WR : SHUT_RDWR);
 	server_cancel_begin(s);
 	if (server_cancel_what_runs(s) != 0)
 		server_cancel_done(s); /* the server notices the closed connection when its statement ends */
@@ -469,8 +438,8 @@ server_settle(struct server *s, uint64_t w)
 		                           : COUNTER_CLOSED_BROKEN);
 }
 
-static void
-set_retire(struct server *s, uint64_t w)
+void
+server_wants_back(struct server *s, uint64_t w)
 {
 	for (unsigned i = 0; i < TRIES && word_state(w) == SLOT_LEASED && (word_flags(w) & SLOT_RETIRE) == 0;
 	     i++)
@@ -500,7 +469,7 @@ server_hung_up(struct server *s)
 			}
 			break;
 		case SLOT_LEASED:
-			set_retire(s, w);
+			server_wants_back(s, w);
 			return;
 		default:
 			pool_want_attention(s->pool);
@@ -515,7 +484,7 @@ server_retire(struct server *s, uint64_t w)
 	s->retired = true;
 	/* Lessees read it relaxed at release; RETIRE in the word is what compels them. */
 	atomic_store_explicit(&s->pool->seg.slot[s->slot].expired, 1, memory_order_relaxed);
-	set_retire(s, w);
+	server_wants_back(s, w);
 }
 
 void
@@ -540,7 +509,7 @@ server_drain(struct server *s)
 			break;
 		case SLOT_LEASED:
 			s->drained = true;
-			set_retire(s, w);
+			server_wants_back(s, w);
 			return;
 		default: /* RETURNED: the tick settles it */
 			return;

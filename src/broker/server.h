@@ -6,6 +6,7 @@
 #ifndef PGLEASE_BROKER_SERVER_H
 #define PGLEASE_BROKER_SERVER_H
 
+#include "handover.h"
 #include "pool.h"
 
 const char *server_state_name(enum server_state state);
@@ -62,6 +63,15 @@ void server_retire(struct server *server, uint64_t w);
 
 /* The pool drains: closes the connection, or asks its lessee for it (F2). */
 void server_drain(struct server *server);
+
+/* Nothing is under way on it that a handover would have to wait for. */
+bool server_is_quiet(const struct server *server);
+/* What is under way on it ends as at its time-out; a connection that cannot be handed over goes (H3). */
+void server_give_up(struct server *server);
+/* Of one that is given up or quiet. */
+void server_hand_over(struct server *server, struct handover *to);
+/* Of one that is NONE. 0, or -1 with log_refuse(). */
+int server_take_over(struct server *server, struct handover *from);
 
 /* A cancel of this generation starts or has returned. */
 void server_cancel_begin(struct server *server);

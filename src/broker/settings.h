@@ -88,6 +88,7 @@ struct setting {
 	uint64_t min, max; /* numbers and durations; a duration with min 1 cannot be switched off */
 	const char *initial; /* as it would be written in the file */
 	const char *help;
+	bool fixed; /* a restart (pgleasectl) cannot change it: what is handed over has been made by it */
 };
 
 extern const struct setting settings[];
@@ -100,6 +101,8 @@ void settings_init(enum setting_section section, void *values);
  * Parses `value` into `values`. 0, or -1 with a text in `why` that says what is allowed.
  */
 int settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size);
+/* A value as it would be written in the file. */
+void settings_show(const struct setting *setting, const void *values, char *buf, size_t size);
 /* "from 1 to 1024" and the like: what a value may be. */
 void settings_describe(const struct setting *setting, char *buf, size_t size);
 

@@ -111,6 +111,8 @@ settings_print_manual(FILE *out)
 		print_roff(out, s->help);
 		fputs("Allowed:\n", out);
 		print_roff(out, allowed);
+		if (s->fixed)
+			fputs("A restart (pgleasectl) does not change it.\n", out);
 		if (*s->initial != '\0')
 			fprintf(out, ".br\nDefault:\n.Li %s\n", s->initial);
 	}

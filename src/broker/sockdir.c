@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 #include "paths.h"
 
@@ -159,19 +160,49 @@ remove_stale(const char *path)
 	return unlink(path) == 0 ? 0 : log_refuse("cannot remove the old socket %s: %m", path);
 }
 
-int
-sockdir_take(const char *path, struct sockdir **ret)
+static struct sockdir *
+new_sockdir(const char *path)
 {
 	struct sockdir *s = calloc(1, sizeof(*s));
-	char control[PATHS_MAX], adopt[PATHS_MAX];
 
 	if (s == NULL)
-		return log_refuse("out of memory");
+		return NULL;
 	s->fd = -1;
 	snprintf(s->path, sizeof(s->path), "%s", path);
 	for (size_t n = strlen(s->path); n > 1 && s->path[n - 1] == '/'; n--)
 		s->path[n - 1] = '\0';
 	snprintf(s->lock, sizeof(s->lock), "%s/lock", s->path);
+	return s;
+}
+
+void
+sockdir_hand_over(struct sockdir *s, struct handover *h)
+{
+	handover_section(h, "sockdir");
+	handover_fd(h, &s->fd);
+	HANDOVER(h, s->made);
+}
+
+int
+sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret)
+{
+	struct sockdir *s = new_sockdir(path);
+
+	if (s == NULL)
+		return log_refuse("out of memory");
+	sockdir_hand_over(s, from); /* the same fields, read */
+	*ret = s;
+	return handover_check(from, false);
+}
+
+int
+sockdir_take(const char *path, struct sockdir **ret)
+{
+	struct sockdir *s = new_sockdir(path);
+	char control[PATHS_MAX], adopt[PATHS_MAX];
+
+	if (s == NULL)
+		return log_refuse("out of memory");
 	if (paths_control_socket(s->path, control, sizeof(control)) != 0 ||
 	    paths_adopt_socket(s->path, adopt, sizeof(adopt)) != 0) {
 		log_refuse("the socket folder's path is too long for a socket address: %s", s->path);

@@ -7,10 +7,14 @@
 #ifndef PGLEASE_BROKER_SOCKDIR_H
 #define PGLEASE_BROKER_SOCKDIR_H
 
+struct handover;
 struct sockdir;
 
 /* Makes, checks and locks the folder, and removes a dead broker's sockets. 0, or -1 with log_refuse(). */
 int sockdir_take(const char *path, struct sockdir **ret);
+/* To the broker that takes this one's place, and from the one before it: 0, or -1 with log_refuse(). */
+void sockdir_hand_over(struct sockdir *sockdir, struct handover *to);
+int sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret);
 /* Removes the lock, and the folders that were made for it. Accepts NULL. */
 void sockdir_release(struct sockdir *sockdir);
 

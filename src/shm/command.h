@@ -15,6 +15,7 @@
 	X(drain,  "[POOL]", "grants no new leases, waits for those that are out, closes the connections") \
 	X(resume, "[POOL]", "undoes a drain") \
 	X(revoke, "POOL/SLOT|PID", "takes a lease, or all of a process, away from its holder") \
+	X(restart, "",      "has another program, perhaps a newer version, take the broker's place; no lease notices") \
 	X(stop,   "",       "drains all pools and ends the broker; returns when it has gone")
 /* clang-format on */
 

@@ -218,6 +218,12 @@ struct history_params {
  */
 int history_writer_new(const struct history_params *params, struct history_writer **ret, char why[HISTORY_WHY]);
 /*
+ * Goes on in the object of a broker in the same process, by its two descriptors, which are the writer's from then on: 0, -EPROTO when it is not as
+ * this writer would make it, or another -errno; then they are still the caller's.
+ */
+int history_writer_take_over(const struct history_params *params, int fd, int reader, struct history_writer **ret);
+int history_writer_fd(const struct history_writer *writer); /* the other one: with the lock */
+/*
  * Appends a row; the writer sets its number. Samples are counted here: the rows of one moment have one serial, which
  * history_writer_sample() gives.
  */

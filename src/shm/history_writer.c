@@ -171,7 +171,10 @@ lock_object(int fd)
 	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
-/* Whether the dead broker's object is just what this one would make, and may be written on. */
+/*
+ * Whether the dead broker's object is just what this one would make, and may be written on. `view`: its rows must not lie in the
+ * future; NULL: they are this process's.
+ */
 static bool
 is_as_wanted(struct history_writer *writer, int fd, const struct history_view *view, off_t size, uint64_t now)
 {
@@ -186,7 +189,7 @@ is_as_wanted(struct history_writer *writer, int fd, const struct history_view *v
 	for (unsigned r = 0; r < HISTORY_NRINGS; r++) {
 		uint64_t begun = theirs.ring[r].begun, done = theirs.ring[r].done;
 
-		if (begun < done || begun - done > 1 || ahead(view, r, now) != 0)
+		if (begun < done || begun - done > 1 || (view != NULL && ahead(view, r, now) != 0))
 			return false;
 		theirs.ring[r].begun = ours->ring[r].begun;
 		theirs.ring[r].done = ours->ring[r].done;
@@ -362,6 +365,45 @@ fail:
 	free(view);
 	history_writer_free(writer, true);
 	return r;
+}
+
+int
+history_writer_take_over(const struct history_params *params, int fd, int reader, struct history_writer **ret)
+{
+	uint64_t capacity[HISTORY_NRINGS] = {params->seconds, HISTORY_DAY_MINUTES};
+	struct history_writer *writer = calloc(1, sizeof(*writer));
+	struct stat st;
+	int r;
+
+	if (writer == NULL)
+		return -ENOMEM;
+	writer->fd = writer->reader = -1;
+	history_header_init(&writer->header, params->instance, params->pool, capacity);
+	history_describe(writer->columns);
+	r = paths_history_name(params->instance, params->pool, writer->name, sizeof(writer->name));
+	if (r == 0 && fstat(fd, &st) != 0)
+		r = -errno;
+	if (r == 0 && !is_as_wanted(writer, fd, NULL, st.st_size, params->now))
+		r = -EPROTO;
+	if (r == 0 && params->group != NULL && fchown(fd, (uid_t)-1, *params->group) != 0)
+		r = errno == EPERM ? -ECHRNG : -errno;
+	if (r == 0 && fchmod(fd, params->mode) != 0)
+		r = -errno;
+	if (r != 0) {
+		free(writer);
+		return r;
+	}
+	writer->fd = fd;
+	writer->reader = reader;
+	note_serial(writer);
+	*ret = writer;
+	return 0;
+}
+
+int
+history_writer_fd(const struct history_writer *writer)
+{
+	return writer->fd;
 }
 
 int

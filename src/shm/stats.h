@@ -352,6 +352,8 @@ struct stats_writer_params {
 	mode_t mode;
 	const gid_t *group; /* the object's; NULL: the writer's own */
 	bool off; /* says that monitoring is off; no rows will be published */
+	bool takes_over; /* from a broker in the same process, whose segment `fd` is: it has the lock */
+	int fd;
 	uint32_t capacity[STATS_NTABLES]; /* rows */
 };
 
@@ -364,7 +366,7 @@ struct stats_rows {
 
 /*
  * Creates the segment and allocates its space, so that a full /dev/shm fails here. One that a dead broker
- * left is replaced. Returns 0; -EBUSY when a living broker has that name (*ret_owner is its pid, 0: unknown);
+ * left is replaced; one that is taken over is gone on with, if it is as this writer would make it. Returns 0; -EBUSY when a living broker has that name (*ret_owner is its pid, 0: unknown);
  * -EACCES when the name is another user's; -ECHRNG when the writer may not give it to that group; -ENOSPC; or
  * another -errno. The first stats_writer_publish makes it readable.
  */
@@ -375,6 +377,7 @@ int stats_writer_publish(
     struct stats_writer *writer, uint32_t state, const struct stats_rows rows[STATS_NTABLES]);
 /* What was last published, but for the rows; lives as long as the writer. */
 const struct stats_header *stats_writer_header(const struct stats_writer *writer);
+int stats_writer_fd(const struct stats_writer *writer); /* of the segment: with the lock */
 uint64_t stats_writer_size(const struct stats_writer *writer); /* of the segment; bytes */
 /* Removes the name, if it is still this writer's, and frees. Accepts NULL. */
 void stats_writer_free(struct stats_writer *writer);

@@ -100,14 +100,13 @@ align_line(uint64_t offset)
 	return (offset + LAYOUT_LINE - 1) & ~(uint64_t)(LAYOUT_LINE - 1);
 }
 
-/* Lays the tables out in the header and writes their columns, which never change afterwards. */
-static int
-write_layout(struct stats_writer *writer, const struct stats_writer_params *params)
+/* Lays the tables out in the header. */
+static void
+plan_layout(struct stats_writer *writer, const struct stats_writer_params *params,
+    struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS])
 {
-	struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS];
 	struct stats_header *header = &writer->header;
 	uint64_t offset = sizeof(*header);
-	int r;
 
 	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
 		struct stats_table *table = &header->table[id];
@@ -121,6 +120,15 @@ write_layout(struct stats_writer *writer, const struct stats_writer_params *para
 		offset = table->offset + (uint64_t)table->row_size * table->capacity;
 	}
 	header->size = align_line(offset);
+}
+
+/* Space, and the columns, which never change afterwards. */
+static int
+write_layout(struct stats_writer *writer, struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS])
+{
+	struct stats_header *header = &writer->header;
+	int r;
+
 	r = posix_fallocate(writer->fd, 0, (off_t)header->size);
 	if (r)
 		return -r;
@@ -131,6 +139,59 @@ write_layout(struct stats_writer *writer, const struct stats_writer_params *para
 			return r;
 	}
 	return 0;
+}
+
+/* Whether the segment of the broker before is what this one would make; what goes on is taken from it. */
+static bool
+is_as_planned(struct stats_writer *writer, struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS])
+{
+	struct stats_column there[STATS_MAX_COLUMNS];
+	struct stats_header header, *mine = &writer->header;
+
+	if (exact_read(writer->fd, &header, sizeof(header), 0) != 0 || header.magic != STATS_MAGIC)
+		return false;
+	mine->started_at = header.started_at;
+	if (header.version != STATS_VERSION || header.ntables != STATS_NTABLES || header.size != mine->size)
+		return false;
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		const struct stats_table *a = &header.table[id], *b = &mine->table[id];
+		size_t size = b->ncolumns * sizeof(struct stats_column);
+
+		if (memcmp(a->name, b->name, sizeof(a->name)) != 0 || a->offset != b->offset || a->columns != b->columns ||
+		    a->ncolumns != b->ncolumns || a->row_size != b->row_size || a->capacity != b->capacity ||
+		    exact_read(writer->fd, there, size, a->columns) != 0 || memcmp(there, columns[id], size) != 0)
+			return false;
+	}
+	mine->sequence = header.sequence;
+	return true;
+}
+
+int
+stats_writer_fd(const struct stats_writer *writer)
+{
+	return writer->fd;
+}
+
+/* The segment: that of the broker before, or a new one. */
+static int
+open_segment(struct stats_writer *writer, const struct stats_writer_params *params, pid_t *ret_owner)
+{
+	struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS];
+	int r;
+
+	plan_layout(writer, params, columns);
+	if (params->takes_over) {
+		writer->fd = params->fd;
+		if (is_as_planned(writer, columns))
+			return 0;
+		/* Of another version: readers that have it open see that it is gone, and find the new one by its name. */
+		if (shm_unlink(writer->name) != 0 && errno != ENOENT)
+			return -errno;
+		close(writer->fd);
+		writer->fd = -1;
+	}
+	r = create_locked(writer->name, &writer->fd, ret_owner);
+	return r == 0 ? write_layout(writer, columns) : r;
 }
 
 int
@@ -147,10 +208,6 @@ stats_writer_new(const struct stats_writer_params *params, struct stats_writer *
 	if (r)
 		goto fail;
 	*ret_owner = 0;
-	r = create_locked(writer->name, &writer->fd, ret_owner);
-	if (r)
-		goto fail;
-
 	writer->header.magic = STATS_MAGIC;
 	writer->header.version = STATS_VERSION;
 	writer->header.ntables = STATS_NTABLES;
@@ -161,7 +218,7 @@ stats_writer_new(const struct stats_writer_params *params, struct stats_writer *
 	snprintf(writer->header.instance, sizeof(writer->header.instance), "%s", params->instance);
 	snprintf(writer->header.program, sizeof(writer->header.program), "%s", params->program);
 	snprintf(writer->header.socket_dir, sizeof(writer->header.socket_dir), "%s", params->socket_dir);
-	r = write_layout(writer, params);
+	r = open_segment(writer, params, ret_owner);
 	if (r)
 		goto fail;
 	if (params->group != NULL && fchown(writer->fd, (uid_t)-1, *params->group)) {

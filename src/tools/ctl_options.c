@@ -45,8 +45,9 @@ ctl_options_usage(FILE *out)
 	      "  -s, --socket-dir FOLDER folder of the broker's sockets ($PGLEASE_SOCKET_DIR, else by the "
 	      "name)\n"
 	      "  -t, --timeout SECS      how long drain and stop wait for leases (else the instance's "
-	      "drain_timeout)\n"
-	      "  -J, --json              status as one JSON document\n"
+	      "drain_timeout),\n"
+	      "                          and restart for what is under way (else 1)\n"
+	      "  -J, --json              status, or the result of restart, as one JSON document\n"
 	      "  -h, --help              this help\n"
 	      "  -V, --version           version\n"
 	      "\n"
@@ -102,8 +103,8 @@ parse_command(int argc, char **argv, FILE *err, struct ctl_options *options)
 			return fail(
 			    err, "'%s' is no pool's name: at most 47 letters, digits, '_' and '-'", argv[1]);
 	}
-	if (options->json && strcmp(options->verb->name, "status") != 0)
-		return fail(err, "-J goes with status");
+	if (options->json && strcmp(options->verb->name, "status") != 0 && strcmp(options->verb->name, "restart") != 0)
+		return fail(err, "-J goes with status and restart");
 	return 0;
 }
 

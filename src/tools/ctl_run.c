@@ -24,6 +24,7 @@ enum { EXIT_DONE = 0, EXIT_USAGE = 1, EXIT_NO_INSTANCE = 2, EXIT_REFUSED = 3, EX
 struct ctl {
 	const struct ctl_options *options;
 	FILE *out, *err;
+	bool restart;
 	json_t *pools; /* NULL unless status is wanted as JSON */
 	bool bad_json;
 	unsigned answers; /* that were not the last */
@@ -37,6 +38,8 @@ show_progress(void *context, const struct wire_result *result)
 	json_t *pool;
 
 	ctl->answers++;
+	if (ctl->restart && ctl->options->json)
+		return; /* the last one is all */
 	if (ctl->pools == NULL) {
 		fprintf(ctl->out, "%s\n", result->text);
 		fflush(ctl->out);
@@ -53,7 +56,7 @@ show_json(struct ctl *ctl, const char *text)
 	json_t *document = json_loads(text, 0, NULL);
 
 	if (ctl->bad_json || !json_is_object(document) ||
-	    json_object_set(document, "pools", ctl->pools) != 0) {
+	    (ctl->pools != NULL && json_object_set(document, "pools", ctl->pools) != 0)) {
 		json_decref(document);
 		fprintf(ctl->err,
 		    "pgleasectl: the broker of instance %s answered with something unexpected\n",
@@ -73,7 +76,7 @@ show_last(struct ctl *ctl, const struct wire_result *result)
 		fprintf(ctl->err, "pgleasectl: %s\n", result->text);
 		return result->code == PGLEASE_ETIMEOUT ? EXIT_TIMEOUT : EXIT_REFUSED;
 	}
-	if (ctl->pools != NULL)
+	if (ctl->options->json)
 		return show_json(ctl, result->text);
 	fprintf(ctl->out, "%s\n", result->text);
 	return EXIT_DONE;
@@ -131,6 +134,12 @@ ask(struct ctl *ctl, int sock)
 		status = show_last(ctl, &result);
 	} else if (r == -EPIPE && stop && ctl->answers != 0) {
 		status = await_gone(ctl, pidfd);
+	} else if (r == -EPIPE && ctl->restart && ctl->answers != 0) {
+		fprintf(ctl->err,
+		    "pgleasectl: the program that was to take the place of the broker of instance %s has ended instead: its log "
+		    "says why; start it, and workers attach again\n",
+		    o->instance);
+		status = EXIT_REFUSED;
 	} else if (r == -ETIMEDOUT) {
 		fprintf(ctl->err,
 		    "pgleasectl: the broker of instance %s does not answer: is it stopped or overloaded?\n",
@@ -173,7 +182,8 @@ ctl_run(int argc, char **argv, FILE *out, FILE *err)
 		fprintf(err, "pgleasectl: no broker of instance %s: tried %s\n", options.instance, tried);
 		return EXIT_NO_INSTANCE;
 	}
-	if (options.json && (ctl.pools = json_array()) == NULL) {
+	ctl.restart = strcmp(options.verb->name, "restart") == 0;
+	if (options.json && !ctl.restart && (ctl.pools = json_array()) == NULL) {
 		fprintf(err, "pgleasectl: out of memory\n");
 		close(sock);
 		return EXIT_REFUSED;

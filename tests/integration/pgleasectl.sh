@@ -112,7 +112,7 @@ for wrong in '' 'nonsense' 'status app' 'drain app two' '-t -1 drain' '-t x drai
 done
 is 'no instance has such a name' status 1 ctl -n 'a b' status
 is 'help' status 0 ctl -h
-for verb in status drain resume stop; do
+for verb in status drain resume revoke restart stop; do
 	is "help names $verb" says "^  $verb "
 done
 is 'version' status 0 ctl -V
@@ -159,6 +159,18 @@ is 'the message names it' grep -qF '"nope"' "$dir/err"
 is 'drain of all' status 0 ctl drain
 is 'it says so' says '^all pools: drained$'
 is 'resume of all' status 0 ctl resume
+
+is 'restart' status 0 ctl restart
+is 'it says so' says "^instance $instance: restarted as pgleased .*, pid $pid, with 0 connections and 0 clients"
+is 'the pid file is as it was' grep -qx "$pid" "$dir/pid"
+is 'status after it' status 0 ctl status
+is 'restart as JSON' status 0 ctl -J restart
+is 'JSON counts them' says '"restarts": 2,'
+is 'a limit of no time' status 0 ctl -t 0 restart
+printf 'nonsense = 1\n' >>"$dir/good.ini"
+is 'restart with a bad configuration' status 3 ctl restart
+is 'the message says where' grep -q "good.ini:.*nonsense" "$dir/err"
+is 'it serves on' status 0 ctl status
 
 is 'stop' status 0 ctl stop
 is 'it says so' says "^instance $instance: stopped$"

@@ -253,6 +253,37 @@ START_TEST(a_baseline_is_walked_safely)
 }
 END_TEST
 
-UNIT_MAIN("handshake", a_start_up_packet_in_single_bytes, encryption_requests, cancel_requests,
+static const struct backend_key *
+key_of(struct params_names *names, const char *line)
+{
+	params_names_feed(names, line, strlen(line));
+	return params_names_key(names);
+}
+
+START_TEST(the_key_for_cancels_is_taken_from_the_trace)
+{
+	struct params_names *names = params_names_new();
+	const struct backend_key *key;
+
+	/* What is sent, and what is not understood, leaves none. */
+	ck_assert_uint_eq(key_of(names, "F\t12\tBackendKeyData\t 7 8\n")->size, 0);
+	ck_assert_uint_eq(key_of(names, "B\t12\tBackendKeyData\t 7\n")->size, 0);
+	ck_assert_uint_eq(key_of(names, "B\t12\tBackendKeyData\t 7 8 9\n")->size, 0);
+	ck_assert_uint_eq(key_of(names, "B\t12\tBackendKeyData\t 7 'abc'\n")->size, 0);
+	ck_assert_uint_eq(key_of(names, "B\t12\tBackendKeyData\t 7 'abcde'\n")->size, 0);
+	ck_assert_uint_eq(key_of(names, "B\t264\tBackendKeyData\t 7 'abcd'\n")->size, 0);
+	key = key_of(names, "B\t12\tBackendKeyData\t 4711 -2\n");
+	ck_assert_uint_eq(key->pid, 4711);
+	ck_assert_uint_eq(key->size, 4);
+	ck_assert_mem_eq(key->bytes, "\xff\xff\xff\xfe", 4);
+	key = key_of(names, "B\t14\tBackendKeyData\t 12 'a\\x00'\\x0a\\xffz'\n");
+	ck_assert_uint_eq(key->pid, 12);
+	ck_assert_uint_eq(key->size, 6);
+	ck_assert_mem_eq(key->bytes, "a\0'\n\xffz", 6);
+	params_names_free(names);
+}
+END_TEST
+
+UNIT_MAIN("handshake", the_key_for_cancels_is_taken_from_the_trace, a_start_up_packet_in_single_bytes, encryption_requests, cancel_requests,
     newer_protocols_are_negotiated_down, nonsense, claims, bad_claims, the_answer,
     the_longest_baseline_fits_into_an_answer, errors, names_from_a_trace, a_baseline_is_walked_safely)

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The stream that a broker hands over, what must be agreed upon before, and the raw answers that it reads. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agreement.h"
+#include "handover.h"
+#include "plain_answer.h"
+#include "unit.h"
+
+struct thing {
+	uint32_t n;
+	char text[20];
+	int fd;
+	uint32_t count;
+	uint64_t list[4];
+};
+
+static void
+fields(struct handover *h, struct thing *t)
+{
+	handover_section(h, "thing");
+	HANDOVER(h, t->n);
+	HANDOVER(h, t->text);
+	handover_fd(h, &t->fd);
+	handover_count(h, &t->count, 4);
+	for (uint32_t i = 0; i < t->count; i++)
+		HANDOVER(h, t->list[i]);
+}
+
+/* Written, with its descriptor; *ret_size of the memfd. */
+static int
+write_thing(struct thing *t, struct handover **ret)
+{
+	struct handover *h = handover_new();
+	int fd = -1;
+
+	fields(h, t);
+	ck_assert_int_eq(handover_write(h, &fd), 0);
+	*ret = h;
+	return fd;
+}
+
+static bool
+is_cloexec(int fd)
+{
+	return (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+START_TEST(what_is_written_is_read)
+{
+	struct thing t = {.n = 7, .text = "seven", .count = 3, .list = {1, 2, 3}}, back = {.fd = -1};
+	struct handover *h, *from;
+	int fd;
+
+	t.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	fd = write_thing(&t, &h);
+	ck_assert(!is_cloexec(t.fd));
+	ck_assert(!is_cloexec(fd));
+	handover_free(h);
+	ck_assert_int_eq(handover_open(fd, &from), 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1); /* closed */
+	fields(from, &back);
+	ck_assert_int_eq(handover_check(from, true), 0);
+	ck_assert_uint_eq(back.n, 7);
+	ck_assert_str_eq(back.text, "seven");
+	ck_assert_int_eq(back.fd, t.fd);
+	ck_assert(is_cloexec(back.fd));
+	ck_assert_uint_eq(back.count, 3);
+	ck_assert_uint_eq(back.list[2], 3);
+	handover_free(from);
+	close(t.fd);
+}
+END_TEST
+
+START_TEST(without_an_exec_all_is_as_before)
+{
+	struct thing t = {.fd = open("/dev/null", O_RDONLY | O_CLOEXEC)};
+	struct handover *h;
+	int fd = write_thing(&t, &h);
+
+	handover_undo(h, fd);
+	ck_assert(is_cloexec(t.fd));
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+	handover_free(h);
+	close(t.fd);
+}
+END_TEST
+
+/* Any byte may be wrong: it is told, or it is another value; nothing is read outside. */
+START_TEST(damaged_ones)
+{
+	struct thing t = {.n = 7, .fd = -1, .count = 2};
+	struct handover *h;
+	unsigned refused = 0, tried = 0;
+	int fd = write_thing(&t, &h);
+	off_t size = lseek(fd, 0, SEEK_END);
+
+	for (off_t at = 0; at < size; at++) {
+		struct thing back = {.fd = -1};
+		struct handover *from;
+		uint8_t byte;
+
+		ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+		byte ^= 0x80;
+		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+		tried++;
+		if (handover_open(dup(fd), &from) == 0) {
+			fields(from, &back);
+			refused += handover_check(from, true) != 0;
+			ck_assert_uint_le(back.count, 4);
+			handover_free(from);
+		} else {
+			refused++;
+		}
+		byte ^= 0x80;
+		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	}
+	ck_assert_uint_gt(refused, 50);
+	ck_assert_uint_lt(refused, tried);
+	for (off_t shorter = 0; shorter < size; shorter++) {
+		struct handover *from;
+
+		ck_assert_int_eq(ftruncate(fd, shorter), 0);
+		ck_assert_int_eq(handover_open(dup(fd), &from), -1);
+	}
+	close(fd);
+	handover_free(h);
+}
+END_TEST
+
+START_TEST(what_is_not_read_or_not_there_is_told)
+{
+	struct thing t = {.fd = -1}, back = {.fd = -1};
+	struct handover *h, *from;
+
+	ck_assert_int_eq(handover_open(write_thing(&t, &h), &from), 0);
+	ck_assert_int_eq(handover_check(from, false), 0);
+	ck_assert_int_eq(handover_check(from, true), -1);
+	fields(from, &back);
+	ck_assert_int_eq(handover_check(from, true), 0);
+	fields(from, &back);
+	ck_assert_int_eq(handover_check(from, false), -1);
+	handover_free(from);
+	handover_free(h);
+}
+END_TEST
+
+static char *
+agreement_of(const struct configuration *c)
+{
+	size_t size = 0;
+	char *text = NULL;
+	FILE *f = open_memstream(&text, &size);
+
+	agreement_print(c, f);
+	fclose(f);
+	return text;
+}
+
+START_TEST(agreements)
+{
+	struct configuration *c;
+	char why[AGREEMENT_WHY], *mine, *theirs;
+
+	ck_assert_int_eq(configuration_read(NULL, NULL, NULL, &c), 0);
+	strcpy(c->pool[0].conninfo, "host=h password=secret");
+	mine = agreement_of(c);
+	ck_assert_ptr_null(strstr(mine, "secret"));
+	ck_assert(agreement_holds(mine, mine, why));
+	c->pool[0].acquire_timeout *= 2; /* may change */
+	theirs = agreement_of(c);
+	ck_assert(agreement_holds(mine, theirs, why));
+	free(theirs);
+	c->pool[0].reserve_connections = 3;
+	theirs = agreement_of(c);
+	ck_assert(!agreement_holds(mine, theirs, why));
+	ck_assert_str_eq(why, "reserve_connections of pool main is 0, and would be 3; stop and start it instead");
+	free(theirs);
+	c->pool[0].reserve_connections = 0;
+	strcpy(c->pool[0].conninfo, "host=h password=other");
+	theirs = agreement_of(c);
+	ck_assert(!agreement_holds(mine, theirs, why));
+	ck_assert_str_eq(why, "conninfo of pool main has changed; stop and start it instead");
+	theirs[strlen(theirs) / 2] = '\0';
+	ck_assert(!agreement_holds(mine, theirs, why));
+	ck_assert(!agreement_holds(theirs, mine, why));
+	ck_assert(!agreement_holds(mine, "", why));
+	ck_assert(!agreement_holds(mine, "pglease agreement\t1\nrefused\tbad weather", why));
+	ck_assert_str_eq(why, "bad weather");
+	free(theirs);
+	free(mine);
+	configuration_free(c);
+}
+END_TEST
+
+static size_t
+message(uint8_t *to, char type, const char *body, size_t size)
+{
+	uint32_t length = htonl((uint32_t)(4 + size));
+
+	to[0] = (uint8_t)type;
+	memcpy(to + 1, &length, 4);
+	memcpy(to + 5, body, size);
+	return 5 + size;
+}
+
+/* Fed in single bytes: the last verdict, or the first that is not MORE. */
+static enum resets_verdict
+feed(struct plain_answer *a, const uint8_t *bytes, size_t size)
+{
+	enum resets_verdict v = RESETS_MORE;
+
+	for (size_t i = 0; i < size && v == RESETS_MORE; i++)
+		v = plain_answer_feed(a, bytes + i, 1);
+	return v;
+}
+
+START_TEST(plain_answers)
+{
+	static const char baseline[LAYOUT_BASELINE] = "client_encoding\0UTF8\0";
+	struct plain_answer a;
+	uint8_t buf[256];
+	size_t n;
+
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	n = message(buf, 'N', "SWARNING\0C25P01\0", 17);
+	n += message(buf + n, 'S', "client_encoding\0LATIN1", 23);
+	n += message(buf + n, 'C', "ROLLBACK", 9);
+	n += message(buf + n, 'Z', "I", 1);
+	ck_assert_int_eq(feed(&a, buf, n), RESETS_DONE);
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(plain_answer_feed(&a, buf, n), RESETS_DONE);
+	buf[n] = 'N'; /* one more byte */
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(plain_answer_feed(&a, buf, n + 1), RESETS_BAD);
+	buf[n - 1] = 'T';
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(feed(&a, buf, n), RESETS_BAD);
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "COMMIT", 7)), RESETS_BAD);
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'Z', "I", 1)), RESETS_BAD);
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'E', "SERROR\0", 8)), RESETS_BAD);
+	plain_answer_init(&a, "ROLLBACK", NULL);
+	memset(buf, 0xff, sizeof(buf));
+	ck_assert_int_eq(feed(&a, buf, sizeof(buf)), RESETS_BAD);
+
+	for (unsigned off = 0; off < 2; off++) {
+		plain_answer_init(&a, "", baseline);
+		n = message(buf, 'S', off ? "client_encoding\0SJIS" : "client_encoding\0UTF8", 21);
+		n += message(buf + n, 'I', "", 0);
+		n += message(buf + n, 'Z', "I", 1);
+		ck_assert_int_eq(feed(&a, buf, n), RESETS_DONE);
+		ck_assert_int_eq(a.off_baseline, off);
+	}
+	plain_answer_init(&a, "", baseline);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "", 1)), RESETS_BAD);
+}
+END_TEST
+
+UNIT_MAIN("handover", what_is_written_is_read, without_an_exec_all_is_as_before, damaged_ones,
+    what_is_not_read_or_not_there_is_told, agreements, plain_answers)
