@@ -231,8 +231,7 @@ stop(void)
 	commands_free(commands);
 	adopt_free(adopt);
 	clients_free(clients);
-	turn(4); /* the server lets its cancels go */
-	upstream_stop();
+	upstream_stop(); /* lets its cancels go */
 	cancels_free(shared.cancels, 2000);
 	for (unsigned i = 0; i < NPOOLS; i++)
 		pool_free(pools[i]);

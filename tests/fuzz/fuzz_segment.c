@@ -134,13 +134,16 @@ play(void *arg)
 {
 	struct wire_welcome welcome = {.broker_pid = 1, .incarnation = 7, .instance_id = 9, .client = 1};
 	struct wire_pool pool = {.pool = 0};
+	/* Then it dies: whoever waits for it at a refused adoption need not wait for long. */
+	struct timeval patience = {.tv_usec = 10000};
 	char buf[WIRE_MAX];
 	int sock = accept(listening, NULL, NULL);
 
 	wire_header_init(&welcome.header, WIRE_WELCOME);
 	wire_header_init(&pool.header, WIRE_POOL);
 	if (recv(sock, buf, sizeof(buf), 0) > 0 && wire_send(sock, &welcome, sizeof(welcome), -1) > 0 &&
-	    recv(sock, buf, sizeof(buf), 0) > 0 && wire_send(sock, &pool, sizeof(pool), seg_fd) > 0)
+	    recv(sock, buf, sizeof(buf), 0) > 0 && wire_send(sock, &pool, sizeof(pool), seg_fd) > 0 &&
+	    setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0)
 		while (recv(sock, buf, sizeof(buf), 0) > 0)
 			;
 	close(sock);
