@@ -73,7 +73,7 @@ any_word(void)
 static uint64_t
 plausible_word(uint64_t now)
 {
-	static const unsigned nobody[] = {WORD_NONE, 0, 1, 1023, 4095};
+	const unsigned nobody[] = {WORD_NONE, 1023, 4095, next_random() & 0xffff, next_random() & 0xffff};
 	unsigned who = next_random() % 3 != 0 ? next_random() % 8 : nobody[next_random() % 5];
 
 	return word_pack(next_random() % 8, next_random() % 3 != 0 ? 0 : next_random(), who,
