@@ -52,6 +52,7 @@ struct pool_settings {
 	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
 	    validation_bypass, grant_after, turn_time, reset_after, reset_timeout, leak_threshold, lease_limit, reserve_after;
 	uint64_t max_leases_per_client; /* 0: no limit */
+	uint64_t fail_fast; /* 0 or 1 */
 	uint64_t turn_leases;
 	uint64_t reserve_connections;
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
