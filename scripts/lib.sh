@@ -94,6 +94,10 @@ BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pk
 TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus tmux
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
+# What `make fuzz` needs beside BUILD_PACKAGES; the kept inputs are replayed without.
+# shellcheck disable=SC2034
+FUZZ_PACKAGES=(clang libclang-rt-dev)
+
 # What `make bench` compares with, and draws with.
 # shellcheck disable=SC2034
 BENCH_PACKAGES=(pgbouncer pgpool2 gnuplot-nox python3)

@@ -462,6 +462,16 @@ client_owe_block(struct client *client, struct pool *pool, uint32_t block, uint3
 	return true;
 }
 
+unsigned
+clients_of_user(const struct clients *c, uid_t uid)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->max; i++)
+		n += c->by_index[i] != NULL && c->by_index[i]->uid == uid;
+	return n;
+}
+
 struct client *
 clients_get(const struct clients *c, uint32_t index)
 {

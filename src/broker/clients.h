@@ -60,6 +60,8 @@ uint64_t client_incarnation(const struct client *client);
 const uint8_t *client_nonce(const struct client *client);
 pid_t client_pid(const struct client *client);
 uid_t client_uid(const struct client *client);
+/* Indexes that are in use by processes of this user, detached ones too. */
+unsigned clients_of_user(const struct clients *clients, uid_t uid);
 
 /* The attached client with this index, or NULL. Any index is a sound question. */
 struct client *clients_get(const struct clients *clients, uint32_t index);

@@ -22,6 +22,8 @@
 #include "match.h"
 #include "pglease_errors.h"
 
+static_assert(LAYOUT_MAX_POOLS <= 64, "a bit for each pool");
+
 #define SILENT_MAX 256
 #define SILENT_LIMIT UINT64_C(5000000000)
 #define STARVED_AGE UINT64_C(50000000) /* silent for so long, one is let go when descriptors run out */
@@ -162,6 +164,11 @@ on_hello(struct session *s, const void *message)
 		return refuse(s, PGLEASE_EPERM,
 		    "uid %lu may use no pool of the instance %s: ask for `users` or `groups` in its configuration",
 		    (unsigned long)peer.uid, c->params.instance);
+	if (c->params.max_clients_per_user != 0 &&
+	    clients_of_user(c->params.clients, peer.uid) >= c->params.max_clients_per_user)
+		return refuse(s, PGLEASE_ENOCLIENTS,
+		    "%u processes of uid %lu are attached to the instance %s already: raise max_clients_per_user",
+		    c->params.max_clients_per_user, (unsigned long)peer.uid, c->params.instance);
 	copy_program(program, sizeof(program), hello->program, sizeof(hello->program));
 	params = (struct client_params){
 	    .pid = peer.pid,
@@ -250,6 +257,7 @@ on_open(struct session *s, const void *message)
 		return alive;
 	wire_header_init(&answer.header, WIRE_POOL);
 	answer.history = recorder_reader(s->control->params.recorder, answer.pool) >= 0;
+	s->opened |= UINT64_C(1) << answer.pool;
 	return say(s, &answer, sizeof(answer), pool->fd);
 }
 
@@ -292,9 +300,10 @@ on_ring(struct session *s, const void *message)
 	const struct wire_ring *ring = message;
 	struct control *c = s->control;
 
-	if (s->client == NULL || ring->pool >= c->params.npools)
+	/* Others' pools are none of its business: each ring is a look at all slots. */
+	if (s->client == NULL || ring->pool >= c->params.npools || (s->opened >> ring->pool & 1) == 0)
 		return refuse(
-		    s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
+		    s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there or not open");
 	pool_want_attention(c->params.pools[ring->pool]);
 	return true;
 }

@@ -20,6 +20,7 @@ struct control_params {
 	struct commands *commands;
 	const struct recorder *recorder; /* NULL: there are no histories */
 	unsigned max_clients;
+	unsigned max_clients_per_user; /* 0: no limit */
 	uint64_t instance_id;
 	const char *instance, *socket_dir;
 	const char *admin_users, *admin_groups; /* who may give commands */

@@ -18,6 +18,7 @@ session_fields(struct handover *h, struct session *s, uint32_t *client)
 	HANDOVER(h, s->since);
 	HANDOVER(h, s->version);
 	HANDOVER(h, s->commanding);
+	HANDOVER(h, s->opened);
 	handover_bytes(h, client, sizeof(*client));
 }
 

@@ -18,6 +18,7 @@ struct session {
 	unsigned messages; /* since the last tick */
 	bool held; /* too many: not read until the next tick */
 	struct client *client; /* NULL: silent, or a tool's */
+	uint64_t opened; /* pools that it has: bits */
 	bool commanding; /* a tool's: it waits for its command's result */
 };
 

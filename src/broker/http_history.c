@@ -15,13 +15,20 @@
 
 #define SECOND UINT64_C(1000000000)
 
+/* The asker's own text. */
+static void
+add_printable(struct text *to, const char *text)
+{
+	for (; *text != '\0'; text++)
+		text_add_char(to, *text >= ' ' && *text <= '~' ? *text : '?');
+}
+
 static bool
 refuse(struct text *why, const char *key, const char *value, const char *allowed)
 {
-	text_add(why, key);
+	add_printable(why, key);
 	text_add(why, "=");
-	for (const char *c = value; *c != '\0'; c++) /* it is the asker's own text */
-		text_add_char(why, *c >= ' ' && *c <= '~' ? *c : '?');
+	add_printable(why, value);
 	text_add(why, ": give ");
 	text_add(why, allowed);
 	text_add_char(why, '\n');

@@ -312,6 +312,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .pools = i->pools,
 	    .npools = i->npools,
 	    .max_clients = (unsigned)s->max_clients,
+	    .max_clients_per_user = (unsigned)s->max_clients_per_user,
 	    .instance_id = i->id,
 	    .instance = s->instance,
 	    .socket_dir = i->socket_dir,

@@ -49,7 +49,7 @@ publish_rates(const struct pulse *pulse, struct segment_header *h)
 
 	for (unsigned i = 0; i < STATS_NRATES; i++)
 		atomic_store_explicit(&h->rate[i],
-		    seconds > 0 ? (uint64_t)((double)increase(from, to, i) * 1e3 / seconds + 0.5) : 0,
+		    seconds > 0 ? counter_whole((double)increase(from, to, i) * 1e3 / seconds + 0.5) : 0,
 		    memory_order_relaxed);
 }
 

@@ -35,6 +35,9 @@ const struct setting settings[] = {
 	    "$XDG_STATE_HOME/pglease/INSTANCE, else ~/.local/state/pglease/INSTANCE.", true},
 	{SETTING_INSTANCE, "max_clients", SETTING_COUNT, IN_INSTANCE(max_clients), 1, LAYOUT_MAX_CLIENTS, "256",
 	    "How many processes can be attached at a time.", true},
+	{SETTING_INSTANCE, "max_clients_per_user", SETTING_COUNT, IN_INSTANCE(max_clients_per_user), 0, LAYOUT_MAX_CLIENTS, "0",
+	    "How many of them can be one Unix user's, so that the workers of one pool leave places for those of another.\n"
+	    "0: as many as there are.", false},
 	{SETTING_INSTANCE, "log_level", SETTING_LEVEL, IN_INSTANCE(log_level), 0, 0, "info",
 	    "How much is logged.", false},
 	{SETTING_INSTANCE, "stats_mode", SETTING_MODE, IN_INSTANCE(stats_mode), 0, 0777, "0644",

@@ -23,6 +23,7 @@ struct instance_settings {
 	char socket_dir[PATHS_MAX]; /* empty: paths_default_socket_dir() */
 	char data_dir[PATHS_MAX]; /* empty: embedded_default_data_dir() */
 	uint64_t max_clients;
+	uint64_t max_clients_per_user; /* 0: no limit */
 	uint64_t log_level; /* enum log_level */
 	uint64_t stats_mode; /* mode_t */
 	uint64_t monitoring; /* 0 or 1 */

@@ -150,7 +150,7 @@ struct collection {
 static uint64_t
 rate(uint64_t n, uint64_t ns)
 {
-	return ns != 0 ? (uint64_t)((double)n * 1e12 / (double)ns + 0.5) : 0;
+	return ns != 0 ? counter_whole((double)n * 1e12 / (double)ns + 0.5) : 0;
 }
 
 static int

@@ -119,4 +119,11 @@ counter_get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit((_Atomic uint64_t *)counter, memory_order_relaxed);
 }
 
+/* What was computed from counters, which a client may have written over: without its fraction, and the nearest that there is. */
+static inline uint64_t
+counter_whole(double n)
+{
+	return n >= 0x1p64 ? UINT64_MAX : n > 0 ? (uint64_t)n : 0;
+}
+
 #endif

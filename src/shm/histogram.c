@@ -77,7 +77,7 @@ histogram_quantile(const struct histogram_sum *sum, double q)
 
 	if (sum->count == 0)
 		return 0;
-	rank = (uint64_t)ceil(q * (double)sum->count);
+	rank = counter_whole(ceil(q * (double)sum->count));
 	if (rank == 0)
 		rank = 1;
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {

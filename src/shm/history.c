@@ -70,7 +70,7 @@ history_bucket_quantile(const uint64_t bucket[HISTORY_BUCKETS], double q)
 		count += bucket[i];
 	if (count == 0)
 		return 0;
-	rank = (uint64_t)ceil(q * (double)count);
+	rank = counter_whole(ceil(q * (double)count));
 	if (rank == 0)
 		rank = 1;
 	for (unsigned i = 0; i < HISTORY_BUCKETS; i++) {

@@ -262,7 +262,9 @@ totals_time_mean(const struct pool_totals *t, enum stats_time time)
 double
 totals_efficiency(const struct pool_totals *t)
 {
-	uint64_t acquired = totals_acquired(t);
+	/* Not totals_acquired(): the sum of what a client may have written can be less than its parts. */
+	double immediate = (double)t->slot[COUNTER_LEASES_IMMEDIATE],
+	       acquired = immediate + (double)t->slot[COUNTER_LEASES_WAITED];
 
-	return acquired != 0 ? (double)t->slot[COUNTER_LEASES_IMMEDIATE] / (double)acquired : 1;
+	return acquired > 0 ? immediate / acquired : 1;
 }

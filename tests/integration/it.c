@@ -67,6 +67,13 @@ it_client(void)
 	return client;
 }
 
+void
+it_detach(void)
+{
+	pglease_detach(client);
+	client = NULL;
+}
+
 PGconn *
 it_acquire(pglease_pool *pool, pglease_lease *lease)
 {

@@ -30,6 +30,8 @@ void it_teardown(void);
 pglease_pool *it_attach(void);
 /* The handle of the last it_attach in this process. */
 pglease *it_client(void);
+/* Ends that attachment; the end of the test does so too. */
+void it_detach(void);
 
 /* Acquires or fails the test. */
 PGconn *it_acquire(pglease_pool *pool, pglease_lease *lease);

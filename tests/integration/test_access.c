@@ -7,33 +7,15 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "command.h"
 #include "dial.h"
-
-/* Numbers that belong to nobody. */
-#define ALICE 54321
-#define BOB 54322
-#define CREW 54331 /* a group */
-#define OTHERS 54332
-
-struct who {
-	uid_t uid;
-	gid_t gid, extra; /* extra 0: none */
-};
-
-static void
-need_root(void)
-{
-	ck_assert_msg(geteuid() == 0, "this test plays several users: run it as root");
-}
+#include "users.h"
 
 /* Two pools on the environment's server, reachable for all users. */
 static void
@@ -45,41 +27,14 @@ start(const char *instance_extra, const char *app_extra, const char *other_extra
 	};
 	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .extra = instance_extra);
 
-	need_root();
+	users_need_root();
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert_int_eq(chmod(pglease_test_folder(it_env), 0711), 0);
 }
 
-static void
-become(const struct who *who)
-{
-	ck_assert_int_eq(setgroups(who->extra != 0, &who->extra), 0);
-	ck_assert_int_eq(setgid(who->gid), 0);
-	ck_assert_int_eq(setuid(who->uid), 0);
-}
-
-typedef int (*deed)(const char *argument);
-
-/* What a deed returns when this user does it, in a process of his. */
-static int
-as(struct who who, deed what, const char *argument)
-{
-	int status;
-	pid_t pid = check_fork();
-
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		become(&who);
-		_exit(-what(argument) & 0xff);
-	}
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "status %x", status);
-	return -WEXITSTATUS(status);
-}
-
 /* 0, or the code with which pool `argument` was refused. */
 static int
-use_pool(const char *argument)
+use_pool(const void *argument)
 {
 	pglease_pool *pool;
 	pglease *client;
@@ -104,7 +59,7 @@ use_pool(const char *argument)
 
 /* May he attach at all, were it only to be told? */
 static int
-attach(const char *argument)
+attach(const void *argument)
 {
 	pglease *client;
 	int r = pglease_attach(NULL, NULL, &client);
@@ -121,37 +76,37 @@ static const struct who root = {0, 0, 0};
 START_TEST(a_pool_is_the_brokers_own_by_default)
 {
 	start(NULL, NULL, NULL);
-	ck_assert_int_eq(as(root, use_pool, "app"), 0);
-	ck_assert_int_eq(as(alice, attach, NULL), PGLEASE_EPERM);
-	ck_assert_int_eq(as(bob_of_crew, attach, NULL), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(root, use_pool, "app"), 0);
+	ck_assert_int_eq(users_as(alice, attach, NULL), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(bob_of_crew, attach, NULL), PGLEASE_EPERM);
 }
 END_TEST
 
 START_TEST(users_are_let_in_pool_by_pool)
 {
 	start(NULL, "users = 54321, daemon", NULL);
-	ck_assert_int_eq(as(alice, use_pool, "app"), 0);
-	ck_assert_int_eq(as((struct who){1, OTHERS, 0}, use_pool, "app"), 0);
-	ck_assert_int_eq(as(alice, use_pool, "other"), PGLEASE_EPERM);
-	ck_assert_int_eq(as(bob, attach, NULL), PGLEASE_EPERM);
-	ck_assert_int_eq(as(root, use_pool, "other"), 0);
+	ck_assert_int_eq(users_as(alice, use_pool, "app"), 0);
+	ck_assert_int_eq(users_as((struct who){1, OTHERS, 0}, use_pool, "app"), 0);
+	ck_assert_int_eq(users_as(alice, use_pool, "other"), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(bob, attach, NULL), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(root, use_pool, "other"), 0);
 }
 END_TEST
 
 START_TEST(groups_are_let_in_first_and_supplementary)
 {
 	start(NULL, "groups = 54331", "users = *");
-	ck_assert_int_eq(as(alice_of_crew, use_pool, "app"), 0);
-	ck_assert_int_eq(as(bob_of_crew, use_pool, "app"), 0);
-	ck_assert_int_eq(as(alice, use_pool, "app"), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(alice_of_crew, use_pool, "app"), 0);
+	ck_assert_int_eq(users_as(bob_of_crew, use_pool, "app"), 0);
+	ck_assert_int_eq(users_as(alice, use_pool, "app"), PGLEASE_EPERM);
 	/* Everybody. */
-	ck_assert_int_eq(as(alice, use_pool, "other"), 0);
-	ck_assert_int_eq(as((struct who){65534, 65534, 0}, use_pool, "other"), 0);
+	ck_assert_int_eq(users_as(alice, use_pool, "other"), 0);
+	ck_assert_int_eq(users_as((struct who){65534, 65534, 0}, use_pool, "other"), 0);
 }
 END_TEST
 
 static int
-read_stats(const char *argument)
+read_stats(const void *argument)
 {
 	char path[128];
 	int fd;
@@ -174,22 +129,22 @@ START_TEST(statistics_are_read_by_whom_the_mode_and_the_group_let)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_gid, CREW);
 	ck_assert_uint_eq(st.st_mode & 07777, 0640);
-	ck_assert_int_eq(as(bob_of_crew, read_stats, NULL), 0);
-	ck_assert_int_eq(as(alice_of_crew, read_stats, NULL), 0);
-	ck_assert_int_eq(as(alice, read_stats, NULL), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(bob_of_crew, read_stats, NULL), 0);
+	ck_assert_int_eq(users_as(alice_of_crew, read_stats, NULL), 0);
+	ck_assert_int_eq(users_as(alice, read_stats, NULL), PGLEASE_EPERM);
 }
 END_TEST
 
 START_TEST(by_default_everybody_reads_statistics)
 {
 	start(NULL, NULL, NULL);
-	ck_assert_int_eq(as(alice, read_stats, NULL), 0);
+	ck_assert_int_eq(users_as(alice, read_stats, NULL), 0);
 }
 END_TEST
 
 /* The code of the broker's answer to a command. */
 static int
-command(const char *argument)
+command(const void *argument)
 {
 	char dir[PATHS_MAX], tried[DIAL_TRIED];
 	struct wire_result result;
@@ -206,18 +161,18 @@ command(const char *argument)
 START_TEST(commands_are_for_administrators)
 {
 	start("admin_users = 54321\nadmin_groups = 54331", "users = *", NULL);
-	ck_assert_int_eq(as(root, command, "status"), 0);
-	ck_assert_int_eq(as(alice, command, "status"), 0);
-	ck_assert_int_eq(as(bob_of_crew, command, "status"), 0);
-	ck_assert_int_eq(as(bob, command, "status"), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(root, command, "status"), 0);
+	ck_assert_int_eq(users_as(alice, command, "status"), 0);
+	ck_assert_int_eq(users_as(bob_of_crew, command, "status"), 0);
+	ck_assert_int_eq(users_as(bob, command, "status"), PGLEASE_EPERM);
 }
 END_TEST
 
 START_TEST(commands_are_not_for_users_of_pools)
 {
 	start(NULL, "users = *", NULL);
-	ck_assert_int_eq(as(root, command, "status"), 0);
-	ck_assert_int_eq(as(alice, command, "status"), PGLEASE_EPERM);
+	ck_assert_int_eq(users_as(root, command, "status"), 0);
+	ck_assert_int_eq(users_as(alice, command, "status"), PGLEASE_EPERM);
 }
 END_TEST
 

@@ -125,6 +125,7 @@ START_TEST(a_history_is_asked_for_within_bounds)
 	    {"since=1h&step=1s", "too much at a time: at most 240 steps"},
 	    {"since=8d&pool=app", "too much at a time"},
 	    {"since=%0a%1b[0m", "since=??[0m"},
+	    {"si\n\033[0m\303\251=1", "si?" "?[0m?" "?=1: give pool, since"},
 	};
 	struct http_history h;
 

@@ -198,6 +198,32 @@ START_TEST(rates_are_of_the_last_ten_seconds)
 	atomic_store(&seg.block[0].counter[COUNTER_LEASES_IMMEDIATE], 0);
 	beat(&pulse, now += SECOND, 0);
 	ck_assert_uint_eq(rate(RATE_LEASES), 0);
+	/* It is as large as it can be. */
+	atomic_store(&seg.block[0].counter[COUNTER_LEASES_IMMEDIATE], UINT64_MAX - 10);
+	beat(&pulse, now += SECOND / 10, 0);
+	beat(&pulse, now += SECOND, 0);
+	ck_assert_uint_eq(rate(RATE_LEASES), UINT64_MAX);
+}
+END_TEST
+
+/* Counters that a client has written over, in sums and shares. */
+START_TEST(numbers_that_are_none)
+{
+	struct histogram_sum *sum = calloc(1, sizeof(*sum));
+	struct pool_totals t = {0};
+
+	ck_assert_double_eq(totals_efficiency(&t), 1);
+	t.slot[COUNTER_LEASES_IMMEDIATE] = UINT64_MAX;
+	t.slot[COUNTER_LEASES_WAITED] = 2; /* together 1 */
+	ck_assert_double_le(totals_efficiency(&t), 1);
+	ck_assert_uint_eq(counter_whole(-1), 0);
+	ck_assert_uint_eq(counter_whole(0.0 / 0.0), 0);
+	ck_assert_uint_eq(counter_whole(2.9), 2);
+	ck_assert_uint_eq(counter_whole(0x1p63), UINT64_C(1) << 63);
+	ck_assert_uint_eq(counter_whole(1e30), UINT64_MAX);
+	sum->bucket[3] = sum->count = UINT64_MAX;
+	ck_assert_uint_eq(histogram_quantile(sum, 1), histogram_bucket_middle(3));
+	free(sum);
 }
 END_TEST
 
@@ -236,4 +262,4 @@ START_TEST(the_beat_tells_health_and_peak)
 END_TEST
 
 UNIT_MAIN("totals", all_used_blocks_count_and_no_others, states_and_waiters_are_counted, health_follows_its_rules,
-    a_broker_that_does_not_beat_is_missed, rates_are_of_the_last_ten_seconds, the_beat_tells_health_and_peak)
+    a_broker_that_does_not_beat_is_missed, rates_are_of_the_last_ten_seconds, numbers_that_are_none, the_beat_tells_health_and_peak)
