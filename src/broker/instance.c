@@ -395,7 +395,7 @@ start_publisher(struct instance *i)
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	/* The last moment at which it is there. */
-	i->takeover = takeover_new(params.instance, i->pools, i->npools);
+	i->takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
 }
 

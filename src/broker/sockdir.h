@@ -12,6 +12,10 @@ struct sockdir;
 /* Makes, checks and locks the folder, and removes a dead broker's sockets. 0, or -1 with log_refuse(). */
 int sockdir_take(const char *path, struct sockdir **ret);
 /* Removes the lock, and the folders that were made for it. Accepts NULL. */
+/* What the last broker left there by sockdir_leave, if it was killed: "" if nothing. The folder's. */
+const char *sockdir_left(const struct sockdir *sockdir);
+/* Leaves this text for the next one, should this broker be killed; a stop removes it. 0, or -errno: nothing is changed, or it is cut. */
+int sockdir_leave(struct sockdir *sockdir, const char *text);
 void sockdir_release(struct sockdir *sockdir);
 
 #endif

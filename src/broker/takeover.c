@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The list of old sessions, and a short-lived thread for each pool that ends them, over a connection of its own: libpq's
+ * The list of old sessions: those that the last broker published, and those that it had not ended yet of the ones before it, which it
+ * has left in the socket folder's lock file, a line for each pool and broker: OLD, when that one's successor began, pids, pool. And a short-lived thread for each pool that ends them, over a connection of its own: libpq's
  * connects block. A thread has copies of all that it uses; it shares `state` with the loop, and its result before that.
  */
 #include "takeover.h"
@@ -23,21 +24,27 @@
 
 enum job_state { JOB_WAITS, JOB_RUNS, JOB_IS_DONE };
 
+/* A backend's pid, and a time (CLOCK_MONOTONIC) after which whoever has it is another. */
+struct old {
+	uint32_t pid;
+	uint64_t until;
+};
+
 /* Of one pool. */
 struct job {
 	struct pool *pool;
 	_Atomic uint32_t state; /* RUNS: the rest is the thread's, but for `pool` and `due` */
 	uint64_t due;
 	unsigned tries;
-	unsigned npids;
-	uint32_t *pids; /* of the old sessions' backends */
-	uint64_t began; /* CLOCK_MONOTONIC: before any session of our own */
+	unsigned nolds;
+	struct old *olds;
 	char *keywords[TARGET_KEYWORDS + 2], *values[TARGET_KEYWORDS + 2];
 	int ended; /* negative: it did not come to that, and `why` says why */
 	char why[256];
 };
 
 struct takeover {
+	struct sockdir *sockdir;
 	struct job job[LAYOUT_MAX_POOLS];
 	unsigned njobs;
 	uint32_t *clients; /* pids of the processes that were attached */
@@ -47,30 +54,51 @@ struct takeover {
 	pid_t broker;  /* the old one */
 };
 
-/* A backend is the old session, and no other that has its pid, if it began before us: by the server's own clock. */
+/* A backend is the old session, and no other that has its pid, if it began before that broker's successor: by the server's own clock. */
 static const char query[] =
-    "select count(*) from (select pg_catalog.pg_terminate_backend(pid) as done from pg_catalog.pg_stat_activity"
-    " where pid = any ($1::int[]) and usename = current_user and datname = current_database()"
-    " and backend_start < pg_catalog.clock_timestamp() - $2::float8 * interval '1 second' offset 0) as ended where done";
+    "select count(*) from (select pg_catalog.pg_terminate_backend(a.pid) as done from pg_catalog.pg_stat_activity as a,"
+    " unnest($1::int[], $2::float8[]) as old (pid, age)"
+    " where a.pid = old.pid and a.usename = current_user and a.datname = current_database()"
+    " and a.backend_start < pg_catalog.clock_timestamp() - old.age * interval '1 second' offset 0) as ended where done";
+
+/* The two arrays, as text. NULL: out of memory. */
+static char *
+array_of(const struct job *job, bool ages)
+{
+	uint64_t now = clock_ns();
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	for (unsigned i = 0; i < job->nolds; i++) {
+		fputc(i == 0 ? '{' : ',', f);
+		if (ages)
+			fprintf(f, "%.6f", (double)clock_since(now, job->olds[i].until) / 1e9);
+		else
+			fprintf(f, "%" PRIu32, job->olds[i].pid);
+	}
+	fputc('}', f);
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
 
 static void
 ask(struct job *job)
 {
 	PGconn *conn = PQconnectdbParams((const char *const *)job->keywords, (const char *const *)job->values, 1);
 	PGresult *result = NULL;
-	char *pids = malloc((size_t)job->npids * 11 + 3), age[32];
-	const char *params[] = {pids, age};
-	size_t used = 0;
+	char *pids = array_of(job, false), *ages = array_of(job, true);
+	const char *params[] = {pids, ages};
 
 	job->ended = -1;
-	if (PQstatus(conn) != CONNECTION_OK || pids == NULL) {
-		snprintf(job->why, sizeof(job->why), "%s", pids == NULL ? "out of memory" : PQerrorMessage(conn));
+	if (PQstatus(conn) != CONNECTION_OK || pids == NULL || ages == NULL) {
+		snprintf(job->why, sizeof(job->why), "%s", PQstatus(conn) == CONNECTION_OK ? "out of memory" : PQerrorMessage(conn));
 		goto out;
 	}
-	for (unsigned i = 0; i < job->npids; i++)
-		used += (size_t)sprintf(pids + used, "%c%" PRIu32, i == 0 ? '{' : ',', job->pids[i]);
-	strcpy(pids + used, "}");
-	snprintf(age, sizeof(age), "%.6f", (double)clock_since(clock_ns(), job->began) / 1e9);
 	result = PQexecParams(conn, query, 2, NULL, params, NULL, NULL, 0);
 	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 		job->ended = atoi(PQgetvalue(result, 0, 0));
@@ -80,6 +108,7 @@ out:
 	PQclear(result);
 	PQfinish(conn);
 	free(pids);
+	free(ages);
 }
 
 static void *
@@ -147,45 +176,123 @@ job_fini(struct job *job)
 		free(job->keywords[n]);
 		free(job->values[n]);
 	}
-	free(job->pids);
+	free(job->olds);
 	memset(job, 0, sizeof(*job));
 }
 
-/* The numbers of a column, of those rows that have this text in another; NULL: of all. False: out of memory. */
 static bool
-take_numbers(const struct stats_snapshot *old, const char *table, const char *column, const char *key, const char *text,
-    uint32_t **ret, unsigned *ret_n)
+add_old(struct job *job, uint64_t pid, uint64_t until)
 {
-	const struct stats_view *view = stats_view_find(old, table);
-	const struct stats_column *numbers = view != NULL ? stats_column_find(view, column) : NULL;
-	const struct stats_column *keys = view != NULL && key != NULL ? stats_column_find(view, key) : NULL;
-	uint64_t n;
+	struct old *olds;
 
-	*ret_n = 0;
-	if (numbers == NULL || numbers->type == STATS_TEXT || (key != NULL && (keys == NULL || keys->type != STATS_TEXT)))
+	if (pid <= 1 || pid > INT32_MAX)
 		return true;
-	*ret = calloc((size_t)view->nrows + 1, sizeof(**ret));
-	if (*ret == NULL)
+	olds = reallocarray(job->olds, job->nolds + 1, sizeof(*olds));
+	if (olds == NULL)
 		return false;
-	for (uint32_t row = 0; row < view->nrows; row++)
-		if ((key == NULL || strcmp(stats_value_text(view, row, keys), text) == 0) &&
-		    stats_value_u64(view, row, numbers, &n) && n > 1 && n <= INT32_MAX)
-			(*ret)[(*ret_n)++] = (uint32_t)n;
+	job->olds = olds;
+	olds[job->nolds++] = (struct old){.pid = (uint32_t)pid, .until = until};
 	return true;
 }
 
+/* The pool's backends, as the last broker published them. False: out of memory. */
+static bool
+take_published(struct job *job, const struct stats_snapshot *old, uint64_t now)
+{
+	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_SLOTS));
+	const struct stats_column *pool = view != NULL ? stats_column_find(view, "pool") : NULL;
+	const struct stats_column *pid = view != NULL ? stats_column_find(view, "server_pid") : NULL;
+	uint64_t n;
+
+	if (pool == NULL || pool->type != STATS_TEXT || pid == NULL || pid->type == STATS_TEXT)
+		return true;
+	for (uint32_t row = 0; row < view->nrows; row++)
+		if (strcmp(stats_value_text(view, row, pool), job->pool->settings->name) == 0 &&
+		    stats_value_u64(view, row, pid, &n) && !add_old(job, n, now))
+			return false;
+	return true;
+}
+
+/* The pool's lines of what it left. One that is cut or of another time of the clock is none. False: out of memory. */
+static bool
+take_left(struct job *job, const char *left, uint64_t now)
+{
+	for (const char *line = left, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		uint64_t until, pid;
+		int used = 0;
+		const char *at;
+
+		if (sscanf(line, "old %" SCNu64 " %n", &until, &used) != 1 || used == 0 || until > now)
+			continue;
+		at = memchr(line + used, ' ', (size_t)(end - line - used));
+		if (at == NULL || (size_t)(end - at - 1) != strlen(job->pool->settings->name) ||
+		    memcmp(at + 1, job->pool->settings->name, (size_t)(end - at - 1)) != 0)
+			continue;
+		for (const char *c = line + used; c < at; c += used + (c[used] == ',')) {
+			if (sscanf(c, "%" SCNu64 "%n", &pid, &used) != 1)
+				break;
+			if (!add_old(job, pid, until))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* For the next broker, should this one be killed too. One that cannot be written costs it a part of its list. */
+static void
+leave(const struct takeover *t)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return;
+	for (unsigned i = 0; i < t->njobs; i++)
+		for (unsigned n = 0; t->job[i].pool != NULL && n < t->job[i].nolds; n++)
+			fprintf(f, "old %" PRIu64 " %" PRIu32 " %s\n", t->job[i].olds[n].until, t->job[i].olds[n].pid,
+			    t->job[i].pool->settings->name);
+	if (fclose(f) == 0 && sockdir_leave(t->sockdir, text) != 0)
+		log_warning("the sessions of the broker before cannot be noted for the next one");
+	free(text);
+}
+
+static bool
+take_clients(struct takeover *t, const struct stats_snapshot *old)
+{
+	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_CLIENTS));
+	const struct stats_column *pid = view != NULL ? stats_column_find(view, "pid") : NULL;
+	uint64_t n;
+
+	if (pid == NULL || pid->type == STATS_TEXT)
+		return true;
+	t->clients = calloc((size_t)view->nrows + 1, sizeof(*t->clients));
+	if (t->clients == NULL)
+		return false;
+	for (uint32_t row = 0; row < view->nrows; row++)
+		if (stats_value_u64(view, row, pid, &n) && n > 1 && n <= INT32_MAX)
+			t->clients[t->nclients++] = (uint32_t)n;
+	return true;
+}
+
+/* `old`: NULL when there is no last picture. */
 static struct takeover *
-take(const struct stats_snapshot *old, struct pool *const *pools, unsigned npools)
+take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *const *pools, unsigned npools)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
 	uint64_t now = clock_ns();
 
 	if (t == NULL)
 		return NULL;
-	t->broker = (pid_t)old->header.broker_pid;
-	t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace();
-	if (!take_numbers(old, stats_table_name(STATS_CLIENTS), "pid", NULL, NULL, &t->clients, &t->nclients))
-		goto fail;
+	t->sockdir = sockdir;
+	if (old != NULL) {
+		t->broker = (pid_t)old->header.broker_pid;
+		/* Whether those of brokers before it live is not known. */
+		t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace() &&
+			      strstr(sockdir_left(sockdir), "old ") == NULL;
+		if (!take_clients(t, old))
+			goto fail;
+	}
 	for (unsigned i = 0; i < npools; i++) {
 		struct job *job = &t->job[t->njobs];
 
@@ -193,17 +300,16 @@ take(const struct stats_snapshot *old, struct pool *const *pools, unsigned npool
 			continue;
 		t->njobs++;
 		job->pool = pools[i];
-		job->began = now;
 		job->due = now + pools[i]->settings->takeover_limit;
-		if (!take_numbers(old, stats_table_name(STATS_SLOTS), "server_pid", "pool", pools[i]->settings->name,
-			&job->pids, &job->npids) ||
+		if ((old != NULL && !take_published(job, old, now)) || !take_left(job, sockdir_left(sockdir), now) ||
 		    !take_target(job, pools[i]))
 			goto fail;
-		if (job->npids == 0) {
+		if (job->nolds == 0) {
 			job_fini(job);
 			t->njobs--;
 		}
 	}
+	leave(t);
 	if (t->njobs != 0)
 		return t;
 fail:
@@ -212,21 +318,24 @@ fail:
 }
 
 struct takeover *
-takeover_new(const char *instance, struct pool *const *pools, unsigned npools)
+takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *pools, unsigned npools)
 {
 	struct stats_reader *reader;
 	struct stats_snapshot old;
 	struct takeover *t = NULL;
+	bool has_old = false;
 
-	if (stats_reader_open(instance, &reader) != 0)
-		return NULL;
-	if (stats_reader_snapshot(reader, &old) == 0) {
-		/* Of a living one the name cannot be had; of one that has stopped there is nothing. */
-		if (old.gone && old.header.state != SEGMENT_CLOSED)
-			t = take(&old, pools, npools);
-		stats_snapshot_fini(&old);
+	if (stats_reader_open(instance, &reader) == 0) {
+		has_old = stats_reader_snapshot(reader, &old) == 0;
+		stats_reader_close(reader);
 	}
-	stats_reader_close(reader);
+	/* Of a living one the name cannot be had; of one that has stopped there is nothing. */
+	if (has_old && old.gone && old.header.state != SEGMENT_CLOSED)
+		t = take(sockdir, &old, pools, npools);
+	else if (*sockdir_left(sockdir) != '\0')
+		t = take(sockdir, NULL, pools, npools);
+	if (has_old)
+		stats_snapshot_fini(&old);
 	return t;
 }
 
@@ -259,6 +368,7 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 	for (int i = 0; i < job->ended; i++)
 		pool_count(job->pool, COUNTER_TAKEOVER_ENDED);
 	job_fini(job);
+	leave(t);
 }
 
 void
