@@ -163,6 +163,7 @@ write_all(const struct sockdir *s, const char *left)
 	if (text == NULL)
 		return -ENOMEM;
 	n = snprintf(text, size, "%ld %u\n%s", (long)getpid(), s->made, left);
+	errno = 0;
 	if (pwrite(s->fd, text, (size_t)n, 0) != n || ftruncate(s->fd, n) != 0)
 		r = errno != 0 ? -errno : -EIO;
 	free(text);
