@@ -139,8 +139,8 @@ const struct setting settings[] = {
 	    "before, go on in any case."},
 	{SETTING_POOL, "takeover_limit", SETTING_DURATION, IN_POOL(takeover_limit), 0, 365 * 24 * HOUR, "60s",
 	    "After a broker was killed, its server sessions live on in the processes that have them, and end with these or\n"
-	    "with their next call. What is left of them after this time the next broker ends (pg_terminate_backend), sooner\n"
-	    "if none of these processes lives. 0: never."},
+	    "with their next call. What is left of them after this time the next broker ends (pg_terminate_backend);\n"
+	    "after five seconds if none of these processes lives. 0: never."},
 	{SETTING_POOL, "reserve_connections", SETTING_COUNT, IN_POOL(reserve_connections), 0, LAYOUT_MAX_SLOTS, "0",
 	    "So many connections above max_connections are opened while a worker has waited for longer than\n"
 	    "reserve_after. They are closed when they have been idle for idle_timeout, as all above min_connections."},

@@ -19,6 +19,11 @@
 
 #define SECOND UINT64_C(1000000000)
 #define TAKEOVER_STACK (256 * 1024)
+/*
+ * When none of the processes lives that were attached to the old broker, as far as it has said: one that attached in its last tenth of a
+ * second it has not named, and so long is time for what that does.
+ */
+#define ORPHANS_NS (5 * SECOND)
 #define TRIES 10
 #define RETRY_NS (10 * SECOND)
 
@@ -51,6 +56,7 @@ struct takeover {
 	unsigned nclients;
 	uint64_t look_at;
 	bool can_tell; /* whether they live: their pids are of our namespace */
+	uint64_t began;
 	pid_t broker;  /* the old one */
 };
 
@@ -285,6 +291,7 @@ take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *con
 	if (t == NULL)
 		return NULL;
 	t->sockdir = sockdir;
+	t->began = now;
 	if (old != NULL) {
 		t->broker = (pid_t)old->header.broker_pid;
 		/* Whether those of brokers before it live is not known. */
@@ -376,7 +383,7 @@ takeover_tick(struct takeover *t, uint64_t now)
 {
 	if (t == NULL)
 		return;
-	if (t->can_tell && now >= t->look_at) {
+	if (t->can_tell && t->nclients != 0 && now >= t->look_at && now > t->began + ORPHANS_NS) {
 		t->look_at = now + SECOND;
 		for (unsigned i = 0; i < t->njobs && !lives_any(t); i++)
 			if (t->job[i].tries == 0 && t->job[i].due > now)

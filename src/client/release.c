@@ -234,12 +234,18 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	return true;
 }
 
-/* The lease is of a state whose segment nobody owns: its session ends with it, and the word stays. */
+/*
+ * The lease is of a state whose segment nobody owns: its session ends with it, and the word stays. So it is the row that tells whether
+ * it has ended before.
+ */
 static int
 end_ownerless(struct pool_state *state, const pglease_lease *lease, struct shell *shell)
 {
+	uint64_t token = row_token(lease->slot, lease->sequence);
+
+	if (!atomic_compare_exchange_strong(&state->seg.row[lease->row].held, &token, 0))
+		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before", lease->slot);
 	shell_discard(state, shell);
-	atomic_store_explicit(&state->seg.row[lease->row].held, 0, memory_order_release);
 	lease_over(state);
 	return 0;
 }
