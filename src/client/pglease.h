@@ -52,7 +52,7 @@
  * returns 0: but its session, which the next broker does not know, ends there, and an open transaction is rolled back by the
  * server. PQreset on it fails, and a cancel has no effect: release it and acquire another. Numbers and history are the new broker's from then on.
  * The same holds for a broker that was stopped, which has ended its sessions, and leases with them; and for a process that has closed the library's descriptors.
- * Each broker that dies costs some kilobytes until pglease_detach.
+ * Each broker that dies costs some kilobytes until pglease_detach. Calls that make no system call make a few while the broker is gone.
  *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
  * (PGLEASE_EFORKED in the child).

@@ -13,7 +13,6 @@
 #include "resets.h"
 #include "shell.h"
 #include "slots.h"
-#include "threads.h"
 #include "threshold.h"
 #include "timing.h"
 
@@ -310,13 +309,13 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */
 	count_release(state, shell, now);
 	returns = shell->returned;
+	/* Who always finds its last slot idle hears of it here. Whoever leases it next goes the long way: the warm one is for noted sites. */
+	if (reattach_is_due(state, now) && reattach_look(state, now))
+		shell->site_known = false;
 	shell_checkin(state, shell, now);
 	leave_row(state, lease->row, now);
 	lease_over(state);
 	r = give_up(state, lease, &w, session, now, returns);
-	/* Who always finds its last slot idle hears here that the broker has gone. */
-	if (reattach_is_due(state, now) && reattach_look(state, now))
-		threads_doubt(state);
 	former_look(lease->pool, now);
 	return r;
 }

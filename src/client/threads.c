@@ -50,13 +50,6 @@ give_up(struct pool_state *state, uint32_t row, uint32_t slot)
 	}
 }
 
-/* A slot in doubt, and back. */
-static int
-doubted(int slot)
-{
-	return -2 - slot;
-}
-
 /* The thread ends: a lease that it holds is returned to the broker, then its row is free (R6). */
 static struct ended
 row_leave(struct thread_row *tr)
@@ -65,7 +58,6 @@ row_leave(struct thread_row *tr)
 	_Atomic uint64_t *held = &state->seg.row[tr->row].held;
 	uint64_t token = atomic_load(held), w;
 	struct ended ended = {.seq = 0};
-	int last_slot = tr->last_slot < -1 ? doubted(tr->last_slot) : tr->last_slot;
 
 	/* Whoever takes the token away ends the lease for this process; of a revoked lease, too. */
 	if (token != 0 && atomic_compare_exchange_strong(held, &token, 0)) {
@@ -74,8 +66,8 @@ row_leave(struct thread_row *tr)
 		lease_over(state);
 	}
 	/* Also without a token: another thread is about to give the lease up, but the row is not to be named any more. */
-	if (last_slot >= 0)
-		give_up(state, tr->row, (uint32_t)last_slot);
+	if (tr->last_slot >= 0)
+		give_up(state, tr->row, (uint32_t)tr->last_slot);
 	w = row_load(&state->seg, tr->row);
 	row_free(&state->seg, tr->row, &w); /* R6 */
 	return ended;
@@ -240,19 +232,9 @@ threads_row(struct pool_state *state, struct thread_row **ret_row)
 {
 	for (struct thread_row *tr = thread_rows; tr != NULL; tr = tr->next) {
 		if (is_free_row(tr, state)) {
-			if (tr->last_slot < -1)
-				tr->last_slot = doubted(tr->last_slot);
 			*ret_row = tr;
 			return 0;
 		}
 	}
 	return row_new(state, ret_row);
-}
-
-void
-threads_doubt(const struct pool_state *state)
-{
-	for (struct thread_row *tr = thread_rows; tr != NULL; tr = tr->next)
-		if (tr->state == state && tr->id == state->id && tr->last_slot >= 0)
-			tr->last_slot = doubted(tr->last_slot);
 }

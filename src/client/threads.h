@@ -13,7 +13,7 @@ struct thread_row {
 	struct pool_state *state; /* may be gone: only compared, until `id` is seen to be registered */
 	uint64_t id;              /* state->id */
 	uint32_t row;
-	int last_slot; /* affinity; the slot it holds when it holds one; -1: none yet; below that: threads_doubt */
+	int last_slot; /* affinity; the slot it holds when it holds one; -1: none yet */
 	/* Of rows that no thread has (loose.h); else false. */
 	_Atomic bool taken;
 	_Atomic bool cancelled; /* the wait is to end: checked after each rescan, before the sleep; a post follows its store */
@@ -27,11 +27,6 @@ void threads_unregister(struct pool_state *state);
 int threads_row(struct pool_state *state, struct thread_row **ret_row);
 /* The same without claiming one: of the thread's first pool, and only if it holds no lease there. NULL otherwise. */
 struct thread_row *threads_row_at_hand(const struct pool_state *state);
-/*
- * The calling thread's next acquire from this state goes the long way: the warm one takes no slot below 0. threads_row puts it
- * back.
- */
-void threads_doubt(const struct pool_state *state);
 /* R1: a row of the process's, which is in no list. Errors: ENOROWS, ENOMEM. */
 int threads_claim(struct pool_state *state, struct thread_row **ret_row);
 
