@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -555,6 +556,51 @@ START_TEST(threads)
 }
 END_TEST
 
+static pglease_lease passed;
+
+static void *
+acquire_for_another(void *arg)
+{
+	int socket = *(int *)arg;
+	char byte;
+
+	while (it_acquire(pool, &passed) != NULL) {
+		it_say(socket, 'a');
+		if (recv(socket, &byte, 1, 0) != 1 || byte != 'r')
+			return NULL;
+	}
+	return NULL;
+}
+
+/* The one thread only acquires, of the slot that it had last; the other one, which only releases, is the one that notices. */
+START_TEST(a_thread_that_only_acquires)
+{
+	pthread_t thread;
+	int pair[2];
+	uint64_t first;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	it_await_all_idle(pool);
+	survive_note_sessions();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, acquire_for_another, &pair[1]), 0);
+	it_hear(pair[0], 'a');
+	first = passed.incarnation;
+	kill_and_start(NULL);
+	do {
+		it_release(&passed);
+		it_say(pair[0], 'r');
+		it_hear(pair[0], 'a');
+	} while (passed.incarnation == first);
+	survive_await_sessions(0);
+	it_release(&passed);
+	close(pair[0]);
+	pthread_join(thread, NULL);
+	close(pair[1]);
+}
+END_TEST
+
 static bool
 due_one(const pglease_stats *stats, const void *arg)
 {
@@ -772,6 +818,6 @@ IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_e
     who_has_no_connection_fails_at_once_if_the_pool_says_so, what_a_process_has_it_leases_if_the_pool_fails_others,
     all_find_the_next_broker_after_a_kill, all_find_the_next_broker_after_two_kills, after_a_stop,
     a_lease_over_the_change_ends_its_session, a_lease_over_the_change_and_libpq, a_lease_over_the_change_ends_with_its_thread,
-    a_child_of_a_process_that_attached_again, a_child_waits_for_the_next_broker, threads,
+    a_child_of_a_process_that_attached_again, a_child_waits_for_the_next_broker, threads, a_thread_that_only_acquires,
     killed_between_grant_and_take_of_one_that_has_it, killed_between_grant_and_take_of_one_that_has_it_not,
     a_process_that_closed_its_descriptors_attaches_again, a_broker_without_the_pool, twenty_kills_leave_nothing)

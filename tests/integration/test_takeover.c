@@ -122,6 +122,30 @@ START_TEST(never_if_the_pool_says_so)
 }
 END_TEST
 
+/* The next broker is killed before it is time: the one after it knows of the first one's sessions, too. */
+START_TEST(by_the_broker_after_the_next)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 5s\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	survive_kill();
+	survive_await_sessions(1);
+	survive_start();
+	survive_await_sessions(0);
+	it_await_published("app", "takeover_ended", 1);
+	it_kill(&worker);
+	/* What has been done is not done again. */
+	survive_kill();
+	survive_start();
+	ck_assert_uint_eq(it_published("app", "takeover_ended"), 0);
+}
+END_TEST
+
 /* The server is not there when it is time: it is tried again. */
 START_TEST(of_a_server_that_is_down_first)
 {
@@ -192,4 +216,4 @@ START_TEST(none_is_left_when_all_workers_have_called)
 END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
-    of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
+    by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
