@@ -52,7 +52,7 @@ struct clients {
 	unsigned npools;
 	unsigned attached;
 	unsigned max, next; /* next: where the search for a free index begins, so that one is reused late */
-	uint64_t last_incarnation;
+	uint64_t last_incarnation; /* begins at random */
 	struct client **by_index;
 	struct client *ghosts;
 };
@@ -69,10 +69,14 @@ clients_new(struct event_base *base, struct pool **pools, unsigned npools, unsig
 	c->npools = npools;
 	c->max = max;
 	c->by_index = calloc(max, sizeof(struct client *));
-	if (c->by_index == NULL) {
+	/* A lease says by its incarnation which broker's it is: no two brokers give the same. Never 0, and no end in sight. */
+	if (c->by_index == NULL ||
+	    getrandom(&c->last_incarnation, sizeof(c->last_incarnation), 0) != sizeof(c->last_incarnation)) {
+		free(c->by_index);
 		free(c);
 		return -ENOMEM;
 	}
+	c->last_incarnation >>= 1;
 	*ret = c;
 	return 0;
 }

@@ -34,10 +34,12 @@
 #include "restart.h"
 #include "server.h"
 #include "sockdir.h"
+#include "takeover.h"
 
 #define TICK_MS 100
 #define SECOND_NS UINT64_C(1000000000)
 #define CANCELS_WAIT_MS 2000
+#define TAKEOVER_WAIT_MS 2000
 /* How long "ready" waits for the pools' first connections: with an upstream that is down it serves all the same. */
 #define READY_LIMIT UINT64_C(2000000000)
 
@@ -152,6 +154,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	adopt_tick(i->adopt, now);
 	http_tick(i->http, now);
 	recorder_tick(i->recorder);
+	takeover_tick(i->takeover, now);
 	publish(i, state_of(i));
 	look_ready(i);
 	commands_look(i->commands, now);
@@ -377,6 +380,8 @@ start_publisher(struct instance *i, struct handover *from)
 	}
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
+	/* The last moment at which it is there. */
+	i->takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
 }
 
@@ -555,6 +560,7 @@ instance_stop(struct instance *i)
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
+	takeover_free(i->takeover, TAKEOVER_WAIT_MS);
 	recorder_free(i->recorder, i->started_at != 0);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_free(i->pools[n]);

@@ -51,6 +51,7 @@ publish_settings(struct pool *p, bool monitoring_off)
 	atomic_store_explicit(&h->reset_kind, (uint32_t)(s->reset == RESET_NEVER ? RESET_UNLISTEN : s->reset_kind),
 	    memory_order_relaxed);
 	atomic_store_explicit(&h->fail_fast, (uint32_t)s->fail_fast, memory_order_relaxed);
+	atomic_store_explicit(&h->broker_down, (uint32_t)s->broker_down, memory_order_relaxed);
 	atomic_store_explicit(&h->max_leases, (uint32_t)s->max_leases_per_client, memory_order_relaxed);
 }
 

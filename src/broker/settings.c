@@ -141,6 +141,14 @@ const struct setting settings[] = {
 	{SETTING_POOL, "max_leases_per_client", SETTING_COUNT, IN_POOL(max_leases_per_client), 0, LAYOUT_MAX_SLOTS, "0",
 	    "How many leases of the pool a process may hold at a time; one more is refused. 0: any number. With 1, no\n"
 	    "two processes can wait for each other's connections.", true},
+	{SETTING_POOL, "broker_down", SETTING_BROKER_DOWN, IN_POOL(broker_down), 0, 0, "wait",
+	    "What becomes of an acquire that needs the broker when that has gone. wait: it waits for the next broker, up to\n"
+	    "its deadline. fail: it fails at once. Leases that a process can take by itself, of connections that it has had\n"
+	    "before, go on in any case.", false},
+	{SETTING_POOL, "takeover_limit", SETTING_DURATION, IN_POOL(takeover_limit), 0, 365 * 24 * HOUR, "60s",
+	    "After a broker was killed, its server sessions live on in the processes that have them, and end with these or\n"
+	    "with their next call. What is left of them after this time the next broker ends (pg_terminate_backend);\n"
+	    "after five seconds if none of these processes lives. 0: never.", false},
 	{SETTING_POOL, "reserve_connections", SETTING_COUNT, IN_POOL(reserve_connections), 0, LAYOUT_MAX_SLOTS, "0",
 	    "So many connections above max_connections are opened while a worker has waited for longer than\n"
 	    "reserve_after. They are closed when they have been idle for idle_timeout, as all above min_connections.", true},
@@ -209,11 +217,18 @@ static const char *const kinds[] = {
     NULL,
 };
 
+static const char *const broker_downs[] = {
+    [BROKER_DOWN_WAIT] = "wait",
+    [BROKER_DOWN_FAIL] = "fail",
+    NULL,
+};
+
 /* The words of a type that has such, by value, then NULL. */
 static const char *const *const words[] = {
     [SETTING_LEVEL] = levels,
     [SETTING_RESET_POLICY] = policies,
     [SETTING_RESET_KIND] = kinds,
+    [SETTING_BROKER_DOWN] = broker_downs,
 };
 
 const struct setting *
@@ -299,6 +314,7 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 	case SETTING_LEVEL:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
+	case SETTING_BROKER_DOWN:
 		for (size_t i = 0, used = 0; words[setting->type][i] != NULL && used < size; i++)
 			used += (size_t)snprintf(
 			    buf + used, size - used, "%s%s", i == 0 ? "" : ", ",
@@ -447,6 +463,7 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 	case SETTING_LEVEL:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
+	case SETTING_BROKER_DOWN:
 		sound = parse_word(setting->type, value, &n);
 		break;
 	case SETTING_COUNT:

@@ -51,6 +51,8 @@ struct pool_settings {
 	/* Nanoseconds; 0: off. */
 	uint64_t acquire_timeout, idle_timeout, max_lifetime, keepalive, connect_timeout, retry_min, retry_max,
 	    validation_bypass, grant_after, turn_time, reset_after, reset_timeout, leak_threshold, lease_limit, reserve_after;
+	uint64_t broker_down;    /* enum broker_down */
+	uint64_t takeover_limit; /* nanoseconds; 0: never */
 	uint64_t max_leases_per_client; /* 0: no limit */
 	uint64_t fail_fast; /* 0 or 1 */
 	uint64_t turn_leases;
@@ -75,6 +77,7 @@ enum setting_type {
 	SETTING_LEVEL,
 	SETTING_RESET_POLICY,
 	SETTING_RESET_KIND,
+	SETTING_BROKER_DOWN,
 	SETTING_USERS,
 	SETTING_GROUPS,
 	SETTING_GROUP,

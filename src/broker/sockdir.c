@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The socket folder and its lock file. The lock file says who holds it (pid) and how many folders at the end of its
- * path were made by brokers, so that the one that takes over from a killed one removes them too.
+ * path were made by brokers, so that the one that takes over from a killed one removes them too; and whatever else a broker
+ * leaves to the next one, which is not this file's matter.
  */
 #include "sockdir.h"
 
@@ -19,12 +20,14 @@
 #include "paths.h"
 
 #define TRIES 8
+#define LEFT_MAX (1 << 20)
 
 struct sockdir {
 	char path[PATHS_MAX];
 	char lock[PATHS_MAX + 8];
 	int fd;
 	unsigned made; /* folders at the end of the path that are ours to remove */
+	char *left;    /* by the broker before; NULL: nothing */
 };
 
 /* mkdir -p; counts what it made. */
@@ -126,13 +129,66 @@ take_lock(struct sockdir *s)
 	return log_refuse("cannot lock %s: it is removed all the time", s->lock);
 }
 
+/* What follows the first line. */
+static char *
+read_left(int fd)
+{
+	struct stat st;
+	char *text, *line;
+	ssize_t n;
+
+	if (fstat(fd, &st) != 0 || st.st_size <= 0 || st.st_size > LEFT_MAX)
+		return NULL;
+	text = malloc((size_t)st.st_size + 1);
+	if (text == NULL)
+		return NULL;
+	n = pread(fd, text, (size_t)st.st_size, 0);
+	text[n > 0 ? n : 0] = '\0';
+	line = strchr(text, '\n');
+	if (line != NULL)
+		memmove(text, line + 1, strlen(line + 1) + 1);
+	else
+		text[0] = '\0';
+	return text;
+}
+
+/* The whole file, in one write: a broker that is killed leaves the one or the other, or one that is cut. */
+static int
+write_all(const struct sockdir *s, const char *left)
+{
+	size_t size = strlen(left) + 64;
+	char *text = malloc(size);
+	ssize_t n;
+	int r = 0;
+
+	if (text == NULL)
+		return -ENOMEM;
+	n = snprintf(text, size, "%ld %u\n%s", (long)getpid(), s->made, left);
+	errno = 0;
+	if (pwrite(s->fd, text, (size_t)n, 0) != n || ftruncate(s->fd, n) != 0)
+		r = errno != 0 ? -errno : -EIO;
+	free(text);
+	return r;
+}
+
+const char *
+sockdir_left(const struct sockdir *s)
+{
+	return s->left != NULL ? s->left : "";
+}
+
+int
+sockdir_leave(struct sockdir *s, const char *text)
+{
+	return write_all(s, text);
+}
+
 static int
 write_holder(struct sockdir *s)
 {
-	char text[64];
 	unsigned made, depth = 0;
 	long pid;
-	int n;
+	int r;
 
 	read_holder(s->fd, &pid, &made);
 	for (const char *at = s->path; *at != '\0'; at++)
@@ -142,10 +198,9 @@ write_holder(struct sockdir *s)
 		if (made > s->made && made < depth)
 			s->made = made;
 	}
-	n = snprintf(text, sizeof(text), "%ld %u\n", (long)getpid(), s->made);
-	if (ftruncate(s->fd, 0) != 0 || pwrite(s->fd, text, (size_t)n, 0) != n)
-		return log_refuse("cannot write %s: %m", s->lock);
-	return 0;
+	s->left = read_left(s->fd);
+	r = write_all(s, sockdir_left(s));
+	return r == 0 ? 0 : log_refuse("cannot write %s: %s", s->lock, strerror(-r));
 }
 
 static int
@@ -192,7 +247,10 @@ sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret)
 		return log_refuse("out of memory");
 	sockdir_hand_over(s, from); /* the same fields, read */
 	*ret = s;
-	return handover_check(from, false);
+	if (handover_check(from, false) != 0)
+		return -1;
+	s->left = read_left(s->fd); /* what the takeover has not come to yet */
+	return 0;
 }
 
 int
@@ -234,5 +292,6 @@ sockdir_release(struct sockdir *s)
 	unlink(s->lock);
 	close(s->fd);
 	remove_folders(s);
+	free(s->left);
 	free(s);
 }

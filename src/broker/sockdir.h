@@ -16,6 +16,10 @@ int sockdir_take(const char *path, struct sockdir **ret);
 void sockdir_hand_over(struct sockdir *sockdir, struct handover *to);
 int sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret);
 /* Removes the lock, and the folders that were made for it. Accepts NULL. */
+/* What the last broker left there by sockdir_leave, if it was killed: "" if nothing. The folder's. */
+const char *sockdir_left(const struct sockdir *sockdir);
+/* Leaves this text for the next one, should this broker be killed; a stop removes it. 0, or -errno: nothing is changed, or it is cut. */
+int sockdir_leave(struct sockdir *sockdir, const char *text);
 void sockdir_release(struct sockdir *sockdir);
 
 #endif

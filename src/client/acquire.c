@@ -189,8 +189,10 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 		r = reset_send_with(state, claim->slot, shell, owed, kind, ask, startup);
 	else if (!owed)
 		r = reset_send(state, claim->slot, shell, kind, ask);
+	/* Without a broker there is nobody to leave it to. */
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS), startup);
+		r = reset_read(state, claim->slot, shell,
+		    process_is_gone(state->process) ? limit : earlier(limit, clock_ns() + PATIENCE_NS), startup);
 	if (r == 0 && !owed && kind != RESET_NONE) {
 		lease_count(state, shell, COUNTER_RESETS, 1);
 		/* The broker could have done it before: dirty.c. */
@@ -342,6 +344,13 @@ is_being_reset(const struct segment *seg)
 	return false;
 }
 
+/* What a failure means to one that is cut off, and may have PGconns for slots that others hold. */
+static int
+without_broker(const struct pool_state *state, int code)
+{
+	return code == PGLEASE_EGONE && process_is_gone(state->process) && shell_is_any(state) ? LEASE_AGAIN : code;
+}
+
 /*
  * A slot for the thread's row, and its session usable; tries other slots when one turns out broken. The slot's shell, or
  * NULL and *ret_code.
@@ -357,14 +366,19 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 
 	for (;;) {
 		*claim = (struct claim){.slot = 0};
-		if (!claim_idle(state, tr, deadline <= start, claim)) {
+		if (process_is_gone(state->process) ? !claim_kept(state, tr, claim)
+						   : !claim_idle(state, tr, deadline <= start, claim)) {
 			/* The broker's resets are short exchanges, too. */
 			uint64_t until = deadline <= start && is_being_reset(&state->seg) ? now + PATIENCE_NS : deadline;
 
+			if (process_is_gone(state->process) && !shell_is_any(state)) {
+				*ret_code = PGLEASE_EGONE;
+				return NULL;
+			}
 			if (lease_is_counted(state))
 				totals_note_peak(&state->seg);
-			*ret_code = until <= now ? claim_timeout(state, start, now)
-						 : claim_wait(state, tr, start, until, claim);
+			*ret_code = without_broker(state, until <= now ? claim_timeout(state, start, now)
+								       : claim_wait(state, tr, start, until, claim));
 			if (*ret_code != 0)
 				return NULL;
 			now = clock_ns();
@@ -383,12 +397,13 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 		atomic_store_explicit(&row->held, 0, memory_order_release);
 		if (*ret_code != PGLEASE_EBROKEN) {
 			give_back_unused(state, claim);
+			*ret_code = without_broker(state, *ret_code);
 			return NULL;
 		}
 		lease_give_to_broker(state, claim->slot, &claim->w, claim->session == SLOT_OWED ? SLOT_OWED : SLOT_RETIRE);
 		now = clock_ns();
 		if (now >= (deadline > start ? deadline : limit)) {
-			*ret_code = claim_timeout(state, start, now);
+			*ret_code = without_broker(state, claim_timeout(state, start, now));
 			return NULL;
 		}
 	}
@@ -419,14 +434,15 @@ lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, 
 	if (wish->pool_timeout)
 		deadline = wish->start + atomic_load_explicit(&state->seg.header->acquire_timeout_ns, memory_order_relaxed);
 	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
-		lease_count_failure(state, r);
+		if (r != PGLEASE_EGONE)
+			lease_count_failure(state, r);
 		return r;
 	}
 	shell = acquire(state, tr, wish, deadline, &claim, &r);
 	if (shell == NULL) {
 		lease_over(state);
 		/* EAGAIN: cancelled. */
-		if (r != PGLEASE_EAGAIN && !(wish->is_look && r == PGLEASE_ETIMEOUT))
+		if (r != PGLEASE_EAGAIN && r != PGLEASE_EGONE && r != LEASE_AGAIN && !(wish->is_look && r == PGLEASE_ETIMEOUT))
 			lease_count_failure(state, r);
 		return r;
 	}
@@ -445,6 +461,8 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 	int r;
 
 	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
+		if (r == PGLEASE_EGONE)
+			return PGLEASE_EAGAIN;
 		lease_count_failure(state, r);
 		return r;
 	}
@@ -474,20 +492,17 @@ none:
 	return PGLEASE_EAGAIN;
 }
 
+/* The thread keeps its rows (threads.c). */
+static int
+own_row(void *context, struct pool_state *state, struct thread_row **ret)
+{
+	return threads_row(state, ret);
+}
+
 static int
 acquire_by(pglease_pool *pool, const struct wish *wish, pglease_lease *ret_lease, PGconn **ret_conn)
 {
-	struct pool_state *state;
-	struct thread_row *tr;
-	int r = client_pool_state(pool, &state);
-
-	if (r != 0)
-		return r;
-	if ((r = threads_row(state, &tr)) != 0) {
-		lease_count_failure(state, r);
-		return r;
-	}
-	return lease_take(pool, state, tr, wish, ret_lease, ret_conn);
+	return lease_get(pool, wish, own_row, NULL, ret_lease, ret_conn);
 }
 
 static int

@@ -13,8 +13,10 @@
 #include "handoff.h"
 #include "lease.h"
 #include "queue.h"
+#include "reattach.h"
 #include "reset.h"
 #include "rows.h"
+#include "shell.h"
 #include "slots.h"
 
 /* A sleeping waiter looks again after this long, doubled up to the second: only for wake-ups lost by a death. */
@@ -27,7 +29,7 @@
 static int
 gone(const struct pool_state *state)
 {
-	return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process: attach again",
+	return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process",
 	    state->seg.header->instance_name);
 }
 
@@ -39,11 +41,12 @@ claim_open(const struct pool_state *state)
 	case SEGMENT_OPEN:
 		return 0;
 	case SEGMENT_DRAINING:
+		if (process_is_gone(state->process)) /* nobody resumes it */
+			return gone(state);
 		return error_set(PGLEASE_EDRAINING, "pool %s is draining: it grants no new leases",
 		    state->seg.header->pool_name);
 	default:
-		return error_set(PGLEASE_EGONE, "the broker of %s has stopped: attach again when it is back",
-		    state->seg.header->instance_name);
+		return error_set(PGLEASE_EGONE, "the broker of %s has stopped", state->seg.header->instance_name);
 	}
 }
 
@@ -113,6 +116,31 @@ claim_ready(struct pool_state *state, struct thread_row *tr, uint64_t now, struc
 			continue;
 		ret->before = w;
 		if (slot_lease(seg, slot, &w, tr->row, state->process->client)) { /* S6 */
+			ret->slot = slot;
+			ret->w = w;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+claim_kept(struct pool_state *state, struct thread_row *tr, struct claim *ret)
+{
+	struct segment *seg = &state->seg;
+	uint32_t start = tr->last_slot >= 0 ? (uint32_t)tr->last_slot : state->process->client % seg->nslots;
+
+	for (uint32_t i = 0; i < seg->nslots; i++) {
+		uint32_t slot = (start + i) % seg->nslots;
+		uint64_t w = slot_load(seg, slot);
+		bool taken;
+
+		if (word_state(w) != SLOT_IDLE || !shell_hold(state, slot))
+			continue;
+		ret->before = w;
+		taken = slot_lease(seg, slot, &w, tr->row, state->process->client); /* S6 */
+		shell_unhold(state, slot);
+		if (taken) {
 			ret->slot = slot;
 			ret->w = w;
 			return true;
@@ -195,7 +223,7 @@ claim_waiting(struct pool_state *state, struct thread_row *tr, uint64_t wait, ui
 	struct segment *seg = &state->seg;
 	struct claim extra;
 
-	if (!claim_idle(state, tr, true, ret))
+	if (process_is_gone(state->process) ? !claim_kept(state, tr, ret) : !claim_idle(state, tr, true, ret))
 		return false;
 	if (row_own(seg, tr->row, row_w)) { /* R3 */
 		queue_served(seg, tr->row, wait);
@@ -250,7 +278,8 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 {
 	struct segment *seg = &state->seg;
 	struct row *row = &seg->row[tr->row];
-	uint64_t row_w = row_load(seg, tr->row), wait, slice = SLICE_NS;
+	bool lonely = process_is_gone(state->process);
+	uint64_t row_w = row_load(seg, tr->row), wait, slice = lonely ? CLAIM_LONELY_NS : SLICE_NS;
 	bool ring = true, cut_off = false, queued, watches;
 	unsigned looks = 0;
 
@@ -275,7 +304,7 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 		if (claim_waiting(state, tr, wait, &row_w, ret))
 			return 1;
 		now = clock_ns();
-		r = cut_off ? gone(state) : claim_open(state);
+		r = cut_off || atomic_load(&state->former) ? gone(state) : claim_open(state);
 		if (r == 0 && fails_fast(seg))
 			r = refused(state, since, now);
 		/* Whoever cancels stores, then posts: pairs with the loads here and the clearing of `posted` above. */
@@ -302,14 +331,14 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			r = sem_clockwait(&row->sem, CLOCK_MONOTONIC, &ts);
 		while (r != 0 && errno == EINTR);
 		/* Woken: look at once. Slice over: look closer, and next time sleep longer. */
-		ring = r != 0 && (!watches || ++looks % WATCH_LOOKS == 0);
+		ring = r != 0 && (!watches || ++looks % (lonely ? CLAIM_LONELY_NS / WATCH_NS : WATCH_LOOKS) == 0);
 		if (r == 0)
 			continue;
 		if (take_untold(state, tr, wait, &row_w, ret))
 			return 1;
 		if (!ring)
 			continue;
-		cut_off = client_is_cut_off(state->process);
+		cut_off = lonely || reattach_is_news(state) || process_is_gone(state->process);
 		if (slice < SLICE_MAX_NS)
 			slice *= 2;
 	}
@@ -412,8 +441,8 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 		leased += s == SLOT_LEASED || s == SLOT_GRANTED;
 		connected += s != SLOT_EMPTY && s != SLOT_BROKER;
 	}
-	/* Nobody replaces connections any more: waiting again would be in vain. */
-	if (client_is_cut_off(state->process))
+	/* Nobody replaces connections any more. */
+	if (reattach_is_news(state) || process_is_gone(state->process))
 		return gone(state);
 	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
 		return refused(state, since, now);

@@ -24,14 +24,19 @@
 struct pool_state;
 struct thread_row;
 
+#define CLIENT_WHY 256 /* of a message that is kept */
+
 /* Which file a descriptor is, so that a number that the application closed and got again is not taken for ours. */
 struct fd_id {
 	dev_t dev;
 	ino_t ino;
 };
 
-/* One process's attachment. Immutable once published. */
+/* One process's attachment. Immutable once published, but for what it has found out about its end. */
 struct process {
+	_Atomic bool gone;        /* cut off: set once, by who has seen that the control connection has ended */
+	_Atomic uint64_t look_at; /* CLOCK_MONOTONIC ns: not before this time is there another look */
+	struct process *next;     /* of those before the client's present one */
 	uint64_t serial; /* guard_serial() of the process that attached */
 	uint64_t incarnation;
 	uint64_t instance_id;
@@ -40,6 +45,7 @@ struct process {
 	struct fd_id control_id;
 	char nonce[2 * WIRE_NONCE + 1]; /* hex */
 	char broker_user[64];           /* name of the broker's user, for requirepeer; "" if it has none */
+	char socket_dir[PATHS_MAX];     /* where it was found */
 };
 
 enum shell_state { SHELL_NONE = 0, SHELL_FREE, SHELL_IN_USE, SHELL_EVICTING };
@@ -110,12 +116,17 @@ struct pool_state {
 	_Atomic uint32_t nleases; /* of this process; counted when there is a limit */
 	_Atomic uint64_t attempts; /* adoptions begun: each has a number of its own */
 	uint32_t max_shells;
-	const char *socket_dir; /* the client's */
-	int dead_fd;            /* /dev/null: moved under a shell before it is disposed of */
+	const char *socket_dir; /* the process's */
+	_Atomic int dead_fd;    /* /dev/null: moved under a shell before it is disposed of */
 	uint64_t id;            /* names it in the threads' lists of rows; never used again */
 	struct pool_state *next_registered; /* threads.c */
 	struct thread_row *_Atomic loose;   /* loose.c: only added to */
-	struct pglease_request *requests;   /* request.c; guard_lock() */
+	/* former.c. */
+	_Atomic bool former;            /* the pool has another one */
+	bool is_ownerless;              /* before `former`: the broker of the segment is dead: nobody owns it */
+	_Atomic bool swept;             /* nothing is left in it */
+	struct pool_state *next_former;
+	int sweep_row; /* a row of our own that claims idle slots; -1: none yet; who sweeps */
 };
 
 /* Thresholds (threshold.c). `seen` and `above` belong to whoever looks. */
@@ -136,6 +147,18 @@ struct pglease_pool {
 	struct pglease *client;
 	struct pglease_pool *next;
 	struct pool_state *_Atomic state;
+	/* former.c: those before it, newest first; only added to until the detach. */
+	struct pool_state *_Atomic former;
+	_Atomic bool is_unswept;         /* there is something left in one of them */
+	_Atomic uint64_t sweeping;       /* serial of the process whose thread does; 0: none */
+	_Atomic uint64_t sweep_at;       /* CLOCK_MONOTONIC ns: not again before */
+	struct pglease_request *requests; /* request.c; guard_lock() */
+	/* Of the last broker's settings, for when it is not there. Relaxed: stale ones are those of the broker before. */
+	_Atomic uint64_t acquire_timeout_ns;
+	_Atomic uint32_t broker_down; /* enum broker_down */
+	/* Why it was not opened again, at the last try: under the client's mutex. */
+	int refusal;
+	char why[CLIENT_WHY];
 	struct threshold_watch watch;
 	char name[LAYOUT_NAME];
 };
@@ -143,26 +166,41 @@ struct pglease_pool {
 struct pglease {
 	pthread_mutex_t *mutex; /* guards process, pools and the control socket's exchanges */
 	struct process *_Atomic process;
+	struct process *former; /* those before it */
 	struct pglease_pool *pools;
+	_Atomic uint64_t try_at; /* CLOCK_MONOTONIC ns: not before this time does a process that is cut off attach again */
 	uint32_t max_shells;
 	uint32_t timeout_ms;
+	uint32_t patience_ms; /* how long an exchange may take: timeout_ms, or less while others wait for it */
 	int dead_fd;
+	struct fd_id dead_id;
 	char instance[LAYOUT_NAME];
 	char program[40];
-	char socket_dir[PATHS_MAX]; /* where the broker was found; "" before */
+	char socket_dir[PATHS_MAX]; /* where the broker was found last; "" before */
 	char given_dir[PATHS_MAX];  /* by the options; "" if not */
 };
 
-/* client.c: the caller's own pool state, attaching anew after a fork. */
-int client_pool_state(pglease_pool *pool, struct pool_state **ret_state);
-/* After a failed dial_broker: sets the message. Returns EPERM or ENOBROKER. */
-int client_no_broker(const struct pglease *client, int r, const char *tried);
-/* client.c: remembers, and recognises, a descriptor: the application may close ours (closefrom) and get the number again. */
+/* attach.c: remembers, and recognises, a descriptor: the application may close ours (closefrom) and get the number again. */
 struct fd_id fd_identify(int fd);
 bool fd_is(int fd, const struct fd_id *id);
 /* Whether the control connection has ended: the broker has gone, or has let go of this process. One system call. */
 bool client_is_cut_off(const struct process *process);
 /* Asks the broker to look at the pool. Never blocks; a lost ring costs at most one of its ticks. */
 void client_ring(const struct pool_state *state);
+/* After a failed dial_broker: sets the message. Returns EPERM or ENOBROKER. */
+int client_no_broker(const struct pglease *client, int r, const char *tried);
+
+/*
+ * reattach.c: the caller's own pool state, attaching anew after a fork, or when the broker has gone and another is there. When
+ * there is none, in a child: ENOBROKER; else the old state, whose process is gone.
+ */
+int client_pool_state(pglease_pool *pool, struct pool_state **ret_state);
+
+/* Whether it is known to be cut off. Relaxed: who does not know yet finds out as the first one did. */
+static inline bool
+process_is_gone(const struct process *process)
+{
+	return atomic_load_explicit(&process->gone, memory_order_relaxed);
+}
 
 #endif

@@ -44,19 +44,33 @@ struct wish {
 	uint64_t start, deadline; /* CLOCK_MONOTONIC ns; deadline <= start: it does not wait */
 	bool pool_timeout;        /* the pool's acquire_timeout instead of `deadline` */
 	bool is_look;             /* only whether there is one: a time-out is not counted, for the wait follows */
+	bool has_other_way;       /* when there is no broker the caller goes another way: it waits for none */
 	struct site site;
 	struct startup *startup;  /* what the session is told first, if it is at its baseline; NULL: nothing */
 };
 
 /* Checks and translates; the deadline's code and message are the public functions'. */
 int lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret);
-/* A lease for this row, which holds none. Waits as the wish says. The errors of pglease_acquire; what fails is counted. */
+/*
+ * A lease for this row, which holds none. Waits as the wish says. The errors of pglease_acquire; what fails is counted. But of a state
+ * whose process is gone: EGONE, it needs the broker; LEASE_AGAIN, it does not, and may get one later: neither is counted.
+ */
+#define LEASE_AGAIN 1
 int lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
     pglease_lease *ret_lease, PGconn **ret_conn);
-/* The same, only of a slot that can be used at once: PGLEASE_EAGAIN if there is none, without a message. */
+/* The same, only of a slot that can be used at once: PGLEASE_EAGAIN if there is none, or no broker, without a message. */
 int lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
     pglease_lease *ret_lease, PGconn **ret_conn);
 void lease_count_failure(struct pool_state *state, int code);
+
+/* Whose row it is: one of this state, for this acquire. May be called again, with another state: the row before is not used any more. */
+typedef int (*lease_row)(void *context, struct pool_state *state, struct thread_row **ret_row);
+/*
+ * A lease from whatever state the pool has: attaches again when the broker has gone, and does without one as well as can be
+ * (lonely.c). The errors of pglease_acquire; what fails is counted.
+ */
+int lease_get(pglease_pool *pool, const struct wish *wish, lease_row row, void *context, pglease_lease *ret_lease,
+    PGconn **ret_conn);
 
 /* One more lease of this process: 0, or PGLEASE_ELIMIT with the message. Until lease_over. */
 int lease_begin(struct pool_state *state);

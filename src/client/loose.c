@@ -91,21 +91,28 @@ loose_put(struct thread_row *tr)
 	atomic_store(&tr->taken, false);
 }
 
+static int
+loose_row(void *context, struct pool_state *state, struct thread_row **ret)
+{
+	struct thread_row **tr = context;
+	int r;
+
+	if (*tr != NULL)
+		loose_put(*tr);
+	*tr = NULL;
+	r = loose_get(state, tr);
+	*ret = *tr;
+	return r;
+}
+
 int
 loose_acquire(pglease_pool *pool, const struct wish *wish, pglease_lease *ret_lease, PGconn **ret_conn)
 {
-	struct pool_state *state;
-	struct thread_row *tr;
-	int r = client_pool_state(pool, &state);
+	struct thread_row *tr = NULL;
+	int r = lease_get(pool, wish, loose_row, &tr, ret_lease, ret_conn);
 
-	if (r != 0)
-		return r;
-	if ((r = loose_get(state, &tr)) != 0) {
-		lease_count_failure(state, r);
-		return r;
-	}
-	r = lease_take(pool, state, tr, wish, ret_lease, ret_conn);
-	loose_put(tr);
+	if (tr != NULL)
+		loose_put(tr);
 	return r;
 }
 

@@ -46,6 +46,14 @@
  * What a reset (DISCARD ALL) cannot undo stays in the server session until it is replaced: libraries that were LOADed,
  * global variables of procedural languages, dblink connections, setseed.
  *
+ * The broker's death: handles, pools and leases outlive it. Connections that this process has a PGconn for are leased, queried and waited
+ * for as ever, without a broker. A call that needs one attaches again by itself, to whatever broker serves the instance next; until there
+ * is one, the pool's `broker_down` decides: an acquire waits for it up to its deadline, or fails at once (PGLEASE_ENOBROKER, either way). A lease that is out goes on, and its release
+ * returns 0: but its session, which the next broker does not know, ends there, and an open transaction is rolled back by the
+ * server. PQreset on it fails, and a cancel has no effect: release it and acquire another. Numbers and history are the new broker's from then on.
+ * The same holds for a broker that was stopped, which has ended its sessions, and leases with them; and for a process that has closed the library's descriptors.
+ * Each broker that dies costs some kilobytes until pglease_detach. Calls that make no system call make a few while the broker is gone.
+ *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
  * (PGLEASE_EFORKED in the child).
  *
@@ -111,7 +119,7 @@ PGLEASE_API void pglease_detach(pglease *client);
 
 /*
  * Opens a pool; a second call for the same name gives the same handle. It lives as long as the attachment.
- * Errors: EINVAL, ENOPOOL, EPERM, EGONE, ENOMEM, ESYSTEM, EPROTOCOL.
+ * Errors: EINVAL, ENOPOOL, ENOBROKER, EPERM, EGONE (the broker dies in that moment), EVERSION, ENOCLIENTS, ENOMEM, ESYSTEM, EPROTOCOL.
  */
 PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_pool **ret_pool) PGLEASE_MUST_CHECK;
 
@@ -127,7 +135,8 @@ PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_poo
  *
  * The macro notes the caller's file and line with the lease (leak reports, pgleasestat); the function, for those who cannot use
  * macros, the caller's address: as "function+0x1f".
- * Errors: EINVAL, ETIMEOUT, EDRAINING, ELIMIT, ENOROWS, EGONE, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL.
+ * Errors: EINVAL, ETIMEOUT, EDRAINING, ELIMIT, ENOROWS, ENOBROKER, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL; after a broker's death also
+ * ENOPOOL, EPERM, EVERSION and ENOCLIENTS, when that is what the next one says.
  */
 PGLEASE_API int pglease_acquire(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn)
     PGLEASE_MUST_CHECK;

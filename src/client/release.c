@@ -4,9 +4,11 @@
  * leases"), the counting, and the slot given up.
  */
 #include "client_priv.h"
+#include "former.h"
 #include "handoff.h"
 #include "lease.h"
 #include "queue.h"
+#include "reattach.h"
 #include "reset.h"
 #include "resets.h"
 #include "shell.h"
@@ -231,6 +233,22 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	return true;
 }
 
+/*
+ * The lease is of a state whose segment nobody owns: its session ends with it, and the word stays. So it is the row that tells whether
+ * it has ended before.
+ */
+static int
+end_ownerless(struct pool_state *state, const pglease_lease *lease, struct shell *shell)
+{
+	uint64_t token = row_token(lease->slot, lease->sequence);
+
+	if (!atomic_compare_exchange_strong(&state->seg.row[lease->row].held, &token, 0))
+		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before", lease->slot);
+	shell_discard(state, shell);
+	lease_over(state);
+	return 0;
+}
+
 int
 pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 {
@@ -247,11 +265,10 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
 	if (said < PGLEASE_SESSION_USED || said > PGLEASE_SESSION_BROKEN)
 		return error_set(PGLEASE_EINVAL, "session is %d: give a value of enum pglease_session", (int)said);
-	state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
-	/* The serial first: in a child the rest may be gone. */
-	if (state == NULL)
+	if (atomic_load(&lease->pool->state) == NULL)
 		return error_set(PGLEASE_EINVAL, "the lease's attachment has ended (pglease_detach)");
-	if (state->serial != guard_serial() || lease->incarnation != state->process->incarnation)
+	state = former_find(lease->pool, lease->incarnation);
+	if (state == NULL)
 		return error_set(PGLEASE_EFORKED, "the lease belongs to another process or attachment");
 	if (lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
 		return error_set(PGLEASE_EINVAL, "not a lease of this pool");
@@ -263,6 +280,8 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		    lease->slot);
 	}
 
+	if (atomic_load(&state->former) && state->is_ownerless)
+		return end_ownerless(state, lease, shell);
 	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
 		reset_settle(state, shell->conn, &rolled_back) == 0;
 	now = clock_quick_ns();
@@ -272,8 +291,9 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		lease_count(state, shell, COUNTER_ROLLBACKS, 1);
 	if (sound) {
 		reset_conn(shell);
-		/* A connection that serves one lease is not reset. */
-		sound = !is_pooled(state) || leave(state, lease->slot, shell, said, now, &session) == 0;
+		/* A connection that serves one lease is not reset, but closed: by the broker, if there is one. */
+		sound = is_pooled(state) ? leave(state, lease->slot, shell, said, now, &session) == 0
+					 : !process_is_gone(state->process);
 	}
 	/* Before the slot is given up: nothing of row or shell may be touched after it. */
 	if (!sound) {
@@ -289,10 +309,15 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	/* Counted before the swap, while the lease is the lock; and before `held`, after which the block may be another's. */
 	count_release(state, shell, now);
 	returns = shell->returned;
+	/* Who always finds its last slot idle hears of it here. Whoever leases it next goes the long way: the warm one is for noted sites. */
+	if (reattach_is_due(state, now) && reattach_look(state, now))
+		shell->site_known = false;
 	shell_checkin(state, shell, now);
 	leave_row(state, lease->row, now);
 	lease_over(state);
-	return give_up(state, lease, &w, session, now, returns);
+	r = give_up(state, lease, &w, session, now, returns);
+	former_look(lease->pool, now);
+	return r;
 }
 
 int

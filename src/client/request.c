@@ -23,11 +23,13 @@
 enum phase { PHASE_PENDING, PHASE_DONE };
 
 struct pglease_request {
-	struct pglease_request *next; /* of the pool state's; guard_lock() */
+	struct pglease_request *next; /* of the pool's; guard_lock() */
 	pglease_pool *pool;
-	struct pool_state *state; /* NULL: its attachment has ended */
-	uint64_t serial;          /* of the process */
+	bool has_ended;  /* its attachment */
+	uint64_t serial; /* of the process */
+	/* guard_lock(), as long as there is a helper: it takes a row of another state when the broker has gone. */
 	struct thread_row *tr;
+	bool cancelled;
 	struct wish wish;
 #ifdef PGLEASE_PRELOAD
 	struct library *library; /* the helper is in the same */
@@ -55,6 +57,33 @@ ring(int fd)
 		;
 }
 
+/* The row, of this state, in which the request goes on. */
+static int
+row_for(void *context, struct pool_state *state, struct thread_row **ret)
+{
+	struct pglease_request *q = context;
+	struct thread_row *tr = q->tr, *before = NULL;
+	bool cancelled;
+	int r;
+
+	if (tr == NULL || tr->state != state) {
+		r = loose_get(state, &tr);
+		if (r != 0)
+			return r;
+		before = q->tr;
+	}
+	/* The thread that asked does not wait: it is in no deadlock. */
+	loose_name(tr, -1);
+	guard_lock();
+	cancelled = q->cancelled;
+	q->tr = tr;
+	guard_unlock();
+	if (before != NULL)
+		loose_put(before);
+	*ret = tr;
+	return cancelled ? error_set(PGLEASE_EAGAIN, "the request was cancelled") : 0;
+}
+
 static void *
 help(void *arg)
 {
@@ -64,9 +93,7 @@ help(void *arg)
 #ifdef PGLEASE_PRELOAD
 	library_now = q->library;
 #endif
-	/* The thread that asked does not wait: it is in no deadlock. */
-	loose_name(q->tr, -1);
-	q->code = lease_take(q->pool, q->state, q->tr, &q->wish, &q->lease, &q->conn);
+	q->code = lease_get(q->pool, &q->wish, row_for, q, &q->lease, &q->conn);
 	if (q->code != 0)
 		snprintf(q->message, sizeof(q->message), "%s", pglease_error_message());
 	atomic_store(&q->phase, PHASE_DONE);
@@ -103,8 +130,8 @@ static void
 enlist(struct pglease_request *q)
 {
 	guard_lock();
-	q->next = q->state->requests;
-	q->state->requests = q;
+	q->next = q->pool->requests;
+	q->pool->requests = q;
 	guard_unlock();
 }
 
@@ -113,7 +140,7 @@ static void
 delist(struct pglease_request *q)
 {
 	guard_lock();
-	for (struct pglease_request **p = &q->state->requests; *p != NULL; p = &(*p)->next) {
+	for (struct pglease_request **p = &q->pool->requests; *p != NULL; p = &(*p)->next) {
 		if (*p == q) {
 			*p = q->next;
 			break;
@@ -134,35 +161,42 @@ join(struct pglease_request *q)
 static void
 end(struct pglease_request *q)
 {
-	struct thread_row *tr = q->tr;
-
 	if (atomic_load(&q->phase) != PHASE_DONE) {
+		guard_lock();
+		q->cancelled = true;
 		/* First the flag, then the post: claim.c. */
-		atomic_store(&tr->cancelled, true);
-		row_post(&q->state->seg, tr->row, true);
+		if (q->tr != NULL) {
+			atomic_store(&q->tr->cancelled, true);
+			row_post(&q->tr->state->seg, q->tr->row, true);
+		}
+		guard_unlock();
 	}
 	join(q);
 	/* It may have been granted a slot, or have it in full. */
 	if (q->code == 0)
 		(void)!pglease_release_as(&q->lease, PGLEASE_SESSION_CLEAN);
-	loose_put(tr);
-	q->state = NULL;
+	if (q->tr != NULL)
+		loose_put(q->tr);
+	q->has_ended = true;
 }
 
 void
-request_end_all(struct pool_state *state)
+request_end_all(struct pglease_pool *pool)
 {
 	for (;;) {
 		struct pglease_request *q;
 
 		guard_lock();
-		q = state->requests;
+		q = pool->requests;
 		if (q != NULL)
-			state->requests = q->next;
+			pool->requests = q->next;
 		guard_unlock();
 		if (q == NULL)
 			return;
-		end(q);
+		if (q->serial == guard_serial())
+			end(q);
+		else
+			q->has_ended = true; /* the parent's */
 	}
 }
 
@@ -180,6 +214,7 @@ int
 request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_request **ret_request)
 {
 	struct pglease_request *q = calloc(1, sizeof(*q));
+	struct pool_state *state;
 	int r;
 
 	if (q == NULL)
@@ -191,22 +226,25 @@ request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_
 #endif
 	q->has_fd = ring_fd < 0;
 	atomic_store(&q->fd, ring_fd);
-	r = client_pool_state(pool, &q->state);
-	if (r != 0)
-		goto fail;
-	q->serial = q->state->serial;
-	r = loose_get(q->state, &q->tr);
-	if (r != 0) {
-		lease_count_failure(q->state, r);
-		goto fail;
+	q->serial = guard_serial();
+	r = client_pool_state(pool, &state);
+	if (r == PGLEASE_ENOBROKER) {
+		r = PGLEASE_EAGAIN; /* a child without a broker: it may wait for one */
+	} else if (r == 0) {
+		r = loose_get(state, &q->tr);
+		if (r != 0) {
+			lease_count_failure(state, r);
+			goto fail;
+		}
+		r = lease_take_ready(pool, state, q->tr, &q->wish, &q->lease, &q->conn);
 	}
-	r = lease_take_ready(pool, q->state, q->tr, &q->wish, &q->lease, &q->conn);
 	if (r == 0)
 		atomic_store(&q->phase, PHASE_DONE);
 	else if (r == PGLEASE_EAGAIN)
 		r = start_helper(q);
 	if (r != 0) {
-		loose_put(q->tr);
+		if (q->tr != NULL)
+			loose_put(q->tr);
 		goto fail;
 	}
 	enlist(q);
@@ -248,10 +286,10 @@ pglease_acquire_finish(pglease_request *request, pglease_lease *ret_lease, PGcon
 		return error_set(PGLEASE_EINVAL, "%s is NULL",
 		    q == NULL ? "request" : ret_lease == NULL ? "ret_lease" : "ret_conn");
 	if (q->serial != guard_serial()) {
-		request_free(q);
+		pglease_acquire_cancel(q);
 		return error_set(PGLEASE_EFORKED, "the request is the parent's");
 	}
-	if (q->state == NULL) {
+	if (q->has_ended) {
 		r = error_set(PGLEASE_EINVAL, "the request's attachment has ended (pglease_detach)");
 		request_free(q);
 		return r;
@@ -268,7 +306,8 @@ pglease_acquire_finish(pglease_request *request, pglease_lease *ret_lease, PGcon
 	} else {
 		error_set(r, "%s", q->message);
 	}
-	loose_put(q->tr);
+	if (q->tr != NULL)
+		loose_put(q->tr);
 	request_free(q);
 	return r;
 }
@@ -278,10 +317,10 @@ pglease_acquire_cancel(pglease_request *request)
 {
 	if (request == NULL)
 		return;
-	if (request->serial == guard_serial() && request->state != NULL) {
+	if (!request->has_ended)
 		delist(request);
+	if (request->serial == guard_serial() && !request->has_ended)
 		end(request);
-	}
 	request_free(request);
 }
 

@@ -14,9 +14,9 @@
 #define REQUEST_RING 8
 int request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_request **ret_request);
 /*
- * At a detach, before the pool state goes: ends the requests that are pending, and gives back what they got. Their handles
+ * At a detach, before the pool goes: ends the requests that are pending, and gives back what they got. Their handles
  * stay, and say so.
  */
-void request_end_all(struct pool_state *state);
+void request_end_all(struct pglease_pool *pool);
 
 #endif

@@ -10,10 +10,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "adopt.h"
 #include "lease.h"
+#include "slots.h"
 
 /* False when the application has closed the socket: its number may be another file by now, which libpq must not touch. */
 static bool
@@ -26,6 +28,14 @@ conn_die(PGconn *conn, const struct fd_id *id, int dead_fd)
 		return false;
 	dup3(dead_fd, PQsocket(conn), O_CLOEXEC);
 	return true;
+}
+
+/* Ends the server's session, for all who have the connection. */
+static void
+conn_shut(PGconn *conn, const struct fd_id *id)
+{
+	if (conn != NULL && PQsocket(conn) >= 0 && PQstatus(conn) == CONNECTION_OK && fd_is(PQsocket(conn), id))
+		shutdown(PQsocket(conn), SHUT_RDWR);
 }
 
 #ifdef PGLEASE_PRELOAD
@@ -236,7 +246,7 @@ shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence)
 	guard_unlock();
 	/* Not under the lock: PQfinish calls event procedures of the application's. */
 	if (mine)
-		shell_dispose(state, shell);
+		shell_discard(state, shell);
 }
 
 int
@@ -260,6 +270,11 @@ shell_checkout(struct pool_state *state, uint32_t slot, uint64_t w, uint64_t dea
 	}
 	if (seen != SHELL_NONE)
 		shell_empty(state, shell);
+	if (process_is_gone(state->process)) {
+		atomic_store(&shell->state, SHELL_NONE);
+		return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process",
+		    state->seg.header->instance_name);
+	}
 	if (atomic_load(&state->nshells) >= state->max_shells)
 		shell_evict(state);
 	r = adopt(state, slot, generation, w, deadline, shell);
@@ -333,7 +348,89 @@ shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now)
 void
 shell_discard(struct pool_state *state, struct shell *shell)
 {
+	/* The lessee's session: if the broker is not there to end it, others may have it open. */
+	if (process_is_gone(state->process) && !shell->lost)
+		conn_shut(shell->conn, &shell->socket_id);
 	shell_dispose(state, shell);
+}
+
+bool
+shell_hold(struct pool_state *state, uint32_t slot)
+{
+	struct shell *shell = atomic_load(&state->shell[slot]);
+	uint32_t seen = SHELL_FREE;
+
+	if (!atomic_compare_exchange_strong(&shell->state, &seen, SHELL_EVICTING))
+		return false;
+	/* Not the slot's any more, or of an earlier connection. */
+	if (shell == atomic_load(&state->shell[slot]) && shell->conn != NULL && !shell->lost &&
+	    shell->generation == atomic_load_explicit(&state->seg.slot[slot].generation, memory_order_relaxed))
+		return true;
+	atomic_store(&shell->state, SHELL_FREE);
+	return false;
+}
+
+void
+shell_unhold(struct pool_state *state, uint32_t slot)
+{
+	/* Nobody puts another in its place while it is EVICTING. */
+	atomic_store(&atomic_load(&state->shell[slot])->state, SHELL_FREE);
+}
+
+bool
+shell_is_any(const struct pool_state *state)
+{
+	for (uint32_t slot = 0; slot < state->nslots; slot++) {
+		unsigned s = word_state(slot_load(&state->seg, slot));
+
+		if ((s == SLOT_IDLE || s == SLOT_GRANTED || s == SLOT_LEASED) &&
+		    atomic_load(&atomic_load(&state->shell[slot])->state) != SHELL_NONE)
+			return true;
+	}
+	return false;
+}
+
+bool
+shell_expire(struct pool_state *state, uint32_t slot, int row)
+{
+	struct shell *shell = atomic_load(&state->shell[slot]);
+	uint32_t seen = SHELL_FREE;
+	uint64_t w = slot_load(&state->seg, slot);
+
+	if (!atomic_compare_exchange_strong(&shell->state, &seen, SHELL_EVICTING))
+		return seen == SHELL_NONE;
+	while (row >= 0 && word_state(w) == SLOT_IDLE &&
+	       shell->generation == atomic_load_explicit(&state->seg.slot[slot].generation, memory_order_relaxed)) {
+		if (slot_lease(&state->seg, slot, &w, (unsigned)row, state->process->client)) { /* S6 */
+			conn_shut(shell->conn, &shell->socket_id);
+			break;
+		}
+	}
+	shell_dispose(state, shell);
+	return true;
+}
+
+bool
+shell_has_orphans(const struct pool_state *state)
+{
+	bool has = false;
+
+	guard_lock();
+	for (struct shell *shell = state->orphans; shell != NULL && !has; shell = shell->next)
+		has = atomic_load(&shell->state) != SHELL_NONE;
+	guard_unlock();
+	return has;
+}
+
+void
+shell_end_all(struct pool_state *state)
+{
+	for (uint32_t slot = 0; slot < state->nslots; slot++) {
+		struct shell *shell = atomic_load(&state->shell[slot]);
+
+		if (atomic_load(&shell->state) == SHELL_IN_USE && !shell->lost)
+			conn_shut(shell->conn, &shell->socket_id);
+	}
 }
 
 static void

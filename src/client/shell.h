@@ -25,8 +25,26 @@ void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
 /* Whether that is so without another's being disposed of; and what is left to do then. */
 bool shell_is_kept(const struct pool_state *state, const struct shell *shell);
 void shell_keep(struct shell *shell, uint64_t now);
-/* The same as shell_checkin, but the shell is of no further use. */
+/* The same as shell_checkin, but the shell is of no further use. When the broker has gone, its session is ended. */
 void shell_discard(struct pool_state *state, struct shell *shell);
+
+/*
+ * For when there is no broker (doc/protocol.md, "When the broker dies"). The slot's shell, if it is idle and the present connection's,
+ * is kept from others until shell_unhold.
+ */
+bool shell_hold(struct pool_state *state, uint32_t slot);
+void shell_unhold(struct pool_state *state, uint32_t slot);
+/* Whether there is one for a slot that is idle or may become so. As far as a racy look tells. */
+bool shell_is_any(const struct pool_state *state);
+/*
+ * An idle one goes; with its session, if the slot is idle and can be claimed by this row (S6; -1: not). False if the slot's is in use.
+ */
+bool shell_expire(struct pool_state *state, uint32_t slot, int row);
+/* Whether one of a revoked lease is still in use. */
+bool shell_has_orphans(const struct pool_state *state);
+/* Ends the sessions of the leases held: at a detach. */
+void shell_end_all(struct pool_state *state);
+
 /* The shell that is IN_USE for this lease of the slot; NULL when the lease was revoked and the slot has another. */
 struct shell *shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence);
 /* The caller's lease was revoked, and it has noticed: disposes of its shell, if it still has it. */

@@ -130,7 +130,23 @@ threads_unregister(struct pool_state *state)
 		sched_yield();
 }
 
-/* Forgets the thread's rows in pools that are closed. */
+/* Whether the row is of a former state of this process's, and holds nothing: then it is free (R6). */
+static bool
+is_left_over(const struct thread_row *tr)
+{
+	struct pool_state *state = tr->state;
+	uint64_t w;
+
+	/* The serial first: in a child the rest may be gone. */
+	if (state->serial != guard_serial() || !atomic_load(&state->former) || atomic_load(&state->seg.row[tr->row].held) != 0)
+		return false;
+	w = row_load(&state->seg, tr->row);
+	if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client)
+		row_free(&state->seg, tr->row, &w); /* R6 */
+	return true;
+}
+
+/* Forgets the thread's rows in pools that are closed, and in those whose states are former ones. */
 static void
 rows_purge(void)
 {
@@ -138,7 +154,7 @@ rows_purge(void)
 	for (struct thread_row **p = &thread_rows; *p != NULL;) {
 		struct thread_row *tr = *p;
 
-		if (is_registered(tr->state, tr->id)) {
+		if (is_registered(tr->state, tr->id) && !is_left_over(tr)) {
 			p = &tr->next;
 		} else {
 			*p = tr->next;

@@ -88,11 +88,15 @@ failure_rate(struct threshold_seen *before, const struct pool_totals *t, double 
 {
 	uint64_t acquired = totals_acquired(t), failed = t->client[COUNTER_TIMEOUTS] + t->client[COUNTER_FAILURES];
 	uint64_t good = acquired - before->acquired, bad = failed - before->failed;
+	/* Another broker counts from 0 on. */
+	bool is_anew = acquired < before->acquired || failed < before->failed;
 
-	if (good + bad < LEAST_ACQUIRES)
+	if (!is_anew && good + bad < LEAST_ACQUIRES)
 		return false;
 	before->acquired = acquired;
 	before->failed = failed;
+	if (is_anew)
+		return false;
 	*ret = (double)bad / (double)(good + bad);
 	return true;
 }

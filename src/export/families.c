@@ -93,6 +93,8 @@ const struct family families[] = {
 	AND_POOL("revoked_detach", "cause=\"detach\"")
 	AND_POOL("revoked_limit", "cause=\"limit\"")
 	AND_POOL("revoked_admin", "cause=\"admin\"")
+	POOL(COUNTER, "pglease_takeover_sessions_ended", "takeover_ended", NULL,
+	    "Server sessions of a broker that was killed, ended by this one.")
 	POOL(COUNTER, "pglease_leaks", "leaks", NULL, "Leases held for longer than leak_threshold.")
 	POOL(COUNTER, "pglease_cancels", "cancels", "result=\"forwarded\"", "Cancel requests.")
 	AND_POOL("cancels_refused", "result=\"refused\"")

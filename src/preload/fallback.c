@@ -46,12 +46,19 @@ fallback_takes_part(void)
 }
 
 bool
+fallback_is_allowed(void)
+{
+	const char *fallback = getenv("PGLEASE_FALLBACK");
+
+	return fallback == NULL || strcmp(fallback, "error") != 0;
+}
+
+bool
 fallback_is_direct(const char *why)
 {
 	static _Atomic bool warned;
-	const char *fallback = getenv("PGLEASE_FALLBACK");
 
-	if (fallback != NULL && strcmp(fallback, "error") == 0)
+	if (!fallback_is_allowed())
 		return false;
 	if (!atomic_exchange(&warned, true))
 		fprintf(stderr, "pglease: %s; connecting directly (PGLEASE_FALLBACK=error forbids it)\n", why);

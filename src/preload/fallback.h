@@ -7,6 +7,8 @@
 
 /* False: the program is one that never leases, or was told not to. */
 bool fallback_takes_part(void);
+/* Whether a connect may go past the broker when there is none. */
+bool fallback_is_allowed(void);
 /* Without a broker: true: connect directly, after one warning with this reason; false: the connect fails. */
 bool fallback_is_direct(const char *why);
 

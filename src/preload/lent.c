@@ -232,6 +232,7 @@ acquire(struct lent *l, bool started, struct startup *startup)
 
 	if (r != 0)
 		return r;
+	wish.has_other_way = fallback_is_allowed();
 	now = wish;
 	now.startup = startup;
 	if (started) {
@@ -254,10 +255,10 @@ acquire(struct lent *l, bool started, struct startup *startup)
 static int
 lease(struct lent *l, bool started, struct startup *startup)
 {
-	int r = PGLEASE_EGONE;
+	int r = PGLEASE_ENOPOOL;
 
-	/* The broker may have been started anew since this process attached. */
-	for (unsigned i = 0; i < 2 && r == PGLEASE_EGONE; i++) {
+	/* The library attaches again by itself; but the next broker may have other pools for the same. */
+	for (unsigned i = 0; i < 2 && (r == PGLEASE_ENOPOOL || r == PGLEASE_EGONE); i++) {
 		switch (pools_find(l->lib, l->wanted, &l->use)) {
 		case POOLS_NONE:
 			return PGLEASE_ENOPOOL;
@@ -267,7 +268,7 @@ lease(struct lent *l, bool started, struct startup *startup)
 			break;
 		}
 		r = acquire(l, started, startup);
-		if (r == PGLEASE_EGONE)
+		if (r == PGLEASE_ENOPOOL || r == PGLEASE_EGONE)
 			pools_gone(l->lib, &l->use);
 		if (r != 0)
 			pools_done(&l->use);
@@ -422,14 +423,14 @@ PGPing
 lent_ping(struct library *lib, struct wanted *wanted)
 {
 	struct pool_use use;
-	const struct pool_state *state;
+	struct pool_state *state;
 	PGPing ping = PQPING_NO_ATTEMPT;
 
 	if (wanted == NULL)
 		return ping;
 	if (wanted->direct == NULL && pools_find(lib, wanted, &use) == POOLS_FOUND) {
-		state = atomic_load(&use.pool->state);
-		if (atomic_load(&state->seg.header->state) == SEGMENT_OPEN &&
+		if (client_pool_state(use.pool, &state) == 0 && !process_is_gone(state->process) &&
+		    atomic_load(&state->seg.header->state) == SEGMENT_OPEN &&
 		    atomic_load_explicit(&state->seg.header->upstream_down, memory_order_relaxed) == 0)
 			ping = PQPING_OK;
 		pools_done(&use);

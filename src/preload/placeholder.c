@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "former.h"
 #include "refusal.h"
 #include "request.h"
 #include "shell.h"
@@ -25,6 +26,7 @@
 
 struct placeholder {
 	struct library *lib;
+	pglease_pool *pool;
 	struct pool_state *state;
 	pglease_request *request;
 	PGconn *conn;
@@ -56,7 +58,7 @@ dial(struct placeholder *p)
 	if (p->lib->PQstatus(p->conn) == CONNECTION_STARTED)
 		(void)p->lib->PQconnectPoll(p->conn);
 	if (p->lib->PQstatus(p->conn) == CONNECTION_BAD)
-		return error_set(PGLEASE_EGONE, "the broker cannot be reached: %s", p->lib->PQerrorMessage(p->conn));
+		return error_set(PGLEASE_ENOBROKER, "the broker cannot be reached: %s", p->lib->PQerrorMessage(p->conn));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
 		return error_set_errno(PGLEASE_ESYSTEM, errno, "cannot make a pair of sockets");
 	p->other = pair[1];
@@ -75,6 +77,7 @@ placeholder_start(
 	if (p == NULL)
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	p->lib = lib;
+	p->pool = pool;
 	p->other = -1;
 	r = client_pool_state(pool, &p->state);
 	if (r != 0)
@@ -191,12 +194,12 @@ rewrite(const uint8_t *packet, size_t size, const char *claim, uint8_t ret[PACKE
 }
 
 static int
-dial_raw(const struct placeholder *p)
+dial_raw(const struct pool_state *state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd;
 
-	if (paths_adopt_socket(p->state->socket_dir, address.sun_path, sizeof(address.sun_path)) != 0)
+	if (paths_adopt_socket(state->socket_dir, address.sun_path, sizeof(address.sun_path)) != 0)
 		return -1;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
@@ -242,19 +245,23 @@ static int
 adopt_conn(struct placeholder *p, const pglease_lease *lease)
 {
 	uint64_t deadline = clock_ns() + EXCHANGE_NS;
-	uint64_t generation = atomic_load_explicit(&p->state->seg.slot[lease->slot].generation, memory_order_relaxed);
-	struct shell *shell = shell_of_lease(p->state, lease->slot, lease->sequence);
+	struct pool_state *state = former_find(p->pool, lease->incarnation);
+	uint64_t generation = atomic_load_explicit(&state->seg.slot[lease->slot].generation, memory_order_relaxed);
+	struct shell *shell = shell_of_lease(state, lease->slot, lease->sequence);
 	uint8_t said[PACKET_MAX], packet[PACKET_MAX], answer[ANSWER_MAX];
 	char claim[ADOPT_CLAIM];
 	ssize_t n = recv(p->other, said, sizeof(said), MSG_DONTWAIT);
 	size_t size;
 	int fd, r = PGLEASE_EGONE;
 
-	adopt_claim(p->state, lease->slot, generation, lease->sequence, p->attempt, claim);
+	/* Another broker's: its number is one that this attachment has not used. A later PQreset, which says the old one, fails. */
+	if (state != p->state)
+		p->attempt = adopt_attempt(state);
+	adopt_claim(state, lease->slot, generation, lease->sequence, p->attempt, claim);
 	size = n > 0 ? rewrite(said, (size_t)n, claim, packet) : 0;
 	if (size == 0 || shell == NULL)
 		return error_set(PGLEASE_EPROTOCOL, "libpq's start-up packet is not understood");
-	fd = dial_raw(p);
+	fd = dial_raw(state);
 	if (fd < 0 || send(fd, packet, size, MSG_NOSIGNAL) != (ssize_t)size ||
 	    (size = read_answer(fd, deadline, answer)) == 0 ||
 	    send(p->other, answer, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size) {
@@ -263,9 +270,9 @@ adopt_conn(struct placeholder *p, const pglease_lease *lease)
 	}
 	if (listen_to(p) != PGRES_POLLING_OK)
 		goto out; /* the PGconn knows why */
-	r = adopt_take(p->state, fd, p->conn, deadline);
+	r = adopt_take(state, fd, p->conn, deadline);
 	if (r == 0)
-		r = shell_replace(p->state, lease->slot, shell, p->conn);
+		r = shell_replace(state, lease->slot, shell, p->conn);
 	if (r != 0) /* it takes itself for connected */
 		shutdown(p->lib->PQsocket(p->conn), SHUT_RDWR);
 out:

@@ -80,11 +80,14 @@ list_read(void)
 	if (listed_at != 0 && clock_ns() - listed_at < LIST_NS)
 		return true;
 	listed_at = 0;
-	nlist = 0;
 	if (paths_check_name(instance) != 0 || dial_broker(instance, NULL, dir, &sock, tried) != 0) {
+		/* What the last one said is as good as can be for those who have its connections. */
+		if (nlist != 0)
+			return true;
 		error_set(PGLEASE_ENOBROKER, "no broker of instance %.64s can be reached", instance);
 		return false;
 	}
+	nlist = 0;
 	for (uint32_t i = 0; good && i < n && i < LAYOUT_MAX_POOLS; i++) {
 		good = ask(sock, i, &list[i]);
 		if (good)
@@ -256,7 +259,7 @@ pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *re
 			goto out;
 		}
 	}
-	/* A broker that was started anew is not the one that was attached to. */
+	/* It may end while it is asked. */
 	for (unsigned i = 0; i < 2 && r == PGLEASE_EGONE; i++) {
 		r = attach(lib);
 		if (r == 0)
@@ -273,7 +276,7 @@ pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *re
 		last.lib = lib;
 		last.wanted = wanted;
 		last.use = *ret;
-		last.until = wanted->pool != NULL ? UINT64_MAX : listed_at + LIST_NS;
+		last.until = wanted->pool != NULL ? UINT64_MAX : listed_at != 0 ? listed_at + LIST_NS : 0;
 	}
 out:
 	lock_release();

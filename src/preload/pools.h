@@ -22,7 +22,7 @@ enum pools_answer {
 };
 enum pools_answer pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *ret);
 void pools_done(const struct pool_use *use);
-/* The attachment has come to its end (PGLEASE_EGONE): the next pools_find makes another. */
+/* The broker has not got that pool any more: the next pools_find asks it what it has, and attaches anew. */
 void pools_gone(struct library *lib, const struct pool_use *use);
 
 #endif

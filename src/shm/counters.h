@@ -82,6 +82,7 @@
 	X(GRANTS_REPAIRED,  "grants_repaired",  "grants completed or taken back for a granter that died") \
 	X(CANCELS,          "cancels",          "cancel requests forwarded") \
 	X(CANCELS_REFUSED,  "cancels_refused",  "cancel requests refused: unknown key or lease ended") \
+	X(TAKEOVER_ENDED,   "takeover_ended",   "sessions of a broker that was killed, ended by this one") \
 	X(LEAKS,            "leaks",            "leases held for longer than leak_threshold, and reported") \
 	X(ADOPTIONS_SERVED, "adoptions_served", "descriptors handed out") \
 	X(ADOPTIONS_REFUSED,"adoptions_refused","descriptors refused: not the lessee")

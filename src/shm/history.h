@@ -256,6 +256,8 @@ int history_open(const char *instance, const char *pool, struct history_bytes *r
 /* Maps an object: rows are then read without a system call. */
 int history_map(int fd, struct history_bytes *ret_bytes, struct history_view *ret_view);
 void history_bytes_fini(struct history_bytes *bytes); /* accepts a zeroed one */
+/* Empty pages in place of a mapping that readers may still look at: an empty history. Accepts a zeroed one. */
+void history_blank(struct history_bytes *bytes);
 
 /* A saved file: as history_read, but it is the caller's own regular file and its checksum is right. `why` says what is wrong. */
 int history_load(const char *path, struct history_bytes *ret_bytes, struct history_view *ret_view, char why[HISTORY_WHY]);

@@ -119,3 +119,10 @@ history_bytes_fini(struct history_bytes *bytes)
 		free(bytes->base);
 	*bytes = (struct history_bytes){0};
 }
+
+void
+history_blank(struct history_bytes *bytes)
+{
+	if (bytes->base != NULL && bytes->mapped)
+		(void)!mmap(bytes->base, bytes->size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+}

@@ -66,6 +66,7 @@ layout_hash(void)
 	    offsetof(struct segment_header, grant_after_ns),
 	    offsetof(struct segment_header, turn_ns),
 	    offsetof(struct segment_header, turn_leases),
+	    offsetof(struct segment_header, broker_down),
 	    offsetof(struct segment_header, watcher),
 	    offsetof(struct segment_header, kept_at),
 	    offsetof(struct segment_header, bypass_ns),

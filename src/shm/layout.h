@@ -54,6 +54,12 @@ enum reset_policy {
 	RESET_NPOLICIES,
 };
 
+/* What an acquire does that needs the broker, when that has gone. */
+enum broker_down {
+	BROKER_DOWN_WAIT, /* waits for the next one, up to its deadline */
+	BROKER_DOWN_FAIL, /* fails at once */
+};
+
 /* What is reset. */
 enum reset_kind {
 	RESET_FULL,     /* DISCARD ALL */
@@ -258,6 +264,7 @@ struct segment_header {
 	_Atomic uint32_t max_leases;     /* of one client; 0: no limit */
 	_Atomic uint32_t turn_leases;    /* see turn_ns */
 	_Atomic uint32_t fail_fast;      /* 1: nobody waits while upstream_down */
+	_Atomic uint32_t broker_down;    /* enum broker_down */
 
 	/*
 	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot

@@ -241,6 +241,15 @@ segment_unmap(struct segment *seg)
 	*seg = (struct segment){0};
 }
 
+void
+segment_blank(struct segment *seg)
+{
+	/* If that fails it stays what it was. */
+	if (seg->header != NULL)
+		(void)!mmap(seg->header, seg->size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+}
+
 const char *
 baseline_next(const char *base, size_t *at, const char **ret_value)
 {

@@ -45,6 +45,11 @@ int segment_map(int fd, struct segment *ret_seg);
 /* Read-only; everything else as segment_map. Writing through it faults. */
 int segment_map_readonly(int fd, struct segment *ret_seg);
 void segment_unmap(struct segment *seg); /* accepts a zeroed one */
+/*
+ * Empty pages, this process's own, in place of the mapping: for one that threads may still look at, who find no slot leased and no
+ * row theirs. It is never of use again, and costs no memory that it does not write to.
+ */
+void segment_blank(struct segment *seg);
 
 static inline char *
 segment_baseline(const struct segment *seg, uint32_t slot)

@@ -306,7 +306,7 @@ struct stats_header {
 	uint64_t published_at; /* CLOCK_REALTIME ns */
 	uint64_t published_mono; /* CLOCK_MONOTONIC ns */
 	uint32_t off; /* 1: monitoring is off, there are no rows */
-	uint32_t reserved;
+	uint32_t pid_namespace; /* what processes' numbers mean: inode of /proc/self/ns/pid; 0: unknown */
 	struct stats_table table[STATS_MAX_TABLES];
 };
 static_assert(offsetof(struct stats_header, sequence) == 24, "sequence at 24");
@@ -341,6 +341,9 @@ void stats_take_limits(struct stats_pool_row *row, const struct stats_limits *li
 const char *stats_table_name(enum stats_table_id id);
 unsigned stats_describe(enum stats_table_id id, struct stats_column *ret_columns);
 uint32_t stats_row_size(enum stats_table_id id);
+
+/* This process's, for stats_header.pid_namespace; 0 when it cannot be had. */
+uint32_t stats_pid_namespace(void);
 
 /* --- The writer: the broker. --- */
 

@@ -34,6 +34,14 @@ clock_get(clockid_t clock)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
+uint32_t
+stats_pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
 /* The pid in a living broker's segment; 0 when it has not published yet. */
 static pid_t
 owner_pid(int fd)
@@ -215,6 +223,7 @@ stats_writer_new(const struct stats_writer_params *params, struct stats_writer *
 	writer->header.broker_pid = (uint32_t)getpid();
 	writer->header.started_at = clock_get(CLOCK_REALTIME);
 	writer->header.off = params->off;
+	writer->header.pid_namespace = stats_pid_namespace();
 	snprintf(writer->header.instance, sizeof(writer->header.instance), "%s", params->instance);
 	snprintf(writer->header.program, sizeof(writer->header.program), "%s", params->program);
 	snprintf(writer->header.socket_dir, sizeof(writer->header.socket_dir), "%s", params->socket_dir);

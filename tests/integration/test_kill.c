@@ -425,11 +425,11 @@ START_TEST(the_index_of_a_lost_client_is_nobody_elses)
 }
 END_TEST
 
-START_TEST(without_a_broker_a_worker_is_told_to_attach_again)
+START_TEST(without_a_broker_a_worker_is_told_so)
 {
 	PGconn *conn;
 
-	it_start(1, 1, NULL);
+	it_start(1, 1, "broker_down = fail\n");
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
 	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
@@ -439,11 +439,11 @@ START_TEST(without_a_broker_a_worker_is_told_to_attach_again)
 	PQclear(PQexec(conn, "select pg_terminate_backend(pg_backend_pid())"));
 	it_release(&lease);
 	/* Nobody replaces it. */
-	ck_assert_int_eq(pglease_acquire(pool, 20000, &lease, &conn), PGLEASE_EGONE);
-	ck_assert_int_eq(pglease_acquire(pool, 0, &lease, &conn), PGLEASE_EGONE);
+	ck_assert_int_eq(pglease_acquire(pool, 20000, &lease, &conn), PGLEASE_ENOBROKER);
+	ck_assert_int_eq(pglease_acquire(pool, 0, &lease, &conn), PGLEASE_ENOBROKER);
 }
 END_TEST
 
 IT_MAIN("kill", idle, holding, in_a_transaction, in_a_long_query, with_a_query_that_the_server_has_not_read, in_the_middle_of_a_large_result, in_copy_in, in_copy_out,
     waiting, granted, holding_while_another_waits, idle_with_locks_left_in_its_session,
-    the_index_of_a_lost_client_is_nobody_elses, without_a_broker_a_worker_is_told_to_attach_again, detached_by_closing_its_descriptors)
+    the_index_of_a_lost_client_is_nobody_elses, without_a_broker_a_worker_is_told_so, detached_by_closing_its_descriptors)

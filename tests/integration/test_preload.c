@@ -3,8 +3,12 @@
  * The preloaded library: a program that knows only libpq (tests/programs/client.c) is run with it, and the pool is looked at for
  * what it did there.
  */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "program.h"
@@ -241,6 +245,57 @@ START_TEST(without_a_broker)
 }
 END_TEST
 
+/* Its broker is killed twice, and started again, as tests/programs/client.c asks for it. */
+static void
+survive(const char *fallback)
+{
+	char path[512], log[512];
+	const char *argv[] = {program_built("pglease-run"), "--", program_built("client"), "survives", NULL};
+	struct child child;
+	int from, to, status;
+
+	start(1, "");
+	it_await_all_idle(pool);
+	pglease_detach(it_client());
+	setenv("PGLEASE_FALLBACK", fallback, 1);
+	snprintf(log, sizeof(log), "%s/program.log", pglease_test_folder(it_env));
+	snprintf(path, sizeof(path), "%s/from", pglease_test_folder(it_env));
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	from = open(path, O_RDWR | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/to", pglease_test_folder(it_env));
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	to = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_msg(child_start(argv, log, NULL, &child) == 0, "%s", child_error());
+	for (const char *step = "ksks"; *step != '\0'; step++) {
+		struct pollfd p = {.fd = from, .events = POLLIN};
+		char byte;
+
+		if (poll(&p, 1, 30000) != 1 || read(from, &byte, 1) != 1 || byte != *step) {
+			child_signal(&child, SIGKILL);
+			ck_abort_msg("the program does not come to '%s': see %s", step, log);
+		}
+		ck_assert_int_eq(*step == 'k' ? pglease_test_broker_kill(it_env) : pglease_test_broker_start(it_env), 0);
+		ck_assert_int_eq(write(to, step, 1), 1);
+	}
+	ck_assert_msg(child_wait(&child, 60000, &status) == 0, "%s", child_error());
+	ck_assert_int_eq(status, 0);
+	close(from);
+	close(to);
+	pool = it_attach();
+}
+
+START_TEST(the_broker_is_killed)
+{
+	survive("error");
+}
+END_TEST
+
+START_TEST(the_broker_is_killed_and_there_is_another_way)
+{
+	survive("direct");
+}
+END_TEST
+
 /* An extension of a language, and one with another libpq: a copy by another name. */
 START_TEST(a_libpq_of_an_extension_and_a_second_one)
 {
@@ -299,5 +354,6 @@ IT_MAIN("preload", every_way_to_connect_leases, each_connection_is_a_fresh_one, 
     its_queries_are_counted_and_timed, a_query_is_cancelled, an_event_loop_has_more_than_the_pool, waits_end_well_or_with_words, threads_hand_them_on,
     a_child_harms_no_connection_of_its_parent, who_vanishes_harms_nobody, only_what_matches_is_taken,
     a_pool_says_what_matches, a_pool_that_is_named_takes_all, without_a_broker,
+    the_broker_is_killed, the_broker_is_killed_and_there_is_another_way,
     a_libpq_of_an_extension_and_a_second_one, settings_behind_a_late_reset_are_nobodys,
     an_event_procedure_ends_with_its_connection, pglease_run_is_the_command)

@@ -212,7 +212,7 @@ crew_expect_or_gone(enum crew who)
 	struct answer answer;
 
 	listen_to(who, &answer);
-	if (!answer.good && answer.code != PGLEASE_EGONE)
+	if (!answer.good && answer.code != PGLEASE_ENOBROKER)
 		report_fail("%s: %s (code %d)", crew_name[who], answer.text, answer.code);
 	return answer.good;
 }

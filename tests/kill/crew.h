@@ -29,7 +29,7 @@ void crew_acquire(enum crew who, unsigned pool);
  * these.
  */
 void crew_expect(enum crew who, const struct view_held *not_of);
-/* The broker may be dead: then it is told so (PGLEASE_EGONE), and false is returned. */
+/* The broker may be dead: then it is told so (PGLEASE_ENOBROKER), and false is returned. */
 bool crew_expect_or_gone(enum crew who);
 /* Whether it has answered what it was told last. */
 bool crew_has_answered(enum crew who);

@@ -14,7 +14,7 @@
 #define SLOT(n, e)                                                               \
 	{                                                                        \
 		.name = n, .min = 1, .max = 1,                                   \
-		.extra = "keepalive = 0\nidle_timeout = 0\nmax_lifetime = 0\n" e \
+		.extra = "keepalive = 0\nidle_timeout = 0\nmax_lifetime = 0\nbroker_down = fail\n" e \
 	}
 static const pglease_test_pool pools[NPOOLS] = {
     SLOT("grant", "grant_after = 0\nreset_after = 0\n"),

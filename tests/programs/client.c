@@ -4,6 +4,7 @@
  * preloaded, one scenario at a time; it ends with 0 when all was as on connections of its own.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -599,15 +600,87 @@ registers(void)
 		die("an event procedure of another connection was called");
 }
 
+static bool
+is_leased(PGconn *conn)
+{
+	/* The broker's sessions have a default of their own for this. */
+	return strcmp(ask(good(conn), "show lock_timeout"), "77s") == 0;
+}
+
+/* Says that it has come so far, and waits until the test has done its part. */
+static void
+meet(int from, int to, char here)
+{
+	char there;
+
+	if (write(from, &here, 1) != 1 || read(to, &there, 1) != 1 || there != here)
+		die("the test has gone");
+}
+
+/* Leased by that broker's successor, and not directly. */
+static void
+await_another(int backend)
+{
+	PGconn *conn;
+	bool is_another = false;
+
+	for (unsigned i = 0; i < WAIT_MS && !is_another; i++) {
+		conn = PQconnectdb("");
+		if (!is_leased(conn))
+			die("connected directly");
+		is_another = PQbackendPID(conn) != backend;
+		PQfinish(conn);
+		if (!is_another)
+			usleep(1000);
+	}
+	if (!is_another)
+		die("the next broker is not found");
+}
+
+/* The broker is killed, and started again, at the test's hands. */
+static void
+survives(void)
+{
+	char path[512];
+	PGconn *conn;
+	int from, to, backend;
+
+	snprintf(path, sizeof(path), "%s/from", getenv("PGLEASE_WORK"));
+	from = open(path, O_WRONLY);
+	snprintf(path, sizeof(path), "%s/to", getenv("PGLEASE_WORK"));
+	to = open(path, O_RDONLY);
+	conn = PQconnectdb("");
+	backend = PQbackendPID(good(conn));
+	PQfinish(conn);
+	meet(from, to, 'k');
+	/* What it has had it can have again; what a fresh connection is without, this one is, too. */
+	for (unsigned i = 0; i < 10; i++) {
+		conn = PQconnectdb("");
+		if (PQbackendPID(good(conn)) != backend || !is_leased(conn))
+			die("another session");
+		expect(conn, "select coalesce(current_setting('my.own', true), '')", "");
+		ask(conn, "set my.own = 'left'");
+		PQfinish(conn);
+	}
+	meet(from, to, 's');
+	await_another(backend);
+	/* Over the change. */
+	conn = PQconnectdb("");
+	backend = PQbackendPID(good(conn));
+	meet(from, to, 'k');
+	meet(from, to, 's');
+	expect(conn, "select 'still'", "still");
+	PQfinish(conn);
+	await_another(backend);
+}
+
 static void
 whose(char **conninfos)
 {
 	for (; *conninfos != NULL; conninfos++) {
 		PGconn *conn = PQconnectdb(*conninfos);
 
-		/* The broker's sessions have a default of their own for this. */
-		printf("%s\n",
-		    PQstatus(conn) != CONNECTION_OK ? "bad" : strcmp(ask(conn, "show lock_timeout"), "77s") == 0 ? "leased" : "direct");
+		printf("%s\n", PQstatus(conn) != CONNECTION_OK ? "bad" : is_leased(conn) ? "leased" : "direct");
 		if (PQstatus(conn) != CONNECTION_OK && getenv("CLIENT_SAYS_WHY") != NULL)
 			fprintf(stderr, "%s", PQerrorMessage(conn));
 		PQfinish(conn);
@@ -622,7 +695,7 @@ main(int argc, char **argv)
 		void (*run)(void);
 	} scenarios[] = {{"ways", ways}, {"fresh", fresh}, {"settings", settings}, {"info", info}, {"reset", reset},
 	    {"timed", timed}, {"cancel", cancel}, {"loop", loop}, {"waiting", waiting}, {"threads", threads}, {"forks", forks},
-	    {"vanishes", vanishes}, {"late", late}, {"registers", registers}};
+	    {"vanishes", vanishes}, {"survives", survives}, {"late", late}, {"registers", registers}};
 
 	if (argc < 2)
 		die("which scenario?");

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The list of old sessions: those that the last broker published, and those that it had not ended yet of the ones before it, which it
+ * has left in the socket folder's lock file, a line for each pool and broker: OLD, when that one's successor began, pids, pool. And a short-lived thread for each pool that ends them, over a connection of its own: libpq's
+ * connects block. A thread has copies of all that it uses; it shares `state` with the loop, and its result before that.
+ */
+#include "takeover.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+#include "stats.h"
+
+#define SECOND UINT64_C(1000000000)
+#define TAKEOVER_STACK (256 * 1024)
+/*
+ * When none of the processes lives that were attached to the old broker, as far as it has said: one that attached in its last tenth of a
+ * second it has not named, and so long is time for what that does.
+ */
+#define ORPHANS_NS (5 * SECOND)
+#define TRIES 10
+#define RETRY_NS (10 * SECOND)
+
+enum job_state { JOB_WAITS, JOB_RUNS, JOB_IS_DONE };
+
+/* A backend's pid, and a time (CLOCK_MONOTONIC) after which whoever has it is another. */
+struct old {
+	uint32_t pid;
+	uint64_t until;
+};
+
+/* Of one pool. */
+struct job {
+	struct pool *pool;
+	_Atomic uint32_t state; /* RUNS: the rest is the thread's, but for `pool` and `due` */
+	uint64_t due;
+	unsigned tries;
+	unsigned nolds;
+	struct old *olds;
+	char *keywords[TARGET_KEYWORDS + 2], *values[TARGET_KEYWORDS + 2];
+	int ended; /* negative: it did not come to that, and `why` says why */
+	char why[256];
+};
+
+struct takeover {
+	struct sockdir *sockdir;
+	struct job job[LAYOUT_MAX_POOLS];
+	unsigned njobs;
+	uint32_t *clients; /* pids of the processes that were attached */
+	unsigned nclients;
+	uint64_t look_at;
+	bool can_tell; /* whether they live: their pids are of our namespace */
+	uint64_t began;
+	pid_t broker;  /* the old one */
+};
+
+/* A backend is the old session, and no other that has its pid, if it began before that broker's successor: by the server's own clock. */
+static const char query[] =
+    "select count(*) from (select pg_catalog.pg_terminate_backend(a.pid) as done from pg_catalog.pg_stat_activity as a,"
+    " unnest($1::int[], $2::float8[]) as old (pid, age)"
+    " where a.pid = old.pid and a.usename = current_user and a.datname = current_database()"
+    " and a.backend_start < pg_catalog.clock_timestamp() - old.age * interval '1 second' offset 0) as ended where done";
+
+/* The two arrays, as text. NULL: out of memory. */
+static char *
+array_of(const struct job *job, bool ages)
+{
+	uint64_t now = clock_ns();
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	for (unsigned i = 0; i < job->nolds; i++) {
+		fputc(i == 0 ? '{' : ',', f);
+		if (ages)
+			fprintf(f, "%.6f", (double)clock_since(now, job->olds[i].until) / 1e9);
+		else
+			fprintf(f, "%" PRIu32, job->olds[i].pid);
+	}
+	fputc('}', f);
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static void
+ask(struct job *job)
+{
+	PGconn *conn = PQconnectdbParams((const char *const *)job->keywords, (const char *const *)job->values, 1);
+	PGresult *result = NULL;
+	char *pids = array_of(job, false), *ages = array_of(job, true);
+	const char *params[] = {pids, ages};
+
+	job->ended = -1;
+	if (PQstatus(conn) != CONNECTION_OK || pids == NULL || ages == NULL) {
+		snprintf(job->why, sizeof(job->why), "%s", PQstatus(conn) == CONNECTION_OK ? "out of memory" : PQerrorMessage(conn));
+		goto out;
+	}
+	result = PQexecParams(conn, query, 2, NULL, params, NULL, NULL, 0);
+	if (PQresultStatus(result) == PGRES_TUPLES_OK)
+		job->ended = atoi(PQgetvalue(result, 0, 0));
+	else
+		snprintf(job->why, sizeof(job->why), "%s", PQerrorMessage(conn));
+out:
+	PQclear(result);
+	PQfinish(conn);
+	free(pids);
+	free(ages);
+}
+
+static void *
+run(void *arg)
+{
+	struct job *job = arg;
+
+	ask(job);
+	/* The loop takes it back, and may free it. */
+	atomic_store(&job->state, JOB_IS_DONE);
+	return NULL;
+}
+
+static int
+start(struct job *job)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t thread;
+	int r = pthread_attr_init(&attr);
+
+	if (r != 0)
+		return -r;
+	pthread_attr_setstacksize(&attr, TAKEOVER_STACK);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	atomic_store(&job->state, JOB_RUNS);
+	r = pthread_create(&thread, &attr, run, job);
+	if (r != 0)
+		atomic_store(&job->state, JOB_WAITS);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+static bool
+add(struct job *job, unsigned n, const char *keyword, const char *value)
+{
+	job->keywords[n] = strdup(keyword);
+	job->values[n] = strdup(value);
+	return job->keywords[n] != NULL && job->values[n] != NULL;
+}
+
+/* As the pool connects, but within connect_timeout as libpq understands it. */
+static bool
+take_target(struct job *job, const struct pool *pool)
+{
+	const struct target *t = &pool->target;
+	char timeout[24];
+	unsigned n;
+
+	snprintf(timeout, sizeof(timeout), "%" PRIu64, pool->settings->connect_timeout / SECOND + 2);
+	for (n = 0; n < t->count; n++)
+		if (!add(job, n, t->keywords[n], t->values[n]))
+			return false;
+	return add(job, n, "connect_timeout", timeout);
+}
+
+static void
+job_fini(struct job *job)
+{
+	for (unsigned n = 0; n < TARGET_KEYWORDS + 2; n++) {
+		free(job->keywords[n]);
+		free(job->values[n]);
+	}
+	free(job->olds);
+	memset(job, 0, sizeof(*job));
+}
+
+static bool
+add_old(struct job *job, uint64_t pid, uint64_t until)
+{
+	struct old *olds;
+
+	if (pid <= 1 || pid > INT32_MAX)
+		return true;
+	olds = reallocarray(job->olds, job->nolds + 1, sizeof(*olds));
+	if (olds == NULL)
+		return false;
+	job->olds = olds;
+	olds[job->nolds++] = (struct old){.pid = (uint32_t)pid, .until = until};
+	return true;
+}
+
+/* The pool's backends, as the last broker published them. False: out of memory. */
+static bool
+take_published(struct job *job, const struct stats_snapshot *old, uint64_t now)
+{
+	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_SLOTS));
+	const struct stats_column *pool = view != NULL ? stats_column_find(view, "pool") : NULL;
+	const struct stats_column *pid = view != NULL ? stats_column_find(view, "server_pid") : NULL;
+	uint64_t n;
+
+	if (pool == NULL || pool->type != STATS_TEXT || pid == NULL || pid->type == STATS_TEXT)
+		return true;
+	for (uint32_t row = 0; row < view->nrows; row++)
+		if (strcmp(stats_value_text(view, row, pool), job->pool->settings->name) == 0 &&
+		    stats_value_u64(view, row, pid, &n) && !add_old(job, n, now))
+			return false;
+	return true;
+}
+
+/* The pool's lines of what it left. One that is cut or of another time of the clock is none. False: out of memory. */
+static bool
+take_left(struct job *job, const char *left, uint64_t now)
+{
+	for (const char *line = left, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		uint64_t until, pid;
+		int used = 0;
+		const char *at;
+
+		if (sscanf(line, "old %" SCNu64 " %n", &until, &used) != 1 || used == 0 || until > now)
+			continue;
+		at = memchr(line + used, ' ', (size_t)(end - line - used));
+		if (at == NULL || (size_t)(end - at - 1) != strlen(job->pool->settings->name) ||
+		    memcmp(at + 1, job->pool->settings->name, (size_t)(end - at - 1)) != 0)
+			continue;
+		for (const char *c = line + used; c < at; c += used + (c[used] == ',')) {
+			if (sscanf(c, "%" SCNu64 "%n", &pid, &used) != 1)
+				break;
+			if (!add_old(job, pid, until))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* For the next broker, should this one be killed too. One that cannot be written costs it a part of its list. */
+static void
+leave(const struct takeover *t)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return;
+	for (unsigned i = 0; i < t->njobs; i++)
+		for (unsigned n = 0; t->job[i].pool != NULL && n < t->job[i].nolds; n++)
+			fprintf(f, "old %" PRIu64 " %" PRIu32 " %s\n", t->job[i].olds[n].until, t->job[i].olds[n].pid,
+			    t->job[i].pool->settings->name);
+	if (fclose(f) == 0 && sockdir_leave(t->sockdir, text) != 0)
+		log_warning("the sessions of the broker before cannot be noted for the next one");
+	free(text);
+}
+
+static bool
+take_clients(struct takeover *t, const struct stats_snapshot *old)
+{
+	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_CLIENTS));
+	const struct stats_column *pid = view != NULL ? stats_column_find(view, "pid") : NULL;
+	uint64_t n;
+
+	if (pid == NULL || pid->type == STATS_TEXT)
+		return true;
+	t->clients = calloc((size_t)view->nrows + 1, sizeof(*t->clients));
+	if (t->clients == NULL)
+		return false;
+	for (uint32_t row = 0; row < view->nrows; row++)
+		if (stats_value_u64(view, row, pid, &n) && n > 1 && n <= INT32_MAX)
+			t->clients[t->nclients++] = (uint32_t)n;
+	return true;
+}
+
+/* `old`: NULL when there is no last picture. */
+static struct takeover *
+take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *const *pools, unsigned npools)
+{
+	struct takeover *t = calloc(1, sizeof(*t));
+	uint64_t now = clock_ns();
+
+	if (t == NULL)
+		return NULL;
+	t->sockdir = sockdir;
+	t->began = now;
+	if (old != NULL) {
+		t->broker = (pid_t)old->header.broker_pid;
+		/* Whether those of brokers before it live is not known. */
+		t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace() &&
+			      strstr(sockdir_left(sockdir), "old ") == NULL;
+		if (!take_clients(t, old))
+			goto fail;
+	}
+	for (unsigned i = 0; i < npools; i++) {
+		struct job *job = &t->job[t->njobs];
+
+		if (pools[i]->settings->takeover_limit == 0)
+			continue;
+		t->njobs++;
+		job->pool = pools[i];
+		job->due = now + pools[i]->settings->takeover_limit;
+		if ((old != NULL && !take_published(job, old, now)) || !take_left(job, sockdir_left(sockdir), now) ||
+		    !take_target(job, pools[i]))
+			goto fail;
+		if (job->nolds == 0) {
+			job_fini(job);
+			t->njobs--;
+		}
+	}
+	leave(t);
+	if (t->njobs != 0)
+		return t;
+fail:
+	takeover_free(t, 0);
+	return NULL;
+}
+
+struct takeover *
+takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *pools, unsigned npools)
+{
+	struct stats_reader *reader;
+	struct stats_snapshot old;
+	struct takeover *t = NULL;
+	bool has_old = false;
+
+	if (stats_reader_open(instance, &reader) == 0) {
+		has_old = stats_reader_snapshot(reader, &old) == 0;
+		stats_reader_close(reader);
+	}
+	/* Of a living one the name cannot be had; of one that has stopped there is nothing. */
+	if (has_old && old.gone && old.header.state != SEGMENT_CLOSED)
+		t = take(sockdir, &old, pools, npools);
+	else if (*sockdir_left(sockdir) != '\0')
+		t = take(sockdir, NULL, pools, npools);
+	if (has_old)
+		stats_snapshot_fini(&old);
+	return t;
+}
+
+/* Whether a process that was attached to the old broker lives, as far as its pid tells. */
+static bool
+lives_any(const struct takeover *t)
+{
+	for (unsigned i = 0; i < t->nclients; i++)
+		if (kill((pid_t)t->clients[i], 0) == 0 || errno == EPERM)
+			return true;
+	return false;
+}
+
+static void
+finish(struct takeover *t, struct job *job, uint64_t now)
+{
+	const char *pool = job->pool->settings->name;
+
+	if (job->ended < 0 && ++job->tries < TRIES) {
+		log_warning("pool %s: the sessions of the broker before cannot be looked for yet: %s", pool, job->why);
+		atomic_store(&job->state, JOB_WAITS);
+		job->due = now + RETRY_NS;
+		return;
+	}
+	if (job->ended < 0)
+		log_warning("pool %s: sessions of the broker before (pid %ld) may be left: %s", pool, (long)t->broker, job->why);
+	else if (job->ended > 0)
+		log_info("pool %s: %d sessions of the broker before (pid %ld) were left, and have been ended", pool, job->ended,
+		    (long)t->broker);
+	for (int i = 0; i < job->ended; i++)
+		pool_count(job->pool, COUNTER_TAKEOVER_ENDED);
+	job_fini(job);
+	leave(t);
+}
+
+void
+takeover_tick(struct takeover *t, uint64_t now)
+{
+	if (t == NULL)
+		return;
+	if (t->can_tell && t->nclients != 0 && now >= t->look_at && now > t->began + ORPHANS_NS) {
+		t->look_at = now + SECOND;
+		for (unsigned i = 0; i < t->njobs && !lives_any(t); i++)
+			if (t->job[i].tries == 0 && t->job[i].due > now)
+				t->job[i].due = now;
+	}
+	for (unsigned i = 0; i < t->njobs; i++) {
+		struct job *job = &t->job[i];
+
+		if (job->pool == NULL) /* done with */
+			continue;
+		if (atomic_load(&job->state) == JOB_IS_DONE)
+			finish(t, job, now);
+		else if (atomic_load(&job->state) == JOB_WAITS && now >= job->due && start(job) != 0)
+			job->due = now + SECOND;
+	}
+}
+
+void
+takeover_free(struct takeover *t, unsigned wait_ms)
+{
+	uint64_t end = clock_ns() + (uint64_t)wait_ms * 1000000;
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	if (t == NULL)
+		return;
+	for (unsigned i = 0; i < t->njobs; i++) {
+		while (atomic_load(&t->job[i].state) == JOB_RUNS) {
+			if (clock_ns() >= end)
+				return; /* it still uses it: the process ends with it */
+			nanosleep(&pause, NULL);
+		}
+	}
+	for (unsigned i = 0; i < t->njobs; i++)
+		job_fini(&t->job[i]);
+	free(t->clients);
+	free(t);
+}

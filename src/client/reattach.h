@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Noticing that the broker has gone, and attaching anew: after that, and after a fork (doc/protocol.md, "When the broker dies"). */
+#ifndef PGLEASE_CLIENT_REATTACH_H
+#define PGLEASE_CLIENT_REATTACH_H
+
+#include "client_priv.h"
+
+#define REATTACH_NS UINT64_C(50000000) /* between two tries to attach again, while nobody answers */
+
+/* Whether it is time to look at the control connection: the broker's last tick is old, or it has stopped. No system call. */
+bool reattach_is_due(const struct pool_state *state, uint64_t now);
+/* Looks, but not more often than every 100 ms. Whether the process is known to be cut off. */
+bool reattach_look(const struct pool_state *state, uint64_t now);
+/* Looks now: somebody has met what only a broker that is gone explains. True if that is news. */
+bool reattach_is_news(const struct pool_state *state);
+/* Under the client's mutex: a process and states that are not cut off, or the error. */
+int reattach(struct pglease *client);
+
+#endif

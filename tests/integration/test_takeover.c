@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What becomes of the server sessions of a broker that was killed: those that nobody gives up, the next broker ends. */
+#include "survive.h"
+
+#include <string.h>
+
+static pglease_pool *pool;
+static pglease_lease lease;
+static PGconn *conn;
+
+static void
+stays(int socket, const void *sql)
+{
+	conn = it_acquire(it_attach(), &lease);
+	if (sql != NULL)
+		ck_assert_int_eq(PQsendQuery(conn, sql), 1);
+	else
+		it_release(&lease);
+	it_say(socket, 'r');
+	it_hear(socket, 'q');
+}
+
+/* A worker that has an idle connection, and never calls again. */
+START_TEST(after_the_limit)
+{
+	struct it_worker worker;
+	PGconn *stranger;
+
+	it_start(1, 1, "takeover_limit = 1s\n");
+	stranger = pglease_test_connect(it_env);
+	ck_assert_ptr_nonnull(stranger);
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	pool = it_attach();
+	survive_note_sessions();
+	pglease_detach(it_client());
+	survive_kill();
+	survive_start();
+	survive_await_sessions(1); /* the stranger's: of the same user, in the same database */
+	it_await_published("app", "takeover_ended", 1);
+	ck_assert_str_eq(it_query(stranger, "select 'still'"), "still");
+	PQfinish(stranger);
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	it_kill(&worker);
+}
+END_TEST
+
+/* One that holds a lease for longer is told by the session's end, and gets on. */
+START_TEST(of_a_lease_that_is_held_for_longer)
+{
+	it_start(1, 1, "takeover_limit = 1s\n");
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	survive_await_sessions(0);
+	PQclear(PQexec(conn, "select 1"));
+	ck_assert_int_eq(PQstatus(conn), CONNECTION_BAD);
+	it_release(&lease);
+	survive_await_new(pool);
+}
+END_TEST
+
+/* A statement of a worker that died with the broker would run for ever: there is nobody left to wait for. */
+START_TEST(soon_when_nobody_is_left)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 24h\n");
+	worker = it_worker(stays, "select pg_sleep(100000)");
+	it_hear(worker.socket, 'r');
+	it_await_published("app", "leased", 1); /* the broker has noted the worker, too */
+	survive_note_sessions();
+	survive_kill();
+	it_kill(&worker);
+	survive_start();
+	survive_await_sessions(0);
+	it_await_published("app", "takeover_ended", 1);
+}
+END_TEST
+
+static void
+stays_in_both(int socket, const void *arg)
+{
+	static const char *const name[] = {"app", "kept"};
+	pglease_pool *p;
+
+	it_attach();
+	for (unsigned i = 0; i < 2; i++) {
+		it_ok(pglease_pool_open(it_client(), name[i], &p));
+		conn = it_acquire(p, &lease);
+		ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(100000)"), 1);
+	}
+	it_say(socket, 'r');
+	it_hear(socket, 'q');
+}
+
+START_TEST(never_if_the_pool_says_so)
+{
+	static const pglease_test_pool pools[] = {
+	    {.name = "app", .max = 1}, {.name = "kept", .max = 1, .extra = "takeover_limit = 0\n"}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .no_leak_check = 1);
+	struct it_worker worker;
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	worker = it_worker(stays_in_both, NULL);
+	it_hear(worker.socket, 'r');
+	it_await_published("app", "leased", 1);
+	it_await_published("kept", "leased", 1);
+	survive_note_sessions();
+	survive_kill();
+	it_kill(&worker);
+	survive_start();
+	it_await_published("app", "takeover_ended", 1);
+	survive_await_sessions(1);
+	ck_assert_uint_eq(it_published("kept", "takeover_ended"), 0);
+	ck_assert_int_eq(pglease_test_sql(it_env,
+	    "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(100000)'", NULL, 0), 0);
+}
+END_TEST
+
+/* The next broker is killed before it is time: the one after it knows of the first one's sessions, too. */
+START_TEST(by_the_broker_after_the_next)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 5s\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	survive_kill();
+	survive_await_sessions(1);
+	survive_start();
+	survive_await_sessions(0);
+	it_await_published("app", "takeover_ended", 1);
+	it_kill(&worker);
+	/* What has been done is not done again. */
+	survive_kill();
+	survive_start();
+	ck_assert_uint_eq(it_published("app", "takeover_ended"), 0);
+}
+END_TEST
+
+/* The server is not there when it is time: it is tried again. */
+START_TEST(of_a_server_that_is_down_first)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 1s\nretry_max = 200ms\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	survive_kill();
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
+	survive_start();
+	ck_assert_msg(pglease_test_await_log(it_env, "cannot be looked for yet", IT_PATIENCE_MS) == 0, "%s",
+	    pglease_test_error_message());
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	it_kill(&worker);
+}
+END_TEST
+
+static void
+several(int socket, const void *arg)
+{
+	pglease_lease leases[3];
+	pglease_pool *p = it_attach();
+
+	for (unsigned i = 0; i < 3; i++)
+		it_acquire(p, &leases[i]);
+	for (unsigned i = 0; i < 3; i++)
+		it_release(&leases[i]);
+	it_say(socket, 'r');
+	it_hear(socket, 'g');
+	survive_await_new(p);
+	it_say(socket, 'd');
+	it_hear(socket, 'q');
+	pglease_detach(it_client());
+}
+
+/* Long before it, by the workers' own doing: each has a PGconn for each connection. */
+START_TEST(none_is_left_when_all_workers_have_called)
+{
+	struct it_worker worker[3];
+
+	it_start(3, 3, "takeover_limit = 24h\n");
+	pool = it_attach();
+	it_await_all_idle(pool);
+	pglease_detach(it_client());
+	survive_note_sessions();
+	for (unsigned i = 0; i < 3; i++) {
+		worker[i] = it_worker(several, NULL);
+		it_hear(worker[i].socket, 'r');
+	}
+	survive_kill();
+	survive_start();
+	for (unsigned i = 0; i < 3; i++)
+		it_say(worker[i].socket, 'g');
+	for (unsigned i = 0; i < 3; i++)
+		it_hear(worker[i].socket, 'd');
+	survive_await_sessions(0);
+	for (unsigned i = 0; i < 3; i++) {
+		it_say(worker[i].socket, 'q');
+		it_join(&worker[i]);
+	}
+	pool = it_attach();
+	ck_assert_uint_eq(it_published("app", "takeover_ended"), 0);
+}
+END_TEST
+
+IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
+    by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
