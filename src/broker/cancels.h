@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Sending cancel requests to servers. Each blocks until the server has taken it, so it runs in a short-lived thread, a limited number at a
- * time, others queue; completion comes back to the loop. Whether a cancel is allowed is not decided here (adopt.c,
- * revoke.c).
+ * Sending cancel requests to servers. Each blocks until the server has taken it, so it runs in a short-lived thread, a
+ * limited number at a time, others queue; completion comes back to the loop. Whether a cancel is allowed is not decided here
+ * (adopt.c, revoke.c).
  */
 #ifndef PGLEASE_BROKER_CANCELS_H
 #define PGLEASE_BROKER_CANCELS_H
@@ -39,10 +39,16 @@ int cancels_new(struct event_base *base, cancels_done done, void *context, struc
 void cancels_free(struct cancels *cancels, unsigned wait_ms);
 /* How many wait for a thread or run in one. */
 unsigned cancels_under_way(const struct cancels *cancels);
-/* Those that insist and rest or wait, to the broker that takes this one's place, and from the one before it: 0, or -1 with log_refuse(). */
+/*
+ * Those that insist and rest or wait, to the broker that takes this one's place, and from the one before it: 0, or -1 with
+ * log_refuse().
+ */
 void cancels_hand_over(struct cancels *cancels, struct handover *to);
 int cancels_take_over(struct cancels *cancels, struct handover *from);
-/* 0, or -ENOMEM / -EAGAIN (too many queued) / -ENOTSUP (nobody knows the key): then nothing was done, and the requester's socket is still the caller's. */
+/*
+ * 0, or -ENOMEM / -EAGAIN (too many queued) / -ENOTSUP (nobody knows the key): then nothing was done, and the requester's
+ * socket is still the caller's.
+ */
 int cancels_submit(struct cancels *cancels, const struct backend *backend, const struct cancels_ticket *ticket);
 
 #endif

@@ -26,7 +26,10 @@ struct http_guard *http_guard_new(struct event_base *base, struct evhttp *http, 
 void http_guard_pause(struct http_guard *guard, bool pauses);
 /* No connection is open. */
 bool http_guard_is_quiet(const struct http_guard *guard);
-/* Ends those that have had their time; accepts again after running out of descriptors. Called at each tick; `now`: CLOCK_MONOTONIC ns. */
+/*
+ * Ends those that have had their time; accepts again after running out of descriptors. Called at each tick; `now`:
+ * CLOCK_MONOTONIC ns.
+ */
 void http_guard_tick(struct http_guard *guard, uint64_t now);
 void http_guard_free(struct http_guard *guard); /* accepts NULL */
 

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "stats.h"
@@ -344,6 +345,23 @@ START_TEST(what_is_asked_of_the_broker_during_it_waits)
 }
 END_TEST
 
+START_TEST(a_signal_that_comes_during_it_is_obeyed_after_it)
+{
+	struct pollfd end;
+	struct child restart;
+
+	start(1, 1, NULL);
+	end = (struct pollfd){.fd = pidfd_open(pglease_test_broker_pid(it_env), 0), .events = POLLIN};
+	start_slow_restart(&restart);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGTERM), 0);
+	ck_assert_int_eq(poll(&end, 1, 50), 0); /* it has not ended it */
+	end_slow_restart(&restart);
+	restart_await_log("stops: SIGTERM");
+	ck_assert_int_eq(poll(&end, 1, IT_PATIENCE_MS), 1);
+	close(end.fd);
+}
+END_TEST
+
 START_TEST(a_pqreset_that_hangs_goes_on)
 {
 	struct child restart;
@@ -533,5 +551,5 @@ IT_MAIN("restart", a_lease_and_its_transaction_go_on, a_query_can_be_cancelled_a
     the_broker_resets_what_it_has_taken_over, idle_old_and_tried_ones_are_seen_to_after_it,
     a_server_that_hangs_up_is_noticed_after_it, a_drain_that_somebody_waits_for_goes_on,
     a_worker_that_dies_after_it_is_noticed, a_worker_that_dies_during_it_is_noticed,
-    what_is_asked_of_the_broker_during_it_waits, a_pqreset_that_hangs_goes_on, nothing_is_left_open,
+    what_is_asked_of_the_broker_during_it_waits, a_signal_that_comes_during_it_is_obeyed_after_it, a_pqreset_that_hangs_goes_on, nothing_is_left_open,
     statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)
