@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Replays the inputs that were kept for a target, from tests/fuzz/corpus/TARGET, and beginnings of each: one line of TAP. Without
- * libFuzzer, so that any compiler will do. With arguments: these files, and nothing else.
+ * Replays the inputs that were kept for a target, from tests/fuzz/corpus/TARGET: each file and beginnings of it, and each line of
+ * the file `found`; one line of TAP. Without libFuzzer, so that any compiler will do. With arguments: these files, and nothing else.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -11,6 +11,7 @@
 
 #define BEGINNINGS 24
 #define INPUT_MAX (1 << 20)
+#define FOUND "found" /* many small inputs, a line each */
 
 static void
 play(const uint8_t *bytes, size_t size)
@@ -23,6 +24,43 @@ play(const uint8_t *bytes, size_t size)
 		memcpy(copy, bytes, size);
 	LLVMFuzzerTestOneInput(copy, size);
 	free(copy);
+}
+
+/* One of FOUND's lines, in place: a backslash, a zero and three octal digits for each byte. */
+static bool
+replay_line(char *line, unsigned number)
+{
+	uint8_t *to = (uint8_t *)line;
+	size_t n = 0;
+
+	for (const char *at = line; *at != '\0' && *at != '\n'; at += 5, n++) {
+		if (strspn(at, "\\") != 1 || strspn(at + 1, "01234567") < 4 || at[1] != '0')
+			return false;
+		to[n] = (uint8_t)((at[2] - '0') << 6 | (at[3] - '0') << 3 | (at[4] - '0'));
+	}
+	printf("# line %u\n", number);
+	fflush(stdout);
+	play(to, n);
+	return true;
+}
+
+static bool
+replay_found(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned number = 0;
+	size_t size = 0;
+	char *line = NULL;
+	bool good = f != NULL;
+
+	while (good && getline(&line, &size, f) > 0)
+		good = replay_line(line, ++number);
+	free(line);
+	if (f != NULL)
+		fclose(f);
+	if (!good)
+		printf("# %s: cannot be read, or line %u is none\n", path, number);
+	return good;
 }
 
 static bool
@@ -81,12 +119,13 @@ main(int argc, char **argv)
 		char file[2048];
 
 		snprintf(file, sizeof(file), "%s/%s", path, entry[i]->d_name);
-		good = replay(file, true) && good;
+		printf("# %s\n", file);
+		good = (strcmp(entry[i]->d_name, FOUND) == 0 ? replay_found(file) : replay(file, true)) && good;
 		free(entry[i]);
 	}
 	free(entry);
 	if (n <= 0)
 		printf("# no inputs in %s\n", path);
-	printf("%s 1 - %s: %d kept inputs and beginnings of them\n", good && n > 0 ? "ok" : "not ok", name, n > 0 ? n : 0);
+	printf("%s 1 - %s: %d files of kept inputs\n", good && n > 0 ? "ok" : "not ok", name, n > 0 ? n : 0);
 	return good && n > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
