@@ -122,6 +122,48 @@ START_TEST(never_if_the_pool_says_so)
 }
 END_TEST
 
+/* A sibling has a PGconn for the same connection, and never calls: the session ends all the same, of one that was idle ... */
+START_TEST(an_idle_session_ends_for_all)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 24h\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	survive_await_new(pool);
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
+/* ... and of one that was leased. */
+START_TEST(a_leased_session_ends_for_all)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 24h\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	for (pglease_lease other = lease; other.incarnation == lease.incarnation; it_release(&other))
+		it_acquire(pool, &other);
+	ck_assert_str_eq(it_query(conn, "select 'still'"), "still");
+	it_release(&lease);
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
 /* The next broker is killed before it is time: the one after it knows of the first one's sessions, too. */
 START_TEST(by_the_broker_after_the_next)
 {
@@ -216,4 +258,4 @@ START_TEST(none_is_left_when_all_workers_have_called)
 END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
-    by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
+    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
