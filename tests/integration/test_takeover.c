@@ -3,6 +3,7 @@
 #include "survive.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static pglease_pool *pool;
 static pglease_lease lease;
@@ -17,7 +18,8 @@ stays(int socket, const void *sql)
 	else
 		it_release(&lease);
 	it_say(socket, 'r');
-	it_hear(socket, 'q');
+	for (;;)
+		pause();
 }
 
 /* A worker that has an idle connection, and never calls again. */
@@ -95,7 +97,8 @@ stays_in_both(int socket, const void *arg)
 		ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(100000)"), 1);
 	}
 	it_say(socket, 'r');
-	it_hear(socket, 'q');
+	for (;;)
+		pause();
 }
 
 START_TEST(never_if_the_pool_says_so)
