@@ -56,7 +56,7 @@ lease_pair_ns(pglease_pool *pool)
 		pglease_lease lease;
 		PGconn *conn;
 
-		if (pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn) != 0 || pglease_release(&lease) != 0)
+		if (pglease_acquire(pool, 60000, &lease, &conn) != 0 || pglease_release(&lease) != 0)
 			measure_die("lease", pglease_error_message());
 	}
 	return (double)(clock_ns() - start) / pairs;

@@ -7,11 +7,26 @@
 
 #define INTERVAL_MIN UINT64_C(1000000)
 #define INTERVAL_MAX UINT64_C(100000000)
+#define HURRY_NS UINT64_C(1000000000)
 #define QUIET 8 /* looks that find nothing dirty, before the broker asks to be rung */
+
+/*
+ * How long a session may be idle and dirty. Where everybody comes back to their own sessions, resets are of use to nobody, and
+ * a worker that is kept from the processor for a few milliseconds would find its session gone: there is no hurry until
+ * somebody has had to wait for another's reset.
+ */
+static uint64_t
+patience(const struct pool *p, uint64_t now)
+{
+	uint64_t wanted = atomic_load_explicit(&p->seg.header->reset_wanted_at, memory_order_relaxed);
+	bool hurry = wanted != 0 && clock_since(now, wanted) < HURRY_NS;
+
+	return hurry || p->settings->reset_after > INTERVAL_MAX ? p->settings->reset_after : INTERVAL_MAX;
+}
 
 /* Takes those that are due (S5). Whether there are others, that will be. */
 static bool
-sweep(struct pool *p, uint64_t now)
+sweep(struct pool *p, uint64_t now, uint64_t limit)
 {
 	bool left = false;
 
@@ -25,7 +40,7 @@ sweep(struct pool *p, uint64_t now)
 		since = server_idle_since(s);
 		/* It may have come back since `now` was read; a time in the far future is a scribble. */
 		idle = since <= now ? now - since : since - now < INTERVAL_MAX ? 0 : UINT64_MAX;
-		if (idle < p->settings->reset_after)
+		if (idle < limit)
 			left = true;
 		else if (server_take(s, &w)) /* S5 */
 			server_refresh(s, SLOT_DIRTY, since, false);
@@ -58,19 +73,19 @@ void
 dirty_look(struct pool *p, uint64_t now)
 {
 	_Atomic uint32_t *watch = &p->seg.header->reset_watch;
-	uint64_t ns = p->settings->reset_after;
+	uint64_t ns = patience(p, now);
 	struct timeval interval = {0};
 
-	if (ns == 0 || p->draining || p->stopping)
+	if (p->settings->reset_after == 0 || p->draining || p->stopping)
 		return;
-	if (sweep(p, now))
+	if (sweep(p, now, ns))
 		p->dirty_quiet = 0;
 	else if (p->dirty_quiet < QUIET)
 		p->dirty_quiet++;
 	if (p->dirty_quiet >= QUIET) {
 		/* First this, then the look; lessees swap first, then look at this (release.c). */
 		atomic_store(watch, 1);
-		if (!sweep(p, now))
+		if (!sweep(p, now, ns))
 			return;
 		p->dirty_quiet = 0;
 	}

@@ -45,7 +45,10 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 		/* What a client that is gone has left (locks, LISTENs) nobody leases for free: it is reset at once. */
 		bool abandoned = session == SLOT_DIRTY && word_who(w) == WORD_NONE;
 
-		if ((abandoned || is_over(tried, settings_of->keepalive, now)) && server_take(s, &w)) /* S5 */
+		/* A client may have written `tried`: of one in the future nothing is doubted, as nothing is over. */
+		bool doubted = tried < s->pool->suspected_at;
+
+		if ((abandoned || doubted || is_over(tried, settings_of->keepalive, now)) && server_take(s, &w)) /* S5 */
 			server_refresh(s, session, since, !abandoned);
 		return;
 	}
@@ -135,6 +138,7 @@ void
 maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 {
 	unsigned lent = 0;
+	uint32_t down;
 
 	p->attention = false;
 	for (uint32_t i = 0; i < p->seg.nslots; i++) {
@@ -169,9 +173,10 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 	pool_grow(p, now);
 	dirty_look(p, now);
 	/*
-	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Relaxed: a stale value
-	 * costs a client one wait, or one refusal that the next acquire does not see.
+	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Sequentially consistent, before the
+	 * posts: a waiter clears `posted` and looks then (claim.c), so that it sees one or the other.
 	 */
-	atomic_store_explicit(
-	    &p->seg.header->upstream_down, p->failures != 0 && lent == 0, memory_order_relaxed);
+	down = p->failures != 0 && lent == 0;
+	if (atomic_exchange(&p->seg.header->upstream_down, down) != down && down && p->settings->fail_fast)
+		pool_wake_waiters(p);
 }

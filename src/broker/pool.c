@@ -20,6 +20,7 @@
 #include "server.h"
 #include "slots.h"
 
+#define SUSPECT_NS UINT64_C(1000000000)
 #define BACKOFF_LAST_EMBEDDED UINT64_C(400000000) /* our own server, of which nobody else asks anything */
 
 static uint32_t
@@ -50,6 +51,7 @@ publish_settings(struct pool *p, bool monitoring_off)
 	    memory_order_relaxed);
 	strcpy(h->reset_sql, s->reset_sql);
 	atomic_store_explicit(&h->broker_down, (uint32_t)s->broker_down, memory_order_relaxed);
+	atomic_store_explicit(&h->fail_fast, (uint32_t)s->fail_fast, memory_order_relaxed);
 	atomic_store_explicit(&h->max_leases, (uint32_t)s->max_leases_per_client, memory_order_relaxed);
 }
 
@@ -116,8 +118,8 @@ fail:
 	return -1;
 }
 
-static void
-wake_waiters(struct pool *p)
+void
+pool_wake_waiters(struct pool *p)
 {
 	for (uint32_t row = 0; row < p->seg.nrows; row++)
 		if (word_state(row_load(&p->seg, row)) == ROW_WAITING)
@@ -134,7 +136,7 @@ pool_drain(struct pool *p)
 	atomic_store(&p->seg.header->state, SEGMENT_DRAINING);
 	for (uint32_t i = 0; i < p->seg.nslots; i++)
 		server_drain(&p->server[i]);
-	wake_waiters(p);
+	pool_wake_waiters(p);
 	/* Also when nothing was open: whoever waits for the end looks then. */
 	pool_want_attention(p);
 }
@@ -177,7 +179,7 @@ pool_stop(struct pool *p)
 		else if (s->state != SERVER_NONE && s->state != SERVER_ENDING)
 			server_close(s, COUNTER_CLOSED_ADMIN);
 	}
-	wake_waiters(p);
+	pool_wake_waiters(p);
 }
 
 void
@@ -276,8 +278,8 @@ pool_upstream_works(struct pool *p)
 		log_info("pool %s: the server takes connections again", p->settings->name);
 	p->failures = 0;
 	p->retry_at = 0;
-	/* Relaxed: for messages and for a client's choice not to wait; a stale one costs one wait. */
-	atomic_store_explicit(&p->seg.header->upstream_down, 0, memory_order_relaxed);
+	/* A client that does not see it yet is refused as one that came a moment before. */
+	atomic_store(&p->seg.header->upstream_down, 0);
 }
 
 static enum broker_counter
@@ -330,6 +332,15 @@ pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 	p->failures++;
 	pool_count(p, COUNTER_OPEN_FAILED);
 	pool_count(p, failure_counter(sqlstate));
+}
+
+void
+pool_suspect(struct pool *p, uint64_t now)
+{
+	if (p->settings->keepalive == 0 || now - p->suspected_at < SUSPECT_NS)
+		return;
+	p->suspected_at = now;
+	pool_want_attention(p);
 }
 
 void

@@ -73,6 +73,7 @@ struct server {
 	uint32_t block; /* statistics block of its lessees */
 	bool has_block;
 	bool hung_up; /* the server closed it */
+	bool going; /* ENDING: its end is left to the backend, and is seen (server_end) */
 	bool retired; /* over age: RETIRE is set */
 	bool drained; /* wanted back by a drain, perhaps one that was undone since: RETIRE is set */
 	enum broker_counter close_cause; /* ENDING */
@@ -127,6 +128,7 @@ struct pool {
 	/* The upstream's health. */
 	unsigned failures; /* connects in a row that failed */
 	uint64_t retry_at; /* no connect before this time */
+	uint64_t suspected_at; /* when its connections were last doubted; 0: never */
 	bool no_block_told; /* the log has said that no statistics block is free */
 	struct pulse pulse;
 	struct event dirty_timer; /* dirty.c */
@@ -164,6 +166,13 @@ void pool_free(struct pool *pool);
 
 /* The client whose row a GRANTED or LEASED word names, or WORD_NONE. */
 unsigned pool_word_client(const struct pool *pool, uint64_t word);
+/* Every waiter looks whether it is still to wait. */
+void pool_wake_waiters(struct pool *pool);
+/*
+ * One of its connections was lost, or the server does not answer: every idle connection that has not been tried since is, soon.
+ * At most once a second.
+ */
+void pool_suspect(struct pool *pool, uint64_t now);
 /* The pool is looked at (maintain.c) soon, before the next tick. */
 void pool_want_attention(struct pool *pool);
 /* Opens connections: up to min_connections, and as many more as waiters ask for. */

@@ -38,7 +38,10 @@ revoke_lease(struct server *s, uint64_t w, struct client *client, bool dead, enu
 	if (!server_is_out(s) || !server_take(s, &w)) /* S13 */
 		return false;
 	change_block(s, leased, client, dead);
-	server_end(s, cause);
+	if (dead)
+		server_end_of_dead(s, cause);
+	else
+		server_end(s, cause);
 	return true;
 }
 

@@ -352,7 +352,9 @@ server_was_reset(struct server *s, const char *error)
 	struct pool *p = s->pool;
 
 	if (error != NULL || s->hung_up) {
-		if (!s->keepalive)
+		if (s->keepalive)
+			pool_suspect(p, clock_ns());
+		else
 			pool_count(p, COUNTER_BROKER_RESETS_FAILED);
 		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
 		    s->slot, s->pid, s->keepalive ? "keepalive" : "reset",
@@ -399,8 +401,8 @@ server_cancel_what_runs(struct server *s)
 	return cancels_submit(s->pool->context->cancels, s->conn, &ticket);
 }
 
-void
-server_end(struct server *s, enum broker_counter cause)
+static void
+end(struct server *s, enum broker_counter cause, bool dead)
 {
 	if (s->state != SERVER_LENT) { /* a lease without a connection is taken back */
 		pool_count(s->pool, cause);
@@ -415,11 +417,24 @@ server_end(struct server *s, enum broker_counter cause)
 	server_set_state(s, SERVER_ENDING);
 	s->close_cause = cause;
 	s->started_at = clock_ns();
+	s->going = dead;
 	/* The fence: whoever holds the descriptor can neither read nor write from now on. */
-	shutdown(PQsocket(s->conn), SHUT_RDWR);
+	shutdown(PQsocket(s->conn), dead ? SHUT_WR : SHUT_RDWR);
 	server_cancel_begin(s);
 	if (server_cancel_what_runs(s) != 0)
 		server_cancel_done(s); /* the server notices the closed connection when its statement ends */
+}
+
+void
+server_end(struct server *s, enum broker_counter cause)
+{
+	end(s, cause, false);
+}
+
+void
+server_end_of_dead(struct server *s, enum broker_counter cause)
+{
+	end(s, cause, true);
 }
 
 void
@@ -469,6 +484,10 @@ server_hung_up(struct server *s)
 	uint64_t w = slot_load(&s->pool->seg, s->slot);
 
 	s->hung_up = true;
+	if (s->state != SERVER_ENDING) /* this one has been ended on purpose */
+		pool_suspect(s->pool, clock_ns());
+	if (s->state == SERVER_ENDING && s->going)
+		server_close(s, s->close_cause);
 	if (s->state != SERVER_LENT)
 		return; /* a reset notices by itself; an ending one is on its way */
 	for (unsigned i = 0; i < TRIES; i++) {

@@ -47,6 +47,11 @@ void server_close(struct server *server, enum broker_counter cause);
  * has returned. For connections that others may still use.
  */
 void server_end(struct server *server, enum broker_counter cause);
+/*
+ * The same for a lessee that is dead, which needs no fence: the backend is told the end of its input, and closed as soon as it has
+ * ended; one that is idle does so long before a cancel returns.
+ */
+void server_end_of_dead(struct server *server, enum broker_counter cause);
 
 /* Out and RETURNED: S14, unless a cancel of it is in flight. */
 void server_settle(struct server *server, uint64_t w);

@@ -85,7 +85,8 @@ const struct setting settings[] = {
 	{SETTING_POOL, "max_lifetime", SETTING_DURATION, IN_POOL(max_lifetime), 0, 365 * 24 * HOUR, "1h",
 	    "Connections are replaced at this age, some up to a tenth earlier, so that they do not all go at once."},
 	{SETTING_POOL, "keepalive", SETTING_DURATION, IN_POOL(keepalive), 0, 365 * 24 * HOUR, "2min",
-	    "Connections that have been idle for this long are tried with an empty query, and again after as long."},
+	    "Connections that have been idle for this long are tried with an empty query, and again after as long; and at\n"
+	    "once when another one of the pool was lost, or the server does not answer a new one. 0: never."},
 	{SETTING_POOL, "connect_timeout", SETTING_DURATION, IN_POOL(connect_timeout), MS, HOUR, "5s",
 	    "How long opening a server connection may take."},
 	{SETTING_POOL, "connects_at_once", SETTING_COUNT, IN_POOL(connects_at_once), 1, LAYOUT_MAX_SLOTS, "4",
@@ -95,6 +96,9 @@ const struct setting settings[] = {
 	    "a quarter ..."},
 	{SETTING_POOL, "retry_max", SETTING_DURATION, IN_POOL(retry_max), MS, 24 * HOUR, "10s",
 	    "... up to this."},
+	{SETTING_POOL, "fail_fast", SETTING_BOOL, IN_POOL(fail_fast), 0, 1, "no",
+	    "yes: while the server takes no connections and the pool has none, workers are told so at once, in the server's\n"
+	    "own words, those that wait already too. no: they wait for it, as long as for any connection."},
 	{SETTING_POOL, "validation_bypass", SETTING_DURATION, IN_POOL(validation_bypass), 0, HOUR, "500ms",
 	    "A connection used within this time is leased again without a look at its socket."},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
@@ -116,7 +120,8 @@ const struct setting settings[] = {
 	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment."},
 	{SETTING_POOL, "reset_after", SETTING_DURATION, IN_POOL(reset_after), 0, HOUR, "1ms",
 	    "A session that was left dirty is reset by the broker when it has been idle for this long, so that nobody\n"
-	    "has to wait for it. 0: it is reset when another process leases it."},
+	    "has to wait for it; unless nobody has had to within the last second: then after 100 ms, or this if it is\n"
+	    "more. 0: it is reset when another process leases it."},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
 	    "How long resetting a session may take before its connection is replaced."},
 	{SETTING_POOL, "prepared_statements", SETTING_COUNT, IN_POOL(prepared_statements), 0, LAYOUT_MAX_STATEMENTS, "100",

@@ -53,6 +53,7 @@ struct pool_settings {
 	uint64_t broker_down;    /* enum broker_down */
 	uint64_t takeover_limit; /* nanoseconds; 0: never */
 	uint64_t max_leases_per_client; /* 0: no limit */
+	uint64_t fail_fast; /* 0 or 1 */
 	uint64_t turn_leases;
 	uint64_t reserve_connections;
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */

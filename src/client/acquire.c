@@ -193,8 +193,11 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	if (r == 0)
 		r = reset_read(state, claim->slot, shell,
 		    process_is_gone(state->process) ? limit : earlier(limit, clock_ns() + PATIENCE_NS), startup);
-	if (r == 0 && !owed && kind != RESET_NONE)
+	if (r == 0 && !owed && kind != RESET_NONE) {
 		lease_count(state, shell, COUNTER_RESETS, 1);
+		/* The broker could have done it before: dirty.c. */
+		atomic_store_explicit(&state->seg.header->reset_wanted_at, clock_quick_ns(), memory_order_relaxed);
+	}
 	if (r == PGLEASE_ETIMEOUT) {
 		claim->session = SLOT_OWED;
 		lease_count(state, shell, COUNTER_RESETS_LATE, 1);
@@ -386,7 +389,7 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, wish->startup, &shell);
 		if (*ret_code == 0 && shell != NULL) {
-			shell->returned = lease_returns(state, tr->row, start);
+			shell->returned = threads_returns(state, tr, start);
 			note_holder(state, tr, claim, shell, now, &wish->site);
 			count_lease(state, claim, shell, clock_since(now, start));
 			return shell;

@@ -50,6 +50,23 @@ claim_open(const struct pool_state *state)
 	}
 }
 
+static int
+refused(const struct pool_state *state, uint64_t since, uint64_t now)
+{
+	const struct segment_header *h = state->seg.header;
+
+	return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s", h->pool_name,
+	    (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
+}
+
+/* Whether a waiter is not to wait for the upstream's return. Pairs with maintain_pool(), which stores, then posts. */
+static bool
+fails_fast(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->header->fail_fast, memory_order_relaxed) != 0 &&
+	       atomic_load(&seg->header->upstream_down) != 0;
+}
+
 bool
 claim_idle(struct pool_state *state, struct thread_row *tr, bool thorough, struct claim *ret)
 {
@@ -255,24 +272,6 @@ timespec_of(uint64_t ns)
 	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 }
 
-/*
- * Takes the watch if no waiter has it, before the rescan: from then on who keeps a slot for itself need not wake anybody. Two may
- * take it at the same time; both look, and one is found.
- */
-static bool
-watch(struct segment *seg, uint32_t row, uint64_t wait)
-{
-	uint64_t token = row_token(row, wait);
-
-	if (atomic_load(&seg->header->watcher) == token)
-		return true;
-	/* Where nobody has turns, nothing is kept. */
-	if (atomic_load_explicit(&seg->header->turn_leases, memory_order_relaxed) <= 1 || handoff_is_watched(seg))
-		return false;
-	atomic_store(&seg->header->watcher, token);
-	return true;
-}
-
 /* One wait, from R2 to R3 or R5. 1: a slot; 0: the grant was taken back, wait anew; or a negative code. */
 static int
 wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint64_t deadline, struct claim *ret)
@@ -296,7 +295,7 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 
 		/* Before the rescan: a post that comes from now on is not swallowed. Pairs with row_post's exchange. */
 		atomic_store(&row->posted, 0);
-		watches = watch(seg, tr->row, wait);
+		watches = handoff_watch(seg, tr->row, wait, clock_quick_ns());
 		row_w = row_load(seg, tr->row);
 		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
 			return take_granted(state, tr, wait, &row_w, ret);
@@ -306,6 +305,8 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			return 1;
 		now = clock_ns();
 		r = cut_off || atomic_load(&state->former) ? gone(state) : claim_open(state);
+		if (r == 0 && !lonely && fails_fast(seg))
+			r = refused(state, since, now);
 		/* Whoever cancels stores, then posts: pairs with the loads here and the clearing of `posted` above. */
 		if (r != 0 || now >= deadline || atomic_load(&tr->cancelled)) {
 			if (give_up(state, tr, wait, &row_w, ret))
@@ -444,8 +445,7 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 	if (reattach_is_news(state) || process_is_gone(state->process))
 		return gone(state);
 	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
-		return error_set(PGLEASE_EUPSTREAM, "no connection in pool %s within %.3g s: the server refuses: %.*s",
-		    h->pool_name, (double)(now - since) / 1e9, (int)sizeof(h->upstream_error) - 1, h->upstream_error);
+		return refused(state, since, now);
 	longest_holder(seg, now, holder, sizeof(holder));
 	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s%s",
 	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder,

@@ -39,15 +39,6 @@ lease_count_end(const struct pool_state *state, const struct shell *shell, enum 
 struct startup;
 struct thread_row;
 
-/* Sooner than a waiter that is woken is there: about what it takes to wake a process. */
-#define LEASE_RETURN_NS 30000
-/* Whether the acquire that began then came so soon after the row's last release. Relaxed: a guess to go by. */
-static inline bool
-lease_returns(const struct pool_state *state, uint32_t row, uint64_t start)
-{
-	return clock_since(start, atomic_load_explicit(&state->seg.row[row].released_at, memory_order_relaxed)) < LEASE_RETURN_NS;
-}
-
 /* When an acquire began, how long it may wait, and from where it was called. */
 struct wish {
 	uint64_t start, deadline; /* CLOCK_MONOTONIC ns; deadline <= start: it does not wait */

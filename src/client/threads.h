@@ -13,11 +13,29 @@ struct thread_row {
 	struct pool_state *state; /* may be gone: only compared, until `id` is seen to be registered */
 	uint64_t id;              /* state->id */
 	uint32_t row;
+	uint32_t returns; /* how many acquires in a row came at once after a release (threads_returns) */
 	int last_slot; /* affinity; the slot it holds when it holds one; -1: none yet */
 	/* Of rows that no thread has (loose.h); else false. */
 	_Atomic bool taken;
 	_Atomic bool cancelled; /* the wait is to end: checked after each rescan, before the sleep; a post follows its store */
 };
+
+/* Sooner than a waiter that is woken is there: about what it takes to wake a process. */
+#define THREADS_RETURN_NS 30000
+/* Once is chance: a worker that returned so often in a row will again. */
+#define THREADS_RETURNS 3
+/*
+ * An acquire of the row's thread began then: whether it, and those before it, came so soon after the row's last release. Relaxed:
+ * a guess to go by.
+ */
+static inline bool
+threads_returns(const struct pool_state *state, struct thread_row *tr, uint64_t start)
+{
+	uint64_t released = atomic_load_explicit(&state->seg.row[tr->row].released_at, memory_order_relaxed);
+
+	tr->returns = clock_since(start, released) < THREADS_RETURN_NS ? tr->returns + 1 : 0;
+	return tr->returns >= THREADS_RETURNS;
+}
 
 /* Registers a pool state, so that threads that end know whether it still is there. */
 void threads_register(struct pool_state *state);

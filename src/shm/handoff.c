@@ -9,6 +9,10 @@
 #include "rows.h"
 #include "slots.h"
 
+/* Slots are being kept if the last one was within so long; noted so often. */
+#define KEPT_NS UINT64_C(10000000)
+#define KEPT_NOTE_NS UINT64_C(2000000)
+
 /* Whether the releaser's turn at the slot is not over; who does not return at once has none. */
 static bool
 in_turn(const struct segment *seg, uint32_t slot, uint64_t now, bool returns)
@@ -54,8 +58,9 @@ handoff_next_client(struct segment *seg, uint32_t slot, uint64_t now, bool retur
 	return due(seg, now, returns, &row, &wait) ? word_who(row_load(seg, row)) : WORD_NONE;
 }
 
-bool
-handoff_is_watched(const struct segment *seg)
+/* Whether a waiter has the watch. */
+static bool
+is_watched(const struct segment *seg)
 {
 	uint64_t token = atomic_load(&seg->header->watcher);
 	uint32_t row = (uint32_t)(token >> WORD_SEQ_BITS) - 1;
@@ -65,6 +70,33 @@ handoff_is_watched(const struct segment *seg)
 		return false;
 	w = row_load(seg, row);
 	return word_state(w) == ROW_WAITING && word_seq(w) == (token & WORD_SEQ_MASK);
+}
+
+/* Now and then, for the line is everybody's. Without it there would be no watch, and each slot that is kept would wake somebody. */
+static void
+note_kept(struct segment *seg, uint64_t now)
+{
+	_Atomic uint64_t *at = &seg->header->kept_at;
+
+	if (clock_since(now, atomic_load_explicit(at, memory_order_relaxed)) > KEPT_NOTE_NS)
+		atomic_store_explicit(at, now, memory_order_relaxed);
+}
+
+bool
+handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, uint64_t now)
+{
+	_Atomic uint64_t *watcher = &seg->header->watcher;
+	uint64_t token = row_token(row, wait), seen = token;
+	/* The watch's timer costs more than the wake-ups that it spares, where slots are seldom kept. */
+	bool wanted = clock_since(now, atomic_load_explicit(&seg->header->kept_at, memory_order_relaxed)) < KEPT_NS;
+
+	if (atomic_load(watcher) == token)
+		return wanted || !atomic_compare_exchange_strong(watcher, &seen, 0);
+	if (!wanted || is_watched(seg))
+		return false;
+	/* Two may do so at the same time; both look, and one is found. */
+	atomic_store(watcher, token);
+	return true;
 }
 
 /* S9/S4 and R4 to the oldest waiter if it is due a grant. HANDOFF_IDLE: none is, the caller goes on. */
@@ -132,8 +164,10 @@ handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client
 			return r;
 		if (r == HANDOFF_IDLE && slot_idle(seg, slot, w, client, session)) { /* S3, S8 */
 			/* S8, then the look for a watcher: it looks for idle slots after its R3 or R5. */
-			if (!kept || !handoff_is_watched(seg))
+			if (!kept || !is_watched(seg))
 				queue_wake(seg);
+			if (kept)
+				note_kept(seg, now);
 			return r;
 		}
 		/*

@@ -33,8 +33,11 @@ enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w
 enum handoff_result handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
     uint64_t now, bool returns);
 
-/* Whether a waiter has the watch. */
-bool handoff_is_watched(const struct segment *seg);
+/*
+ * Whether the row's wait has the watch (doc/protocol.md, "Turns"): takes it when slots are being kept and no waiter has it, and gives it
+ * up when none is any more. Before the waiter's rescan.
+ */
+bool handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, uint64_t now);
 
 /* The client of the waiter that handoff_release would grant the slot to, or WORD_NONE. Another may be due a moment later. */
 unsigned handoff_next_client(struct segment *seg, uint32_t slot, uint64_t now, bool returns);

@@ -255,7 +255,7 @@ struct segment_header {
 	_Atomic uint64_t reset_timeout_ns;
 	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
 	_Atomic uint32_t max_connections;
-	_Atomic uint32_t upstream_down; /* 1 while connects fail */
+	_Atomic uint32_t upstream_down; /* 1 while connects fail and nothing is connected; and then nobody waits whose pool fails fast */
 	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */
 	_Atomic uint32_t pooling_off;    /* 1: a lease ends with S10 */
 	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
@@ -264,15 +264,20 @@ struct segment_header {
 	_Atomic uint32_t max_leases;     /* of one client; 0: no limit */
 	_Atomic uint32_t turn_leases;    /* see turn_ns */
 	_Atomic uint32_t broker_down;    /* enum broker_down */
+	_Atomic uint32_t fail_fast;      /* 1: nobody waits while upstream_down */
 
 	/*
 	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot
 	 * IDLE and DIRTY reads it after that swap, and rings if it was the one to exchange it for 0.
 	 */
 	alignas(LAYOUT_LINE) _Atomic uint32_t reset_watch;
+	/* When a lessee last had to reset another's session itself; lessees, relaxed: for a while after that the broker is in a hurry */
+	_Atomic uint64_t reset_wanted_at;
 
 	/* row_token() of the waiter that looks again every millisecond, so that no kept slot stays idle; waiters; 0: none yet */
 	alignas(LAYOUT_LINE) _Atomic uint64_t watcher;
+	/* When a slot was last kept, within a few milliseconds; lessees, relaxed: waiters take the watch only if that is not long ago */
+	_Atomic uint64_t kept_at;
 
 	/* The queue's counters: waiters write tail, granters head; together because both read both. */
 	alignas(LAYOUT_LINE) _Atomic uint64_t head;

@@ -191,12 +191,16 @@ claimed:
 #endif
 look:
 #if KEEPS
-	/* Takes the watch, if nobody has it; two may at the same time. */
+	/*
+	 * Takes the watch, if nobody has it, and slots are being kept (or does not); two may at the same time. Gives it up when none
+	 * is any more.
+	 */
 	atomic { posted[r] = 0; ww = watcher }
 	if
-	:: atomic { is_watch(ww) -> ww = 0 }
+	:: ww = 0
 	:: atomic { !is_watch(ww) -> ww = 0 }
 		atomic { watcher = WATCH(r, mywait) }
+	:: atomic { watcher == WATCH(r, mywait) -> watcher = 0; ww = 0 }
 	fi;
 #endif
 	atomic {

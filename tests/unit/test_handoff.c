@@ -219,8 +219,8 @@ START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
 	w = leased(1);
 	atomic_store(&seg.slot[1].turn_at, NOW);
 	wait = waiting(3, NOW);
-	atomic_store(&seg.header->watcher, row_token(3, wait));
-	ck_assert(handoff_is_watched(&seg));
+	atomic_store(&seg.header->kept_at, NOW);
+	ck_assert(handoff_watch(&seg, 3, wait, NOW));
 	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), WORD_NONE);
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 0);
@@ -236,10 +236,38 @@ START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
 	ck_assert_int_eq(handoff_take_grant(&seg, 3, wait, 3, &w), 1);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW + MS / 2);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_leases), 0);
-	ck_assert(!handoff_is_watched(&seg));
 	/* With nobody waiting a turn is always at its beginning. */
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 3, SLOT_DIRTY, NOW + 9 * MS, true), HANDOFF_IDLE);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW + 9 * MS);
+}
+END_TEST
+
+/* A waiter has the watch while slots are being kept, and as long as no other waiter has it. */
+START_TEST(the_watch_is_taken_and_given_up)
+{
+	uint64_t w, wait, other;
+
+	setup();
+	w = leased(1);
+	wait = waiting(3, NOW);
+	other = waiting(4, NOW);
+	ck_assert(!handoff_watch(&seg, 3, wait, NOW));
+	/* The first slot to be kept wakes somebody, and says that it was. */
+	atomic_store(&seg.slot[1].turn_at, NOW);
+	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
+	ck_assert_int_eq(posts(3), 1);
+	ck_assert_uint_eq(atomic_load(&seg.header->kept_at), NOW + MS / 10);
+	ck_assert(handoff_watch(&seg, 3, wait, NOW + MS));
+	ck_assert(handoff_watch(&seg, 3, wait, NOW + 2 * MS));
+	ck_assert(!handoff_watch(&seg, 4, other, NOW + 2 * MS));
+	ck_assert(!handoff_watch(&seg, 3, wait, NOW + 20 * MS));
+	ck_assert_uint_eq(atomic_load(&seg.header->watcher), 0);
+	/* One that does not wait any more has none. */
+	atomic_store(&seg.header->kept_at, NOW + 20 * MS);
+	ck_assert(handoff_watch(&seg, 3, wait, NOW + 20 * MS));
+	w = row_load(&seg, 3);
+	ck_assert(row_own(&seg, 3, &w));
+	ck_assert(handoff_watch(&seg, 4, other, NOW + 20 * MS));
 }
 END_TEST
 
@@ -263,8 +291,10 @@ START_TEST(who_does_not_return_or_is_not_watched_wakes)
 		/* Nobody; another wait; a row that does not wait; scribbled. */
 		const uint64_t tokens[] = {0, row_token(3, wait + 1), row_token(2, 1), UINT64_MAX};
 
+		atomic_store(&seg.header->kept_at, NOW);
 		atomic_store(&seg.header->watcher, tokens[i]);
-		ck_assert(!handoff_is_watched(&seg));
+		ck_assert(handoff_watch(&seg, 3, wait, NOW));
+		atomic_store(&seg.header->watcher, tokens[i]);
 	}
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 1);
@@ -295,5 +325,5 @@ UNIT_MAIN("handoff", without_waiters_it_is_idle_and_the_clients_own, a_fresh_wai
     a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, granter_died_between_s9_and_r4,
     granter_died_between_r4_and_its_post, granter_died_before_its_post_and_the_broker_has_taken_the_grant_back,
     grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on, releaser_died_before_the_wake_path,
-    a_turn_begins_with_a_grant_and_ends_with_one, who_does_not_return_or_is_not_watched_wakes,
+    a_turn_begins_with_a_grant_and_ends_with_one, the_watch_is_taken_and_given_up, who_does_not_return_or_is_not_watched_wakes,
     a_grant_to_a_row_that_is_not_there_is_taken_back)
