@@ -305,7 +305,7 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 			return 1;
 		now = clock_ns();
 		r = cut_off || atomic_load(&state->former) ? gone(state) : claim_open(state);
-		if (r == 0 && fails_fast(seg))
+		if (r == 0 && !lonely && fails_fast(seg))
 			r = refused(state, since, now);
 		/* Whoever cancels stores, then posts: pairs with the loads here and the clearing of `posted` above. */
 		if (r != 0 || now >= deadline || atomic_load(&tr->cancelled)) {

@@ -254,7 +254,7 @@ survive(const char *fallback)
 	struct child child;
 	int from, to, status;
 
-	start(1, "");
+	start(1, "reset_after = 1h\n"); /* the broker has no connection in its hands when it is killed */
 	it_await_all_idle(pool);
 	pglease_detach(it_client());
 	setenv("PGLEASE_FALLBACK", fallback, 1);

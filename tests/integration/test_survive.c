@@ -17,6 +17,8 @@
 
 #define WAIT_MS 60000
 #define LEASES 300
+/* A connection that the broker has in its hands when it is killed is nobody's: it is not to reset any in that moment. */
+#define LEFT_ALONE "reset_after = 1h\n"
 
 static pglease_pool *pool;
 static pglease_lease lease, other;
@@ -67,21 +69,21 @@ all_go_on(unsigned n, const char *sql)
 
 START_TEST(one_goes_on)
 {
-	it_start(1, 1, NULL);
+	it_start(1, 1, LEFT_ALONE);
 	all_go_on(1, NULL);
 }
 END_TEST
 
 START_TEST(they_go_on_in_turns)
 {
-	it_start(1, 1, NULL);
+	it_start(1, 1, LEFT_ALONE);
 	all_go_on(3, NULL);
 }
 END_TEST
 
 START_TEST(they_go_on_with_resets_at_each_release)
 {
-	it_start(1, 1, "reset = always\n");
+	it_start(1, 1, LEFT_ALONE "reset = always\n");
 	all_go_on(3, "set application_name = 'mine'");
 }
 END_TEST
@@ -139,6 +141,26 @@ seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Also from a line where it was not leased before, which is not the warm way; and at once. */
+START_TEST(what_is_idle_is_leased_without_a_broker)
+{
+	it_start(2, 2, NULL);
+	pool = it_attach();
+	it_await_all_idle(pool);
+	it_acquire(pool, &lease);
+	survive_kill();
+	/* From here on it is known. The other connection is none of those that can be had. */
+	ck_assert_int_eq(pglease_acquire(pool, 1, &other, &conn), PGLEASE_ENOBROKER);
+	it_release(&lease);
+	it_ok(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn));
+	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &other, &conn), PGLEASE_ENOBROKER);
+	it_release(&lease);
+	it_ok(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn));
+	ck_assert_str_eq(it_query(conn, "select 'mine'"), "mine");
+	it_release(&lease);
+}
+END_TEST
+
 static int
 finish(pglease_request *request)
 {
@@ -173,7 +195,7 @@ END_TEST
 
 START_TEST(what_a_process_has_it_leases_if_the_pool_fails_others)
 {
-	it_start(1, 1, "broker_down = fail\n");
+	it_start(1, 1, LEFT_ALONE "broker_down = fail\n");
 	all_go_on(3, NULL);
 }
 END_TEST
@@ -641,7 +663,7 @@ killed_between_grant_and_take(bool has_one)
 	struct it_worker worker;
 	int status;
 
-	it_start(1, 1, NULL);
+	it_start(1, 1, LEFT_ALONE);
 	pool = it_attach();
 	worker = it_worker(grantee, has_one ? &worker : NULL);
 	it_hear(worker.socket, 'r');
@@ -815,6 +837,7 @@ END_TEST
 
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
+    what_is_idle_is_leased_without_a_broker,
     who_has_no_connection_fails_at_once_if_the_pool_says_so, what_a_process_has_it_leases_if_the_pool_fails_others,
     all_find_the_next_broker_after_a_kill, all_find_the_next_broker_after_two_kills, after_a_stop,
     a_lease_over_the_change_ends_its_session, a_lease_over_the_change_and_libpq, a_lease_over_the_change_ends_with_its_thread,

@@ -3,6 +3,7 @@
 #include "survive.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static pglease_pool *pool;
 static pglease_lease lease;
@@ -17,7 +18,8 @@ stays(int socket, const void *sql)
 	else
 		it_release(&lease);
 	it_say(socket, 'r');
-	it_hear(socket, 'q');
+	for (;;)
+		pause();
 }
 
 /* A worker that has an idle connection, and never calls again. */
@@ -95,7 +97,8 @@ stays_in_both(int socket, const void *arg)
 		ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(100000)"), 1);
 	}
 	it_say(socket, 'r');
-	it_hear(socket, 'q');
+	for (;;)
+		pause();
 }
 
 START_TEST(never_if_the_pool_says_so)
@@ -119,6 +122,48 @@ START_TEST(never_if_the_pool_says_so)
 	ck_assert_uint_eq(it_published("kept", "takeover_ended"), 0);
 	ck_assert_int_eq(pglease_test_sql(it_env,
 	    "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(100000)'", NULL, 0), 0);
+}
+END_TEST
+
+/* A sibling has a PGconn for the same connection, and never calls: the session ends all the same, of one that was idle ... */
+START_TEST(an_idle_session_ends_for_all)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 24h\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	survive_await_new(pool);
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
+/* ... and of one that was leased. */
+START_TEST(a_leased_session_ends_for_all)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, "takeover_limit = 24h\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	for (pglease_lease other = lease; other.incarnation == lease.incarnation; it_release(&other))
+		it_acquire(pool, &other);
+	ck_assert_str_eq(it_query(conn, "select 'still'"), "still");
+	it_release(&lease);
+	survive_await_sessions(0);
+	it_kill(&worker);
 }
 END_TEST
 
@@ -216,4 +261,4 @@ START_TEST(none_is_left_when_all_workers_have_called)
 END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
-    by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
+    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
