@@ -263,8 +263,8 @@ struct segment_header {
 	_Atomic uint32_t reset_kind;     /* enum reset_kind; RESET_UNLISTEN when the policy is `never` */
 	_Atomic uint32_t max_leases;     /* of one client; 0: no limit */
 	_Atomic uint32_t turn_leases;    /* see turn_ns */
-	_Atomic uint32_t broker_down;    /* enum broker_down */
 	_Atomic uint32_t fail_fast;      /* 1: nobody waits while upstream_down */
+	_Atomic uint32_t broker_down;    /* enum broker_down */
 
 	/*
 	 * 1 while the broker does not look for dirty idle sessions: broker, before it looks once more; who makes a slot
