@@ -2,6 +2,7 @@
 /* See survive.h. */
 #include "survive.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,4 +89,17 @@ void
 survive_await_new(pglease_pool *pool)
 {
 	ck_assert_msg(pglease_test_await(is_new, pool, IT_PATIENCE_MS) == 0, "the new broker is never found");
+}
+
+int
+survive_finish(pglease_request *request, pglease_lease *ret_lease, PGconn **ret_conn)
+{
+	struct pollfd p = {.events = POLLIN};
+	int r;
+
+	while ((r = pglease_acquire_finish(request, ret_lease, ret_conn)) == PGLEASE_EAGAIN) {
+		it_ok(pglease_acquire_fd(request, &p.fd));
+		ck_assert_int_eq(poll(&p, 1, IT_PATIENCE_MS), 1);
+	}
+	return r;
 }

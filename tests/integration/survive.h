@@ -18,4 +18,7 @@ void survive_await_new(pglease_pool *pool);
 /* Whether the lease's session is one of those remembered. */
 bool survive_is_old(const PGconn *conn);
 
+/* Waits until the request is done, and finishes it. */
+int survive_finish(pglease_request *request, pglease_lease *ret_lease, PGconn **ret_conn);
+
 #endif
