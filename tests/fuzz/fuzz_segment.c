@@ -45,7 +45,6 @@ start(void)
 	    .nrows = 8,
 	    .nclients = 2,
 	    .nstatements = 8};
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *tmp = getenv("TMPDIR");
 
 	fuzz_must(segment_create(&params, &seg, &seg_fd) == 0);
@@ -60,10 +59,19 @@ start(void)
 	memcpy(sound, seg.header, seg.size);
 	snprintf(folder, sizeof(folder), "%.40s/pglease-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	fuzz_must(mkdtemp(folder) != NULL && paths_control_socket(folder, path, sizeof(path)) == 0);
-	strcpy(address.sun_path, path);
-	listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	fuzz_must(bind(listening, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listening, 4) == 0);
 	atexit(clean);
+}
+
+/* For one caller: who comes again, when the broker has died, is refused. */
+static void
+open_door(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strcpy(address.sun_path, path);
+	unlink(path);
+	listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fuzz_must(bind(listening, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listening, 1) == 0);
 }
 
 /* What the broker and other processes' libraries do with it, all of which look where its words say. */
@@ -139,6 +147,7 @@ play(void *arg)
 	char buf[WIRE_MAX];
 	int sock = accept(listening, NULL, NULL);
 
+	close(listening);
 	wire_header_init(&welcome.header, WIRE_WELCOME);
 	wire_header_init(&pool.header, WIRE_POOL);
 	if (recv(sock, buf, sizeof(buf), 0) > 0 && wire_send(sock, &welcome, sizeof(welcome), -1) > 0 &&
@@ -166,6 +175,7 @@ use_by_library(void)
 
 	options.socket_dir = folder;
 	options.timeout_ms = 2000;
+	open_door();
 	fuzz_must(pthread_create(&thread, NULL, play, NULL) == 0);
 	fuzz_must(pglease_attach("fuzz", &options, &client) == 0);
 	if (pglease_pool_open(client, "app", &pool) == 0) {

@@ -12,7 +12,16 @@ socket=$dir/tmux
 tmux() {
 	command tmux -S "$socket" -f /dev/null "$@"
 }
-trap 'tmux kill-server 2>/dev/null; rm -rf "$dir"' EXIT
+# Its server is gone when this returns: the environment reports what is left.
+end() {
+	server=$(tmux display-message -p '#{pid}' 2>/dev/null)
+	tmux kill-server 2>/dev/null
+	while [ -n "$server" ] && kill -0 "$server" 2>/dev/null; do
+		sleep 0.05
+	done
+	rm -rf "$dir"
+}
+trap end EXIT
 trap 'exit 1' INT TERM
 LC_ALL=C.UTF-8
 export LC_ALL

@@ -34,12 +34,13 @@ steps_add(struct steps *s, uintptr_t address)
 
 /*
  * "<address> <name>:" begins a function. These run in threads of the broker's, which are not traced
- * (cancels.c, resolver.c).
+ * (cancels.c with cancel_send.c, resolver.c, takeover.c).
  */
 static bool
 begins_untraced(const char *line)
 {
-	static const char *const names[] = {"run", "job_free", "shared_drop"};
+	static const char *const names[] = {
+	    "run", "job_free", "shared_drop", "cancel_send", "send_all", "await_end", "ask", "array_of"};
 	const char *name = strchr(line, '<');
 	size_t length = name != NULL ? strcspn(name + 1, ".>") : 0;
 
