@@ -365,13 +365,14 @@ START_TEST(arguments)
 }
 END_TEST
 
-/* Any system call but exit is the process's death. (SECCOMP_MODE_STRICT would forbid the processor's counter of time, too.) */
+/* Any system call but exit, and Check's write, is the process's death. (SECCOMP_MODE_STRICT would forbid the processor's counter of time, too.) */
 static void
 forbid_system_calls(void)
 {
 	struct sock_filter filter[] = {
 	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 0, 1),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 1, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 1),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
