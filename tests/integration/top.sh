@@ -107,14 +107,16 @@ press Escape
 is 'and again all of it' shows '^app '
 
 # Somebody leases, from a place of his own.
-pglease-run -- psql -qAtc 'select pg_sleep(3600)' "$(printenv PGLEASE_TEST_CONNINFO)" >"$dir/psql" 2>&1 &
+mkfifo "$dir/say"
+pglease-run -- psql -qAt "$(printenv PGLEASE_TEST_CONNINFO)" <"$dir/say" >"$dir/psql" 2>&1 &
 leasing=$!
+exec 9>"$dir/say"
 is 'a lease, as soon as it is there' shows 'leased .*[0-9]'
 press C
 is 'and its process among the clients' shows 'psql'
-kill "$leasing"
-wait "$leasing" 2>/dev/null
-is 'killed, it is gone' lacks 'psql'
+exec 9>&-
+wait "$leasing"
+is 'when it has ended it is gone' lacks 'psql'
 
 press P
 press Space
