@@ -300,11 +300,14 @@ on_ring(struct session *s, const void *message)
 	const struct wire_ring *ring = message;
 	struct control *c = s->control;
 
-	/* Others' pools are none of its business: each ring is a look at all slots. */
-	if (s->client == NULL || ring->pool >= c->params.npools || (s->opened >> ring->pool & 1) == 0)
-		return refuse(
-		    s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there or not open");
-	pool_want_attention(c->params.pools[ring->pool]);
+	if (s->client == NULL || ring->pool >= c->params.npools)
+		return refuse(s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
+	/*
+	 * Others' pools are none of its business: each ring is a look at all slots. It is no error: a thread may have meant the broker
+	 * before, on the connection that had this one's number.
+	 */
+	if ((s->opened >> ring->pool & 1) != 0)
+		pool_want_attention(c->params.pools[ring->pool]);
 	return true;
 }
 

@@ -163,8 +163,10 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 			if (now - s->started_at > ENDING_LIMIT)
 				server_close(s, s->close_cause);
 			break;
+		case SERVER_RESETTING: /* it is back in a moment */
+			lent++;
+			break;
 		case SERVER_CONNECTING:
-		case SERVER_RESETTING:
 			break;
 		}
 	}

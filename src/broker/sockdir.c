@@ -28,6 +28,7 @@ struct sockdir {
 	int fd;
 	unsigned made; /* folders at the end of the path that are ours to remove */
 	char *left;    /* by the broker before; NULL: nothing */
+	bool pending;  /* something is left for the next one: the file stays */
 };
 
 /* mkdir -p; counts what it made. */
@@ -154,7 +155,7 @@ read_left(int fd)
 
 /* The whole file, in one write: a broker that is killed leaves the one or the other, or one that is cut. */
 static int
-write_all(const struct sockdir *s, const char *left)
+write_all(const struct sockdir *s, const char *left, pid_t holder)
 {
 	size_t size = strlen(left) + 64;
 	char *text = malloc(size);
@@ -163,7 +164,7 @@ write_all(const struct sockdir *s, const char *left)
 
 	if (text == NULL)
 		return -ENOMEM;
-	n = snprintf(text, size, "%ld %u\n%s", (long)getpid(), s->made, left);
+	n = snprintf(text, size, "%ld %u\n%s", (long)holder, s->made, left);
 	errno = 0;
 	if (pwrite(s->fd, text, (size_t)n, 0) != n || ftruncate(s->fd, n) != 0)
 		r = errno != 0 ? -errno : -EIO;
@@ -180,7 +181,10 @@ sockdir_left(const struct sockdir *s)
 int
 sockdir_leave(struct sockdir *s, const char *text)
 {
-	return write_all(s, text);
+	int r = write_all(s, text, getpid());
+
+	s->pending = *text != '\0';
+	return r;
 }
 
 static int
@@ -199,7 +203,8 @@ write_holder(struct sockdir *s)
 			s->made = made;
 	}
 	s->left = read_left(s->fd);
-	r = write_all(s, sockdir_left(s));
+	s->pending = *sockdir_left(s) != '\0';
+	r = write_all(s, sockdir_left(s), getpid());
 	return r == 0 ? 0 : log_refuse("cannot write %s: %s", s->lock, strerror(-r));
 }
 
@@ -250,6 +255,7 @@ sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret)
 	if (handover_check(from, false) != 0)
 		return -1;
 	s->left = read_left(s->fd); /* what the takeover has not come to yet */
+	s->pending = *sockdir_left(s) != '\0';
 	return 0;
 }
 
@@ -288,8 +294,18 @@ sockdir_release(struct sockdir *s)
 {
 	if (s == NULL)
 		return;
-	/* Removed while the lock is held: whoever opens it now looks whether it is still there (take_lock). */
-	unlink(s->lock);
+	/*
+	 * Removed while the lock is held: whoever opens it now looks whether it is still there (take_lock). With something in it for the
+	 * next broker it stays, and names no holder.
+	 */
+	if (s->pending) {
+		char *left = read_left(s->fd);
+
+		(void)write_all(s, left != NULL ? left : "", 0);
+		free(left);
+	} else {
+		unlink(s->lock);
+	}
 	close(s->fd);
 	remove_folders(s);
 	free(s->left);

@@ -24,7 +24,7 @@
  * second it has not named, and so long is time for what that does.
  */
 #define ORPHANS_NS (5 * SECOND)
-#define TRIES 10
+#define TRIES_PER_WARNING 30
 #define RETRY_NS (10 * SECOND)
 
 enum job_state { JOB_WAITS, JOB_RUNS, JOB_IS_DONE };
@@ -64,7 +64,7 @@ struct takeover {
 static const char query[] =
     "select count(*) from (select pg_catalog.pg_terminate_backend(a.pid) as done from pg_catalog.pg_stat_activity as a,"
     " unnest($1::int[], $2::float8[]) as old (pid, age)"
-    " where a.pid = old.pid and a.usename = current_user and a.datname = current_database()"
+    " where a.pid = old.pid and a.usename = session_user and a.datname = current_database()"
     " and a.backend_start < pg_catalog.clock_timestamp() - old.age * interval '1 second' offset 0) as ended where done";
 
 /* The two arrays, as text. NULL: out of memory. */
@@ -203,7 +203,7 @@ add_old(struct job *job, uint64_t pid, uint64_t until)
 
 /* The pool's backends, as the last broker published them. False: out of memory. */
 static bool
-take_published(struct job *job, const struct stats_snapshot *old, uint64_t now)
+take_published(struct job *job, const struct stats_snapshot *old, uint64_t until)
 {
 	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_SLOTS));
 	const struct stats_column *pool = view != NULL ? stats_column_find(view, "pool") : NULL;
@@ -214,7 +214,7 @@ take_published(struct job *job, const struct stats_snapshot *old, uint64_t now)
 		return true;
 	for (uint32_t row = 0; row < view->nrows; row++)
 		if (strcmp(stats_value_text(view, row, pool), job->pool->settings->name) == 0 &&
-		    stats_value_u64(view, row, pid, &n) && !add_old(job, n, now))
+		    stats_value_u64(view, row, pid, &n) && !add_old(job, n, until))
 			return false;
 	return true;
 }
@@ -286,13 +286,16 @@ static struct takeover *
 take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *const *pools, unsigned npools)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
-	uint64_t now = clock_ns();
+	uint64_t now = clock_ns(), until = now;
 
 	if (t == NULL)
 		return NULL;
 	t->sockdir = sockdir;
 	t->began = now;
 	if (old != NULL) {
+		/* Those that it names had begun when it did so: what has begun since is another's. */
+		if (old->header.published_mono < now)
+			until = old->header.published_mono;
 		t->broker = (pid_t)old->header.broker_pid;
 		/* Whether those of brokers before it live is not known. */
 		t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace() &&
@@ -308,7 +311,7 @@ take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *con
 		t->njobs++;
 		job->pool = pools[i];
 		job->due = now + pools[i]->settings->takeover_limit;
-		if ((old != NULL && !take_published(job, old, now)) || !take_left(job, sockdir_left(sockdir), now) ||
+		if ((old != NULL && !take_published(job, old, until)) || !take_left(job, sockdir_left(sockdir), now) ||
 		    !take_target(job, pools[i]))
 			goto fail;
 		if (job->nolds == 0) {
@@ -361,15 +364,16 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 {
 	const char *pool = job->pool->settings->name;
 
-	if (job->ended < 0 && ++job->tries < TRIES) {
-		log_warning("pool %s: the sessions of the broker before cannot be looked for yet: %s", pool, job->why);
+	/* It may be they that fill the server: nobody else would end them. */
+	if (job->ended < 0) {
+		if (job->tries++ % TRIES_PER_WARNING == 0)
+			log_warning("pool %s: the sessions of the broker before (pid %ld) cannot be looked for yet: %s", pool,
+			    (long)t->broker, job->why);
 		atomic_store(&job->state, JOB_WAITS);
 		job->due = now + RETRY_NS;
 		return;
 	}
-	if (job->ended < 0)
-		log_warning("pool %s: sessions of the broker before (pid %ld) may be left: %s", pool, (long)t->broker, job->why);
-	else if (job->ended > 0)
+	if (job->ended > 0)
 		log_info("pool %s: %d sessions of the broker before (pid %ld) were left, and have been ended", pool, job->ended,
 		    (long)t->broker);
 	for (int i = 0; i < job->ended; i++)

@@ -174,7 +174,6 @@ attach_process(struct pglease *client, struct process **ret_process)
 	snprintf(process->socket_dir, sizeof(process->socket_dir), "%s", client->socket_dir);
 	for (unsigned i = 0; i < WIRE_NONCE; i++)
 		snprintf(process->nonce + 2 * i, 3, "%02x", welcome.nonce[i]);
-	broker_user(sock, process->broker_user, sizeof(process->broker_user));
 	*ret_process = process;
 	return 0;
 

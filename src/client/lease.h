@@ -47,6 +47,7 @@ struct wish {
 	bool has_other_way;       /* when there is no broker the caller goes another way: it waits for none */
 	struct site site;
 	struct startup *startup;  /* what the session is told first, if it is at its baseline; NULL: nothing */
+	const _Atomic bool *cancelled; /* a request's: true when it is to end; NULL: it cannot be cancelled */
 };
 
 /* Checks and translates; the deadline's code and message are the public functions'. */

@@ -55,6 +55,13 @@ say_none(const pglease_pool *pool, const struct pool_state *state, const struct 
 	    (double)clock_since(now, wish->start) / 1e9);
 }
 
+/* Relaxed: an old one is the broker's of a moment ago. */
+static bool
+ticks(const struct pool_state *state, uint64_t now)
+{
+	return clock_since(now, atomic_load_explicit(&state->seg.header->ticked_at, memory_order_relaxed)) < BEAT_NS;
+}
+
 static void
 sleep_until(uint64_t at)
 {
@@ -81,6 +88,8 @@ next_try(pglease_pool *pool, struct pool_state *state, const struct wish *wish, 
 			lease_count_failure(state, r);
 		return r;
 	}
+	if (wish->cancelled != NULL && atomic_load(wish->cancelled))
+		return error_set(PGLEASE_EAGAIN, "the request was cancelled");
 	if (at > deadline)
 		at = deadline;
 	if (at > now)
@@ -99,6 +108,9 @@ lease_get(pglease_pool *pool, const struct wish *wish, lease_row row, void *cont
 		int r = client_pool_state(pool, &state);
 		bool is_known = r == 0 && process_is_gone(state->process);
 
+		/* The broker lives, and does not take this process back: what it claimed would be revoked. */
+		if (r == 0 && is_known && ticks(state, begun) && refusal(pool, true) != 0)
+			r = PGLEASE_EGONE;
 		if (r == 0 && (r = row(context, state, &tr)) != 0) {
 			if (r != PGLEASE_EAGAIN) /* cancelled */
 				lease_count_failure(state, r);

@@ -11,7 +11,6 @@
 #include "attach.h"
 #include "former.h"
 
-#define BEAT_NS UINT64_C(1000000000) /* a tick is ten times as often */
 #define LOOK_NS UINT64_C(100000000)
 /* A broker that takes the connection and says nothing holds up one thread for so long, and is then left alone for as long. */
 #define PATIENCE_MS 1000

@@ -5,6 +5,9 @@
 
 #include "client_priv.h"
 
+/* A broker whose last tick is older may be gone; a tick is ten times as often. */
+#define BEAT_NS UINT64_C(1000000000)
+
 #define REATTACH_NS UINT64_C(50000000) /* between two tries to attach again, while nobody answers */
 
 /* Whether it is time to look at the control connection: the broker's last tick is old, or it has stopped. No system call. */

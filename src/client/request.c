@@ -29,7 +29,7 @@ struct pglease_request {
 	uint64_t serial; /* of the process */
 	/* guard_lock(), as long as there is a helper: it takes a row of another state when the broker has gone. */
 	struct thread_row *tr;
-	bool cancelled;
+	_Atomic bool cancelled;
 	struct wish wish;
 #ifdef PGLEASE_PRELOAD
 	struct library *library; /* the helper is in the same */
@@ -75,7 +75,7 @@ row_for(void *context, struct pool_state *state, struct thread_row **ret)
 	/* The thread that asked does not wait: it is in no deadlock. */
 	loose_name(tr, -1);
 	guard_lock();
-	cancelled = q->cancelled;
+	cancelled = atomic_load(&q->cancelled);
 	q->tr = tr;
 	guard_unlock();
 	if (before != NULL)
@@ -163,7 +163,7 @@ end(struct pglease_request *q)
 {
 	if (atomic_load(&q->phase) != PHASE_DONE) {
 		guard_lock();
-		q->cancelled = true;
+		atomic_store(&q->cancelled, true);
 		/* First the flag, then the post: claim.c. */
 		if (q->tr != NULL) {
 			atomic_store(&q->tr->cancelled, true);
@@ -221,6 +221,7 @@ request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	q->pool = pool;
 	q->wish = *wish;
+	q->wish.cancelled = &q->cancelled;
 #ifdef PGLEASE_PRELOAD
 	q->library = library_now;
 #endif

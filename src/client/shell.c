@@ -399,7 +399,7 @@ shell_expire(struct pool_state *state, uint32_t slot, int row)
 
 	if (!atomic_compare_exchange_strong(&shell->state, &seen, SHELL_EVICTING))
 		return seen == SHELL_NONE;
-	while (row >= 0 && word_state(w) == SLOT_IDLE &&
+	while (row >= 0 && word_state(w) == SLOT_IDLE && (word_flags(w) & SLOT_RETIRE) == 0 &&
 	       shell->generation == atomic_load_explicit(&state->seg.slot[slot].generation, memory_order_relaxed)) {
 		if (slot_lease(&state->seg, slot, &w, (unsigned)row, state->process->client)) { /* S6 */
 			conn_shut(shell->conn, &shell->socket_id);

@@ -354,16 +354,20 @@ START_TEST(a_worker_of_one_pool_and_another_pool)
 }
 END_TEST
 
-START_TEST(a_ring_is_for_pools_that_one_has_open)
+START_TEST(a_ring_for_another_pool_is_nothing)
 {
 	struct wire_ring ring = {.pool = 1};
+	struct wire_open question = {.pool = "nowhere"};
 	struct script_client c;
 
 	start("");
 	script_attach(&c); /* with app open */
 	wire_header_init(&ring.header, WIRE_RING);
 	script_send(c.control, &ring, sizeof(ring));
-	script_expect_refusal(c.control, PGLEASE_EPROTOCOL, "not open");
+	/* The connection goes on: the next question is answered. */
+	wire_header_init(&question.header, WIRE_OPEN);
+	script_send(c.control, &question, sizeof(question));
+	script_expect_refusal(c.control, PGLEASE_ENOPOOL, "nowhere");
 	segment_unmap(&c.seg);
 }
 END_TEST
@@ -585,4 +589,4 @@ START_TEST(floods)
 END_TEST
 
 IT_MAIN("outsiders", an_outsider_cancels_nothing, a_monitor_reads_statistics_and_nothing_else,
-    a_worker_of_one_pool_and_another_pool, a_ring_is_for_pools_that_one_has_open, a_user_leaves_places_for_others, floods)
+    a_worker_of_one_pool_and_another_pool, a_ring_for_another_pool_is_nothing, a_user_leaves_places_for_others, floods)
