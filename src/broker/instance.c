@@ -573,7 +573,7 @@ instance_stop(struct instance *i)
 	free_event(i->sigterm);
 	free_event(i->sigint);
 	pidfile_release(i->pidfile);
-	sockdir_release(i->sockdir);
+	sockdir_release(i->sockdir, i->started_at != 0);
 	if (i->shared.base != NULL)
 		event_base_free(i->shared.base);
 	free(i);

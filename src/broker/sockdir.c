@@ -197,11 +197,10 @@ write_holder(struct sockdir *s)
 	read_holder(s->fd, &pid, &made);
 	for (const char *at = s->path; *at != '\0'; at++)
 		depth += *at == '/';
-	if (pid != 0) {
+	if (pid != 0)
 		log_warning("taking over %s from a broker that was killed (pid %ld)", s->path, pid);
-		if (made > s->made && made < depth)
-			s->made = made;
-	}
+	if (made > s->made && made < depth)
+		s->made = made;
 	s->left = read_left(s->fd);
 	s->pending = *sockdir_left(s) != '\0';
 	r = write_all(s, sockdir_left(s), getpid());
@@ -275,7 +274,7 @@ sockdir_take(const char *path, struct sockdir **ret)
 	if (make_folders(s) != 0 || check_owner(s->path) != 0 || take_lock(s) != 0)
 		goto fail;
 	if (write_holder(s) != 0 || remove_stale(control) != 0 || remove_stale(adopt) != 0) {
-		sockdir_release(s);
+		sockdir_release(s, false);
 		return -1;
 	}
 	*ret = s;
@@ -290,15 +289,15 @@ fail:
 }
 
 void
-sockdir_release(struct sockdir *s)
+sockdir_release(struct sockdir *s, bool has_served)
 {
 	if (s == NULL)
 		return;
 	/*
-	 * Removed while the lock is held: whoever opens it now looks whether it is still there (take_lock). With something in it for the
-	 * next broker it stays, and names no holder.
+	 * Removed while the lock is held: whoever opens it now looks whether it is still there (take_lock). One that could not
+	 * start leaves what the broker before has left to the next one, and names no holder.
 	 */
-	if (s->pending) {
+	if (s->pending && !has_served) {
 		char *left = read_left(s->fd);
 
 		(void)write_all(s, left != NULL ? left : "", 0);

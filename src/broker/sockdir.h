@@ -7,6 +7,8 @@
 #ifndef PGLEASE_BROKER_SOCKDIR_H
 #define PGLEASE_BROKER_SOCKDIR_H
 
+#include <stdbool.h>
+
 struct handover;
 struct sockdir;
 
@@ -15,11 +17,14 @@ int sockdir_take(const char *path, struct sockdir **ret);
 /* To the broker that takes this one's place, and from the one before it: 0, or -1 with log_refuse(). */
 void sockdir_hand_over(struct sockdir *sockdir, struct handover *to);
 int sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret);
-/* Removes the lock, and the folders that were made for it. Accepts NULL. */
 /* What the last broker left there by sockdir_leave, if it was killed: "" if nothing. The folder's. */
 const char *sockdir_left(const struct sockdir *sockdir);
-/* Leaves this text for the next one, should this broker be killed; a stop removes it. 0, or -errno: nothing is changed, or it is cut. */
+/* Leaves this text for the next one, should this broker be killed, or not come to serve. 0, or -errno: nothing is changed, or it is cut. */
 int sockdir_leave(struct sockdir *sockdir, const char *text);
-void sockdir_release(struct sockdir *sockdir);
+/*
+ * Removes the lock, and the folders that were made for it; but one that has not come to serve leaves to the next what was left to it.
+ * Accepts NULL.
+ */
+void sockdir_release(struct sockdir *sockdir, bool has_served);
 
 #endif

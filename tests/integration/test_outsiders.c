@@ -372,6 +372,7 @@ START_TEST(a_ring_for_another_pool_is_nothing)
 	ck_assert_int_eq(wire_recv(c.control, &answer, sizeof(answer), &fd), sizeof(answer));
 	ck_assert(wire_is(&answer, sizeof(answer), WIRE_ERROR));
 	ck_assert_int_eq(answer.code, PGLEASE_ENOPOOL);
+	close(c.control);
 	segment_unmap(&c.seg);
 }
 END_TEST

@@ -56,7 +56,7 @@ START_TEST(it_is_made_and_removed)
 	setup();
 	ck_assert_int_eq(sockdir_take(path, &s), 0);
 	ck_assert(is_there("lock"));
-	sockdir_release(s);
+	sockdir_release(s, true);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	finish();
 }
@@ -68,7 +68,7 @@ START_TEST(a_folder_that_was_there_stays)
 
 	setup();
 	ck_assert_int_eq(sockdir_take(top, &s), 0);
-	sockdir_release(s);
+	sockdir_release(s, true);
 	ck_assert_int_eq(access(top, F_OK), 0);
 	finish();
 }
@@ -85,7 +85,26 @@ START_TEST(a_second_broker_is_refused_with_the_pid_of_the_first)
 	snprintf(pid, sizeof(pid), "(pid %ld)", (long)getpid());
 	ck_assert_msg(strstr(log_reason(), pid) != NULL, "%s", log_reason());
 	ck_assert(is_there("lock"));
-	sockdir_release(first);
+	sockdir_release(first, true);
+	finish();
+}
+END_TEST
+
+START_TEST(who_could_not_start_leaves_what_was_left)
+{
+	struct sockdir *s;
+
+	setup();
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_leave(s, "old 1 2 app\n"), 0);
+	sockdir_release(s, false);
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_str_eq(sockdir_left(s), "old 1 2 app\n");
+	sockdir_release(s, false);
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_str_eq(sockdir_left(s), "old 1 2 app\n");
+	sockdir_release(s, true);
+	ck_assert_int_ne(access(path, F_OK), 0);
 	finish();
 }
 END_TEST
@@ -113,7 +132,7 @@ START_TEST(what_a_killed_broker_leaves_is_taken_over)
 	ck_assert(!is_there("control"));
 	ck_assert(!is_there(".s.PGSQL.5432"));
 	/* The folders that the dead one made are removed by its successor. */
-	sockdir_release(s);
+	sockdir_release(s, true);
 	finish();
 }
 END_TEST
@@ -162,6 +181,7 @@ START_TEST(a_path_too_long_for_a_socket_is_refused)
 END_TEST
 
 UNIT_MAIN("sockdir", it_is_made_and_removed, a_folder_that_was_there_stays,
-    a_second_broker_is_refused_with_the_pid_of_the_first, what_a_killed_broker_leaves_is_taken_over,
+    a_second_broker_is_refused_with_the_pid_of_the_first,
+    who_could_not_start_leaves_what_was_left, what_a_killed_broker_leaves_is_taken_over,
     a_file_in_the_place_of_a_socket_is_not_removed, a_folder_that_everybody_can_write_is_refused,
     a_path_too_long_for_a_socket_is_refused)
