@@ -189,10 +189,11 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 		r = reset_send_with(state, claim->slot, shell, owed, kind, ask, startup);
 	else if (!owed)
 		r = reset_send(state, claim->slot, shell, kind, ask);
-	/* Without a broker there is nobody to leave it to. */
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell,
-		    process_is_gone(state->process) ? limit : earlier(limit, clock_ns() + PATIENCE_NS), startup);
+		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS), startup);
+	/* Nothing has come yet; and without a broker there is nobody to leave it to. */
+	if (r == PGLEASE_ETIMEOUT && (reattach_is_news(state) || process_is_gone(state->process)))
+		r = reset_read(state, claim->slot, shell, limit, startup);
 	if (r == 0 && !owed && kind != RESET_NONE) {
 		lease_count(state, shell, COUNTER_RESETS, 1);
 		/* The broker could have done it before: dirty.c. */
