@@ -13,6 +13,7 @@
 #include "client_priv.h"
 #include "handoff.h"
 #include "lease.h"
+#include "reattach.h"
 #include "reset.h"
 #include "resets.h"
 #include "rows.h"
