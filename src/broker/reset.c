@@ -109,7 +109,7 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	struct server *s = arg;
 	uint8_t buf[4096];
 	ssize_t n = recv(s->backend.fd, buf, sizeof(buf), MSG_DONTWAIT);
-	enum resets_verdict verdict;
+	enum answer_verdict verdict;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -119,9 +119,9 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	}
 	verdict = s->reset_step == STEP_RESET ? resets_answer_feed(&s->answer, buf, (size_t)n)
 					      : plain_answer_feed(&s->plain, buf, (size_t)n);
-	if (verdict == RESETS_BAD)
+	if (verdict == ANSWER_BAD)
 		done(s, UNEXPECTED);
-	else if (verdict == RESETS_DONE)
+	else if (verdict == ANSWER_DONE)
 		step_is_done(s);
 }
 

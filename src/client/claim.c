@@ -295,8 +295,12 @@ wait_once(struct pool_state *state, struct thread_row *tr, uint64_t since, uint6
 
 		/* Before the rescan: a post that comes from now on is not swallowed. Pairs with row_post's exchange. */
 		atomic_store(&row->posted, 0);
-		/* Without a broker not: it cannot take what it would find, unless it has the PGconn. */
-		watches = handoff_watch(seg, tr->row, wait, process_is_gone(state->process) ? UINT64_MAX : clock_quick_ns());
+		/*
+		 * The watch's timer costs more than the wake-ups that it spares, where slots are seldom kept; and who has no broker
+		 * cannot take what it would find, unless it has the PGconn.
+		 */
+		watches = handoff_watch(seg, tr->row, wait,
+		    !process_is_gone(state->process) && handoff_is_keeping(seg, clock_quick_ns()));
 		row_w = row_load(seg, tr->row);
 		if (word_state(row_w) == ROW_GRANTED && word_seq(row_w) == wait)
 			return take_granted(state, tr, wait, &row_w, ret);

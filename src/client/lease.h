@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What acquire.c and release.c share: the counting of a lease, and its end in the broker's hands. */
+/* What lease.c, acquire.c and release.c share: the counting of a lease, and its end in the broker's hands. */
 #ifndef PGLEASE_CLIENT_LEASE_H
 #define PGLEASE_CLIENT_LEASE_H
 

@@ -114,7 +114,7 @@ reset_read(
 	uint32_t flags;
 	bool look = true;
 	struct resets_answer answer;
-	enum resets_verdict verdict = RESETS_MORE;
+	enum answer_verdict verdict = ANSWER_MORE;
 	uint8_t buf[ANSWER_CHUNK];
 	int fd = PQsocket(shell->conn);
 
@@ -126,7 +126,7 @@ reset_read(
 		resets_answer_sets(&answer, &startup->told);
 		look = false; /* it was sent only now: what is there is a part */
 	}
-	while (verdict == RESETS_MORE) {
+	while (verdict == ANSWER_MORE) {
 		ssize_t n = look ? recv(fd, buf, sizeof(buf), MSG_DONTWAIT) : -1;
 
 		if (n > 0) {
@@ -145,12 +145,12 @@ reset_read(
 			return error_set_errno(PGLEASE_EBROKEN, errno, "reading the answer to a reset");
 		n = wait_fd(fd, POLLIN, deadline);
 		if (n == 0) /* half an answer is nobody's */
-			return error_set(answer.total == 0 ? PGLEASE_ETIMEOUT : PGLEASE_EBROKEN,
+			return error_set(answer.received.total == 0 ? PGLEASE_ETIMEOUT : PGLEASE_EBROKEN,
 			    "the server did not answer a reset in time");
 		if (n < 0)
 			return error_set_errno(PGLEASE_EBROKEN, (int)-n, "poll");
 	}
-	if (verdict == RESETS_BAD)
+	if (verdict == ANSWER_BAD)
 		return error_set(PGLEASE_EBROKEN, "the server's answer to a reset was not the expected one");
 	resets_done(&answer); /* D4 */
 	if (kind != RESET_NONE)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The common lease: of the slot that the thread had last, with nothing to be done. The same steps as acquire.c's, in one straight
- * line; at the first doubt it has changed nothing, and acquire.c does it.
+ * The common lease: of the slot that the thread had last, with nothing to be done. The same steps as lease.c's, in one straight
+ * line; at the first doubt it has changed nothing, and lease.c does it.
  */
 #ifndef PGLEASE_CLIENT_WARM_H
 #define PGLEASE_CLIENT_WARM_H

@@ -82,13 +82,18 @@ note_kept(struct segment *seg, uint64_t now)
 		atomic_store_explicit(at, now, memory_order_relaxed);
 }
 
+/* Relaxed, as note_kept() stores it: a guess. One that is wrong costs a wake-up, or a waiter's timer. */
 bool
-handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, uint64_t now)
+handoff_is_keeping(const struct segment *seg, uint64_t now)
+{
+	return clock_since(now, atomic_load_explicit(&seg->header->kept_at, memory_order_relaxed)) < KEPT_NS;
+}
+
+bool
+handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, bool wanted)
 {
 	_Atomic uint64_t *watcher = &seg->header->watcher;
 	uint64_t token = row_token(row, wait), seen = token;
-	/* The watch's timer costs more than the wake-ups that it spares, where slots are seldom kept. */
-	bool wanted = clock_since(now, atomic_load_explicit(&seg->header->kept_at, memory_order_relaxed)) < KEPT_NS;
 
 	if (atomic_load(watcher) == token)
 		return wanted || !atomic_compare_exchange_strong(watcher, &seen, 0);

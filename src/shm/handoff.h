@@ -33,11 +33,13 @@ enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w
 enum handoff_result handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
     uint64_t now, bool returns);
 
+/* Whether slots are being kept: the last one was a moment ago. */
+bool handoff_is_keeping(const struct segment *seg, uint64_t now);
 /*
- * Whether the row's wait has the watch (doc/protocol.md, "Turns"): takes it when slots are being kept and no waiter has it, and gives it
- * up when none is any more. Before the waiter's rescan.
+ * Whether the row's wait has the watch (doc/protocol.md, "Turns"): if it is wanted and no waiter has it, it takes it; if not, it gives
+ * it up. Before the waiter's rescan.
  */
-bool handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, uint64_t now);
+bool handoff_watch(struct segment *seg, uint32_t row, uint64_t wait, bool wanted);
 
 /* The client of the waiter that handoff_release would grant the slot to, or WORD_NONE. Another may be due a moment later. */
 unsigned handoff_next_client(struct segment *seg, uint32_t slot, uint64_t now, bool returns);

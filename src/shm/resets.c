@@ -8,8 +8,7 @@
 
 #include "statements.h"
 
-#define ANSWER_MAX (UINT64_C(1) << 20) /* bytes, with whatever notices, notifications and rows there are */
-#define HEADER 5                       /* type and length of a message */
+#define HEADER 5 /* type and length of a message */
 
 /* One Query message, and the tags that its answer must have, in this order. */
 struct step {
@@ -173,10 +172,8 @@ resets_answer_init(struct resets_answer *a, const struct segment *seg, uint32_t 
 		;
 	a->asked = 0;
 	a->off = atomic_load_explicit(&seg->slot[slot].off_baseline, memory_order_relaxed);
-	a->total = 0;
 	a->step = a->tags = 0;
-	a->used = 0;
-	a->skip = 0;
+	a->received = (struct answer){.total = 0};
 }
 
 void
@@ -298,29 +295,31 @@ is_told(struct resets_answer *a, const char *body, size_t size)
 }
 
 /* A whole message. */
-static enum resets_verdict
-take(struct resets_answer *a, uint8_t type, const char *body, size_t size)
+static enum answer_verdict
+take(void *context, uint8_t type, const char *body, size_t size)
 {
+	struct resets_answer *a = context;
+
 	switch (type) {
 	case 'S': /* ParameterStatus */
-		return (is_behind(a) ? is_told(a, body, size) : is_baseline(a, body, size)) ? RESETS_MORE : RESETS_BAD;
+		return (is_behind(a) ? is_told(a, body, size) : is_baseline(a, body, size)) ? ANSWER_MORE : ANSWER_BAD;
 	case 'C': /* CommandComplete */
-		return tag_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
+		return tag_is_expected(a, body, size) ? ANSWER_MORE : ANSWER_BAD;
 	case 'Z': /* ReadyForQuery */
 		if (!is_complete(a) || size != 1 || body[0] != 'I')
-			return RESETS_BAD;
+			return ANSWER_BAD;
 		/* What the last lessee saw changed and this has not put back: changed by the server itself. */
 		if (!is_behind(a) && a->step + 1 == a->nsteps + a->asks && a->off != 0 && !a->asks)
-			return RESETS_BAD;
+			return ANSWER_BAD;
 		if (was_last(a))
-			return RESETS_DONE;
+			return ANSWER_DONE;
 		a->tags = 0;
 		a->step++;
-		return RESETS_MORE;
+		return ANSWER_MORE;
 	case 'D': /* DataRow, of the question */
-		return step_of(a->kind, a->step) == NULL && a->asks && value_is_expected(a, body, size) ? RESETS_MORE : RESETS_BAD;
+		return step_of(a->kind, a->step) == NULL && a->asks && value_is_expected(a, body, size) ? ANSWER_MORE : ANSWER_BAD;
 	default:
-		return RESETS_BAD;
+		return ANSWER_BAD;
 	}
 }
 
@@ -338,59 +337,25 @@ is_skipped(const struct resets_answer *a, uint8_t type)
 	       (step->rows && (type == 'T' || type == 'D' || (type == 'I' && step->tags == NULL)));
 }
 
-enum resets_verdict
+static bool
+skips(void *context, uint8_t type)
+{
+	struct resets_answer *a = context;
+
+	if (!is_skipped(a, type))
+		return false;
+	a->tags += type == 'I'; /* EmptyQueryResponse stands for a CommandComplete */
+	if (type == 'E' && a->told != NULL)
+		a->told->refused = true;
+	return true;
+}
+
+enum answer_verdict
 resets_answer_feed(struct resets_answer *a, const uint8_t *buf, size_t size)
 {
-	a->total += size;
-	if (a->total > ANSWER_MAX)
-		return RESETS_BAD;
-	while (size != 0) {
-		size_t want = HEADER, n;
-		uint32_t length = 0;
-		enum resets_verdict v;
+	static const struct answer_reader reader = {skips, take};
 
-		if (a->skip != 0) {
-			n = a->skip < size ? (size_t)a->skip : size;
-			a->skip -= n;
-			buf += n;
-			size -= n;
-			continue;
-		}
-		if (a->used >= HEADER) {
-			memcpy(&length, a->message + 1, 4);
-			want = 1 + ntohl(length);
-		}
-		n = want - a->used < size ? want - a->used : size;
-		memcpy(a->message + a->used, buf, n);
-		a->used += n;
-		buf += n;
-		size -= n;
-		if (a->used < HEADER)
-			continue;
-		memcpy(&length, a->message + 1, 4);
-		length = ntohl(length);
-		if (length < 4 || length > ANSWER_MAX)
-			return RESETS_BAD;
-		if (is_skipped(a, a->message[0])) {
-			a->tags += a->message[0] == 'I'; /* EmptyQueryResponse stands for a CommandComplete */
-			if (a->message[0] == 'E' && a->told != NULL)
-				a->told->refused = true;
-			a->skip = length - 4;
-			a->used = 0;
-			continue;
-		}
-		if (1 + (size_t)length > sizeof(a->message))
-			return RESETS_BAD;
-		if (a->used < 1 + (size_t)length)
-			continue;
-		a->used = 0;
-		v = take(a, a->message[0], (const char *)a->message + HEADER, length - 4);
-		if (v == RESETS_DONE)
-			return size == 0 ? RESETS_DONE : RESETS_BAD;
-		if (v == RESETS_BAD)
-			return RESETS_BAD;
-	}
-	return RESETS_MORE;
+	return answer_feed(&a->received, &reader, a, buf, size);
 }
 
 void

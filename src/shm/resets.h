@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "answer.h"
 #include "segment.h"
 
 #define RESETS_MESSAGE (LAYOUT_RESET_SQL + LAYOUT_BASELINE + 256) /* room for any reset's messages */
@@ -33,8 +34,6 @@ uint64_t resets_owed(enum reset_kind kind, uint32_t flags, uint64_t generation);
 /* Whether it says something sound of this generation. */
 bool resets_is_owed(uint64_t owed, uint64_t generation, enum reset_kind *ret_kind, uint32_t *ret_flags);
 
-enum resets_verdict { RESETS_MORE, RESETS_DONE, RESETS_BAD };
-
 /* What became of the statements behind a reset. */
 struct resets_told {
 	bool refused; /* one of them failed, and none took effect */
@@ -54,12 +53,9 @@ struct resets_answer {
 	unsigned nsteps;
 	size_t asked;  /* place in the baseline of the parameter whose value comes next */
 	uint64_t off;  /* parameters that are off the baseline and that the server has not reported back yet */
-	size_t total;  /* bytes fed */
 	unsigned step; /* which of the messages is being answered */
 	unsigned tags; /* CommandCompletes of it so far */
-	size_t used;   /* of message */
-	uint64_t skip; /* bytes of a body that does not matter */
-	uint8_t message[5 + 1024];
+	struct answer received;
 };
 
 /*
@@ -79,7 +75,7 @@ const char *resets_told_find(const struct resets_told *told, const char *name);
  * DONE at the last ReadyForQuery, with nothing after it. BAD: anything else than the expected messages (asynchronous ones
  * may come between them: notices, notifications, parameters at their baseline), or too many bytes.
  */
-enum resets_verdict resets_answer_feed(struct resets_answer *answer, const uint8_t *buf, size_t size);
+enum answer_verdict resets_answer_feed(struct resets_answer *answer, const uint8_t *buf, size_t size);
 /* D4, when it is DONE: the slot's session is at its baseline, or was before the statements behind. */
 void resets_done(const struct resets_answer *answer);
 

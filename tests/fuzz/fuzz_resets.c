@@ -32,12 +32,12 @@ struct question {
 };
 
 /* Feeds pieces of `least` to `least + spread` bytes until there is a verdict; *ret_fed: the bytes it took. */
-static enum resets_verdict
+static enum answer_verdict
 feed(const struct question *q, const char *baseline, const uint8_t *data, size_t size, size_t least, unsigned spread,
     struct resets_told *told, size_t *ret_fed)
 {
 	struct segment *seg = segment();
-	enum resets_verdict verdict = RESETS_MORE;
+	enum answer_verdict verdict = ANSWER_MORE;
 	struct resets_answer answer;
 	size_t at = 0;
 
@@ -45,7 +45,7 @@ feed(const struct question *q, const char *baseline, const uint8_t *data, size_t
 	resets_answer_init(&answer, seg, 0, baseline, q->kind, q->asks);
 	if (q->sets)
 		resets_answer_sets(&answer, q->tells ? told : NULL);
-	for (unsigned i = 0; at < size && verdict == RESETS_MORE; i++) {
+	for (unsigned i = 0; at < size && verdict == ANSWER_MORE; i++) {
 		size_t n = least + (spread != 0 ? i * 7 % spread : 0);
 
 		if (n > size - at)
@@ -53,7 +53,7 @@ feed(const struct question *q, const char *baseline, const uint8_t *data, size_t
 		verdict = resets_answer_feed(&answer, data + at, n);
 		at += n;
 	}
-	if (verdict == RESETS_DONE)
+	if (verdict == ANSWER_DONE)
 		resets_done(&answer);
 	*ret_fed = at;
 	return verdict;
@@ -87,7 +87,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *baseline = calloc(1, LAYOUT_BASELINE);
 	static uint8_t message[RESETS_MESSAGE];
 	struct resets_told told = {0}, again = {0};
-	enum resets_verdict whole, pieces;
+	enum answer_verdict whole, pieces;
 	size_t fed, fed_whole, n;
 	uint32_t flags;
 
@@ -107,8 +107,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	whole = feed(&q, baseline, f.at, f.left, f.left + 1, 0, &told, &fed_whole);
 	pieces = feed(&q, baseline, f.at, f.left, 1 + piece % 5, 1 + (piece >> 4 & 7), &again, &fed);
 	/* Done before the end: then there was something behind it, which is bad. */
-	if (pieces == RESETS_DONE && fed < f.left)
-		fuzz_must(whole == RESETS_BAD);
+	if (pieces == ANSWER_DONE && fed < f.left)
+		fuzz_must(whole == ANSWER_BAD);
 	else
 		fuzz_must(whole == pieces);
 	if (q.sets && q.tells) {

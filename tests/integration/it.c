@@ -2,11 +2,14 @@
 /* See it.h. */
 #include "it.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -324,4 +327,59 @@ it_ctl(const char *verb, const char *argument, const char *timeout)
 
 	it_ctl_start(verb, argument, timeout, &child);
 	return it_ctl_end(&child);
+}
+
+/* xorshift64* (Vigna, 2016). */
+static uint64_t random_state;
+
+void
+it_seed_random(void)
+{
+	const char *given = getenv("PGLEASE_TEST_SEED");
+
+	if (given != NULL)
+		random_state = strtoull(given, NULL, 10);
+	else
+		ck_assert_int_eq(getrandom(&random_state, sizeof(random_state), 0), sizeof(random_state));
+	random_state |= 1;
+	printf("# PGLEASE_TEST_SEED=%" PRIu64 "\n", random_state);
+	fflush(stdout);
+}
+
+uint32_t
+it_random(void)
+{
+	random_state ^= random_state >> 12;
+	random_state ^= random_state << 25;
+	random_state ^= random_state >> 27;
+	return (uint32_t)(random_state * UINT64_C(2685821657736338717) >> 32);
+}
+
+unsigned
+it_open_files(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	/* "." and "..". */
+	return n - 2 - (pid == getpid());
+}
+
+void
+it_backends(char buf[static 512])
+{
+	PGconn *conn = PQconnectdb(pglease_test_conninfo(it_env));
+
+	ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
+	snprintf(buf, 512, "%s", it_query(conn,
+				     "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity "
+				     "where application_name like 'pglease %'"));
+	PQfinish(conn);
 }

@@ -8,6 +8,7 @@
 
 #include <check.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/types.h>
 
@@ -75,6 +76,15 @@ void it_await_published(const char *pool, const char *column, uint64_t least);
 void it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret_child);
 int it_ctl_end(struct child *child);
 int it_ctl(const char *verb, const char *argument, const char *timeout);
+
+/* Numbers of a seed of the test's: by PGLEASE_TEST_SEED, else another each time; it is printed, so that a failure can be played again. */
+void it_seed_random(void);
+uint32_t it_random(void);
+
+/* Descriptors that a process has open; the one that looks at it not counted. */
+unsigned it_open_files(pid_t pid);
+/* The pids of the pools' backends, as the server has them, in order. */
+void it_backends(char buf[static 512]);
 
 #define IT_MAIN(name, ...)                                                                                          \
 	int main(void)                                                                                              \

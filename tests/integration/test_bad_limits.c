@@ -3,7 +3,6 @@
  * Limits that are reached: open files of a client, at whatever step, and of the broker; lessee rows; clients. Each is told
  * in words, costs nobody else a connection, and is over when it is over.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,22 +15,6 @@
 #include "script.h"
 
 #define MOST_FREE 12
-
-static unsigned
-open_files(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return pid == getpid() ? n - 1 : n; /* not the one that looks */
-}
 
 static void
 limit_files(rlim_t limit)
@@ -92,7 +75,7 @@ START_TEST(a_client_without_descriptors_at_each_step)
 	it_await_all_idle(pool);
 	limit_files(128);
 	for (unsigned room = 0; room <= MOST_FREE; room++) {
-		unsigned before = open_files(getpid()), n = fill_files(taken, 256, room);
+		unsigned before = it_open_files(getpid()), n = fill_files(taken, 256, room);
 		pglease *client = NULL;
 		PGconn *conn;
 		int r = pglease_attach(NULL, NULL, &client);
@@ -117,7 +100,7 @@ START_TEST(a_client_without_descriptors_at_each_step)
 			it_release(&lease);
 		}
 		pglease_detach(client);
-		ck_assert_uint_eq(open_files(getpid()), before);
+		ck_assert_uint_eq(it_open_files(getpid()), before);
 	}
 	/* Opening a pool needs no more than attaching did: without any it fails too. */
 	{
@@ -179,7 +162,7 @@ START_TEST(a_broker_without_descriptors)
 	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, NULL, &before), 0);
 	/* Room for some clients. What the broker has keeps its numbers, so the limit counts from there. */
 	limit = before;
-	limit.rlim_cur = open_files(broker) - 2 + 7;
+	limit.rlim_cur = it_open_files(broker) + 7;
 	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, &limit, NULL), 0);
 	for (n = 0; n < 16; n++) {
 		char answer;

@@ -3,13 +3,10 @@
  * Garbage, halves of messages and silence on the broker's two sockets, while a worker goes on leasing: the broker survives
  * all of it, serves others meanwhile, and keeps nothing of it.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,22 +47,6 @@ begin(pid_t *ret_broker)
 	worker = it_worker(go_on_leasing, NULL);
 	it_hear(worker.socket, 'r');
 	return worker;
-}
-
-static unsigned
-open_files(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
 }
 
 /* The broker is the same, a new client can attach and lease, and the worker has gone on all the time. */
@@ -272,7 +253,7 @@ START_TEST(descriptors_sent_to_the_broker)
 		struct script_client c;
 
 		script_attach(&c);
-		before = open_files(broker);
+		before = it_open_files(broker);
 		for (unsigned i = 0; i < 200; i++) {
 			struct wire_ring ring = {.pool = 0};
 
@@ -296,38 +277,12 @@ START_TEST(descriptors_sent_to_the_broker)
 			script_send(c.control, &open_message, sizeof(open_message));
 			ck_assert_int_eq(wire_recv(c.control, &answer, sizeof(answer), NULL), sizeof(answer));
 		}
-		ck_assert_uint_eq(open_files(broker), before);
+		ck_assert_uint_eq(it_open_files(broker), before);
 		script_detach(&c);
 	}
 	finish(&worker);
 }
 END_TEST
-
-/* xorshift64*: a failing seed can be played again. */
-static uint64_t state;
-
-static uint32_t
-next_random(void)
-{
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return (uint32_t)(state * UINT64_C(2685821657736338717) >> 32);
-}
-
-static void
-seed_random(void)
-{
-	const char *given = getenv("PGLEASE_TEST_SEED");
-
-	if (given != NULL)
-		state = strtoull(given, NULL, 10);
-	else
-		ck_assert_int_eq(getrandom(&state, sizeof(state), 0), sizeof(state));
-	state |= 1;
-	printf("# PGLEASE_TEST_SEED=%" PRIu64 "\n", state);
-	fflush(stdout);
-}
 
 /* Reads whatever comes until the end, which must come after the other side has seen ours. */
 static void
@@ -349,34 +304,34 @@ START_TEST(random_bytes)
 	struct it_worker worker;
 	pid_t broker;
 
-	seed_random();
+	it_seed_random();
 	worker = begin(&broker);
 	for (unsigned round = 0; round < 2 * ROUNDS; round++) {
 		bool control = round % 2 == 0;
 		int sock = control ? script_connect_control() : script_connect_adopt();
 
-		for (unsigned n = 1 + next_random() % 4; n > 0; n--) {
-			size_t size = 1 + next_random() % (next_random() % 2 ? 64 : sizeof(bytes)), from = 0;
+		for (unsigned n = 1 + it_random() % 4; n > 0; n--) {
+			size_t size = 1 + it_random() % (it_random() % 2 ? 64 : sizeof(bytes)), from = 0;
 
 			/* Something sound to begin with, which is then bent in a few places or everywhere. */
 			for (size_t i = 0; i < sizeof(bytes); i++)
-				bytes[i] = (uint8_t)next_random();
-			if (control && next_random() % 4 != 0) {
-				size = valid_message(next_random() % 5, bytes);
-				from = next_random() % 2 ? size : 8;
-			} else if (!control && next_random() % 4 != 0) {
+				bytes[i] = (uint8_t)it_random();
+			if (control && it_random() % 4 != 0) {
+				size = valid_message(it_random() % 5, bytes);
+				from = it_random() % 2 ? size : 8;
+			} else if (!control && it_random() % 4 != 0) {
 				struct script_packet p;
 
 				script_startup(&p,
-				    next_random() % 2 ? SCRIPT_3_0 : SCRIPT_CANCEL + next_random() % 3,
+				    it_random() % 2 ? SCRIPT_3_0 : SCRIPT_CANCEL + it_random() % 3,
 				    "pglease.adopt=0:0:1:1:0:00000000000000000000000000000000");
 				size = p.size;
 				memcpy(bytes, p.bytes, size);
-				from = 4 + next_random() % (size - 4);
+				from = 4 + it_random() % (size - 4);
 			}
 			if (from < size && size != 0)
-				for (unsigned bent = next_random() % 8; bent > 0; bent--)
-					bytes[from + next_random() % (size - from)] = (uint8_t)next_random();
+				for (unsigned bent = it_random() % 8; bent > 0; bent--)
+					bytes[from + it_random() % (size - from)] = (uint8_t)it_random();
 			/* The broker may have closed it already. */
 			if (send(sock, bytes, size, MSG_NOSIGNAL) < 0) {
 				ck_assert_msg(errno == EPIPE || errno == ECONNRESET, "%s", strerror(errno));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* HTTP in the broker: what its pages say, to whom, and that no client of it can hold up those who lease. */
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -321,22 +320,6 @@ START_TEST(not_ready_while_it_drains_and_down_without_a_server)
 }
 END_TEST
 
-static unsigned
-count_descriptors(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
-
 /* Many that say a byte now and then, for ever: the broker keeps a bounded number, ends them, and serves the others. */
 START_TEST(dribblers_hold_up_nobody)
 {
@@ -350,7 +333,7 @@ START_TEST(dribblers_hold_up_nobody)
 	where = web_of_broker();
 	pool = it_attach();
 	lease_some(pool, 10);
-	before = count_descriptors(pglease_test_broker_pid(it_env));
+	before = it_open_files(pglease_test_broker_pid(it_env));
 	for (unsigned i = 0; i < DRIBBLERS; i++) {
 		fd[i] = web_connect(where);
 		ck_assert_int_eq(send(fd[i], "GET /metrics HTTP/1.1\r\nX: ", 26, MSG_NOSIGNAL), 26);
@@ -361,7 +344,7 @@ START_TEST(dribblers_hold_up_nobody)
 		says(where, "/healthz", 200, "ok\n");
 		lease_some(pool, 10);
 		ck_assert_uint_le(
-		    count_descriptors(pglease_test_broker_pid(it_env)), before + 2 * HTTP_GUARD_CONNECTIONS);
+		    it_open_files(pglease_test_broker_pid(it_env)), before + 2 * HTTP_GUARD_CONNECTIONS);
 	}
 	/* All of them are ended, the last ones when their time is over. */
 	for (unsigned i = 0; i < DRIBBLERS; i++) {
@@ -384,7 +367,7 @@ START_TEST(who_does_not_read_is_cut_off)
 
 	it_start_as(ON_A_PORT, NULL, 1024);
 	where = web_of_broker();
-	before = count_descriptors(pglease_test_broker_pid(it_env));
+	before = it_open_files(pglease_test_broker_pid(it_env));
 	for (unsigned i = 0; i < 8; i++) {
 		fd[i] = web_connect(where);
 		ck_assert_int_eq(setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -392,7 +375,7 @@ START_TEST(who_does_not_read_is_cut_off)
 	}
 	says(where, "/healthz", 200, "ok\n");
 	/* What is left of a page may wait in the kernel; the broker has let go of the connection. */
-	for (unsigned i = 0; count_descriptors(pglease_test_broker_pid(it_env)) > before; i++) {
+	for (unsigned i = 0; it_open_files(pglease_test_broker_pid(it_env)) > before; i++) {
 		ck_assert_uint_lt(i, 400);
 		poll(NULL, 0, 50);
 	}

@@ -387,22 +387,6 @@ END_TEST
 #define MAY_GROW_KB 16384
 #endif
 
-static unsigned
-open_files(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static unsigned long
 resident_kb(pid_t pid)
 {
@@ -554,7 +538,7 @@ files_are_back(void *context)
 {
 	const struct expected_files *e = context;
 
-	return open_files(e->broker) <= e->n;
+	return it_open_files(e->broker) <= e->n;
 }
 
 /* A flood by one user; then the broker has no more open than before, has not grown, and serves. */
@@ -565,12 +549,12 @@ after(const char *what, struct who who, users_deed flood)
 	struct script_client c;
 	unsigned long before = resident_kb(expected.broker), now;
 
-	expected.n = open_files(expected.broker);
+	expected.n = it_open_files(expected.broker);
 	ck_assert_msg(users_as(who, flood, NULL) == 0, "%s", what);
 	script_attach(&c);
 	script_detach(&c);
 	ck_assert_msg(pglease_test_await(files_are_back, &expected, IT_PATIENCE_MS) == 0, "%s: %u open files, before %u", what,
-	    open_files(expected.broker), expected.n);
+	    it_open_files(expected.broker), expected.n);
 	now = resident_kb(expected.broker);
 	ck_assert_msg(now < before + MAY_GROW_KB, "%s: %lu kB, before %lu kB", what, now, before);
 }

@@ -56,19 +56,6 @@ cancel(PGconn *conn)
 	PQfreeCancel(c);
 }
 
-/* The backends of the pool, as the server has them. */
-static void
-backends(char buf[static 512])
-{
-	PGconn *conn = PQconnectdb(pglease_test_conninfo(it_env));
-
-	ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
-	snprintf(buf, 512, "%s", it_query(conn,
-				     "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity "
-				     "where application_name like 'pglease %'"));
-	PQfinish(conn);
-}
-
 static bool
 has_total(const pglease_stats *stats, const void *arg)
 {
@@ -88,7 +75,7 @@ START_TEST(a_lease_and_its_transaction_go_on)
 
 	start(2, 2, NULL);
 	await_total(2);
-	backends(before);
+	it_backends(before);
 	conn = it_acquire(pool, &lease);
 	snprintf(pid, sizeof(pid), "%s", it_query(conn, "select pg_backend_pid()"));
 	it_query(conn, "begin");
@@ -102,7 +89,7 @@ START_TEST(a_lease_and_its_transaction_go_on)
 	it_release(&lease);
 	conn = it_acquire(pool, &lease);
 	it_release(&lease);
-	backends(after);
+	it_backends(after);
 	ck_assert_str_eq(before, after);
 }
 END_TEST

@@ -124,18 +124,6 @@ worker(int socket, const void *arg)
 	it_say(socket, 'e');
 }
 
-static void
-backends(char buf[static 512])
-{
-	PGconn *conn = PQconnectdb(pglease_test_conninfo(it_env));
-
-	ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
-	snprintf(buf, 512, "%s", it_query(conn,
-				     "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity "
-				     "where application_name like 'pglease %'"));
-	PQfinish(conn);
-}
-
 static bool
 all_there(const pglease_stats *stats, const void *arg)
 {
@@ -153,7 +141,7 @@ restart_under(const enum kind *kinds, unsigned n, const char *extra)
 	it_start(CONNECTIONS, CONNECTIONS, extra);
 	pool = it_attach();
 	it_await(pool, all_there, NULL, "all connections");
-	backends(before);
+	it_backends(before);
 	for (unsigned i = 0; i < n; i++) {
 		workers[i] = it_worker(worker, &kinds[i]);
 		it_hear(workers[i].socket, 'r');
@@ -167,7 +155,7 @@ restart_under(const enum kind *kinds, unsigned n, const char *extra)
 		it_join(&workers[i]);
 	}
 	it_await(pool, all_there, NULL, "all connections");
-	backends(after);
+	it_backends(after);
 	ck_assert_msg(it_published("app", "timeouts") == 0 && it_published("app", "failures") == 0, "acquires failed");
 	/* A renewal is another session. */
 	if (it_published("app", "closed_renewed") == 0)

@@ -6,13 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,63 +35,37 @@ start(void)
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 }
 
-/* xorshift64*: a failing seed can be played again. */
-static uint64_t state;
-
-static uint32_t
-next_random(void)
-{
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return (uint32_t)(state * UINT64_C(2685821657736338717) >> 32);
-}
-
-static void
-seed_random(void)
-{
-	const char *given = getenv("PGLEASE_TEST_SEED");
-
-	if (given != NULL)
-		state = strtoull(given, NULL, 10);
-	else
-		ck_assert_int_eq(getrandom(&state, sizeof(state), 0), sizeof(state));
-	state |= 1;
-	printf("# PGLEASE_TEST_SEED=%" PRIu64 "\n", state);
-	fflush(stdout);
-}
-
 static uint64_t
 any_word(void)
 {
-	return (uint64_t)next_random() << 32 | next_random();
+	return (uint64_t)it_random() << 32 | it_random();
 }
 
 /* One that may be: a state, flags, a row or a client that is there, a sequence near the present one. */
 static uint64_t
 plausible_word(uint64_t now)
 {
-	const unsigned nobody[] = {WORD_NONE, 1023, 4095, next_random() & 0xffff, next_random() & 0xffff};
-	unsigned who = next_random() % 3 != 0 ? next_random() % 8 : nobody[next_random() % 5];
+	const unsigned nobody[] = {WORD_NONE, 1023, 4095, it_random() & 0xffff, it_random() & 0xffff};
+	unsigned who = it_random() % 3 != 0 ? it_random() % 8 : nobody[it_random() % 5];
 
-	return word_pack(next_random() % 8, next_random() % 3 != 0 ? 0 : next_random(), who,
-	    word_seq(now) + next_random() % 3 - 1);
+	return word_pack(it_random() % 8, it_random() % 3 != 0 ? 0 : it_random(), who,
+	    word_seq(now) + it_random() % 3 - 1);
 }
 
 static void
 write_once(struct segment *seg)
 {
 	_Atomic uint64_t *words = (_Atomic uint64_t *)seg->header, *at;
-	struct slot *slot = &seg->slot[next_random() % (next_random() % 2 ? 4 : seg->nslots)];
-	struct row *row = &seg->row[next_random() % (next_random() % 2 ? 8 : seg->nrows)];
+	struct slot *slot = &seg->slot[it_random() % (it_random() % 2 ? 4 : seg->nslots)];
+	struct row *row = &seg->row[it_random() % (it_random() % 2 ? 8 : seg->nrows)];
 
-	switch (next_random() % 10) {
+	switch (it_random() % 10) {
 	case 0: /* anything, anywhere */
-		atomic_store(&words[next_random() % (seg->size / 8)], any_word());
+		atomic_store(&words[it_random() % (seg->size / 8)], any_word());
 		break;
 	case 1: /* the header, what clients obey and what everybody counts by */
-		at = &words[next_random() % 512];
-		atomic_store(at, next_random() % 2 ? any_word() : atomic_load(at) + next_random() % 3 - 1);
+		at = &words[it_random() % 512];
+		atomic_store(at, it_random() % 2 ? any_word() : atomic_load(at) + it_random() % 3 - 1);
 		break;
 	case 2:
 	case 3:
@@ -103,22 +75,22 @@ write_once(struct segment *seg)
 		atomic_store(&row->word, plausible_word(atomic_load(&row->word)));
 		break;
 	case 5: /* what is beside the words: times, owed, block, semaphore */
-		at = (_Atomic uint64_t *)(next_random() % 2 ? (void *)slot : (void *)row);
-		atomic_store(&at[1 + next_random() % 15], next_random() % 2 ? any_word() : next_random() % 64);
+		at = (_Atomic uint64_t *)(it_random() % 2 ? (void *)slot : (void *)row);
+		atomic_store(&at[1 + it_random() % 15], it_random() % 2 ? any_word() : it_random() % 64);
 		break;
 	case 6:
-		atomic_store(&seg->queue[next_random() & seg->queue_mask],
-		    next_random() % 2 ? any_word() : (uint64_t)next_random() << 18 | next_random() % 64);
+		atomic_store(&seg->queue[it_random() & seg->queue_mask],
+		    it_random() % 2 ? any_word() : (uint64_t)it_random() << 18 | it_random() % 64);
 		break;
 	case 7:
-		atomic_store(next_random() % 2 ? &seg->header->head : &seg->header->tail,
-		    next_random() % 2 ? any_word() : seg->queue_mask + 1 + next_random() % 8);
+		atomic_store(it_random() % 2 ? &seg->header->head : &seg->header->tail,
+		    it_random() % 2 ? any_word() : seg->queue_mask + 1 + it_random() % 8);
 		break;
 	case 8:
-		atomic_store(&seg->header->idle_bitmap[next_random() % 2], any_word());
+		atomic_store(&seg->header->idle_bitmap[it_random() % 2], any_word());
 		break;
 	default: /* texts without an end, histograms, statements */
-		memset((char *)seg->header + next_random() % (seg->size - 4096), (int)next_random(), next_random() % 4096);
+		memset((char *)seg->header + it_random() % (seg->size - 4096), (int)it_random(), it_random() % 4096);
 		break;
 	}
 }
@@ -131,7 +103,7 @@ scribble(int socket, const void *arg)
 	struct wire_ring ring = {.pool = 0};
 	struct script_client c;
 
-	state = *(const uint64_t *)arg;
+	(void)arg;
 	script_attach(&c);
 	wire_header_init(&ring.header, WIRE_RING);
 	it_say(socket, 'r');
@@ -265,12 +237,12 @@ START_TEST(a_segment_that_is_written_over)
 	struct it_worker scribbler, worker;
 	pid_t broker;
 
-	seed_random();
+	it_seed_random();
 	start();
 	broker = pglease_test_broker_pid(it_env);
 	worker = it_worker(lease_others, NULL);
 	it_hear(worker.socket, 'r');
-	scribbler = it_worker(scribble, &state);
+	scribbler = it_worker(scribble, NULL);
 	it_hear(scribbler.socket, 'r');
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		run_every_form_of_pgleasestat();
@@ -301,9 +273,9 @@ START_TEST(a_scribbler_and_its_broker_are_killed)
 {
 	struct it_worker scribbler;
 
-	seed_random();
+	it_seed_random();
 	start();
-	scribbler = it_worker(scribble, &state);
+	scribbler = it_worker(scribble, NULL);
 	it_hear(scribbler.socket, 'r');
 	ck_assert_int_eq(it_ctl("status", NULL, NULL), 0);
 	it_kill(&scribbler);

@@ -126,7 +126,7 @@ planted broker 'an idle slot goes on naming a dead client (F3)' broker/revoke.c 
 planted broker 'a revoked session is passed on' broker/revoke.c \
 	's/^	server_end(s, cause);/	server_lend(s);/' \
 	sweep 'release, rolled back' 'the next lessee'
-planted library "another's session is not reset" client/acquire.c \
+planted library "another's session is not reset" client/lease.c \
 	's/^	needs_reset = owed || .*/	needs_reset = owed;/' \
 	sweep 'release, left dirty' "another's session"
 planted library 'a release passes on a slot whose cancel is in flight' 'shm/slots.c shm/handoff.c' \

@@ -210,6 +210,12 @@ START_TEST(releaser_died_before_the_wake_path)
 }
 END_TEST
 
+static bool
+watches(uint32_t row, uint64_t wait, uint64_t now)
+{
+	return handoff_watch(&seg, row, wait, handoff_is_keeping(&seg, now));
+}
+
 /* Who leases again at once keeps the slot for a turn, and then hands it over to whoever has waited for longest, however short. */
 START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
 {
@@ -220,7 +226,7 @@ START_TEST(a_turn_begins_with_a_grant_and_ends_with_one)
 	atomic_store(&seg.slot[1].turn_at, NOW);
 	wait = waiting(3, NOW);
 	atomic_store(&seg.header->kept_at, NOW);
-	ck_assert(handoff_watch(&seg, 3, wait, NOW));
+	ck_assert(watches(3, wait, NOW));
 	ck_assert_uint_eq(handoff_next_client(&seg, 1, NOW + MS / 10, true), WORD_NONE);
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 0);
@@ -251,23 +257,23 @@ START_TEST(the_watch_is_taken_and_given_up)
 	w = leased(1);
 	wait = waiting(3, NOW);
 	other = waiting(4, NOW);
-	ck_assert(!handoff_watch(&seg, 3, wait, NOW));
+	ck_assert(!watches(3, wait, NOW));
 	/* The first slot to be kept wakes somebody, and says that it was. */
 	atomic_store(&seg.slot[1].turn_at, NOW);
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);
 	ck_assert_int_eq(posts(3), 1);
 	ck_assert_uint_eq(atomic_load(&seg.header->kept_at), NOW + MS / 10);
-	ck_assert(handoff_watch(&seg, 3, wait, NOW + MS));
-	ck_assert(handoff_watch(&seg, 3, wait, NOW + 2 * MS));
-	ck_assert(!handoff_watch(&seg, 4, other, NOW + 2 * MS));
-	ck_assert(!handoff_watch(&seg, 3, wait, NOW + 20 * MS));
+	ck_assert(watches(3, wait, NOW + MS));
+	ck_assert(watches(3, wait, NOW + 2 * MS));
+	ck_assert(!watches(4, other, NOW + 2 * MS));
+	ck_assert(!watches(3, wait, NOW + 20 * MS));
 	ck_assert_uint_eq(atomic_load(&seg.header->watcher), 0);
 	/* One that does not wait any more has none. */
 	atomic_store(&seg.header->kept_at, NOW + 20 * MS);
-	ck_assert(handoff_watch(&seg, 3, wait, NOW + 20 * MS));
+	ck_assert(watches(3, wait, NOW + 20 * MS));
 	w = row_load(&seg, 3);
 	ck_assert(row_own(&seg, 3, &w));
-	ck_assert(handoff_watch(&seg, 4, other, NOW + 20 * MS));
+	ck_assert(watches(4, other, NOW + 20 * MS));
 }
 END_TEST
 
@@ -293,7 +299,7 @@ START_TEST(who_does_not_return_or_is_not_watched_wakes)
 
 		atomic_store(&seg.header->kept_at, NOW);
 		atomic_store(&seg.header->watcher, tokens[i]);
-		ck_assert(handoff_watch(&seg, 3, wait, NOW));
+		ck_assert(watches(3, wait, NOW));
 		atomic_store(&seg.header->watcher, tokens[i]);
 	}
 	ck_assert_int_eq(handoff_release(&seg, 1, &w, 0, SLOT_DIRTY, NOW + MS / 10, true), HANDOFF_IDLE);

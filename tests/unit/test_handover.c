@@ -210,12 +210,12 @@ message(uint8_t *to, char type, const char *body, size_t size)
 }
 
 /* Fed in single bytes: the last verdict, or the first that is not MORE. */
-static enum resets_verdict
+static enum answer_verdict
 feed(struct plain_answer *a, const uint8_t *bytes, size_t size)
 {
-	enum resets_verdict v = RESETS_MORE;
+	enum answer_verdict v = ANSWER_MORE;
 
-	for (size_t i = 0; i < size && v == RESETS_MORE; i++)
+	for (size_t i = 0; i < size && v == ANSWER_MORE; i++)
 		v = plain_answer_feed(a, bytes + i, 1);
 	return v;
 }
@@ -232,35 +232,35 @@ START_TEST(plain_answers)
 	n += message(buf + n, 'S', "client_encoding\0LATIN1", 23);
 	n += message(buf + n, 'C', "ROLLBACK", 9);
 	n += message(buf + n, 'Z', "I", 1);
-	ck_assert_int_eq(feed(&a, buf, n), RESETS_DONE);
+	ck_assert_int_eq(feed(&a, buf, n), ANSWER_DONE);
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(plain_answer_feed(&a, buf, n), RESETS_DONE);
+	ck_assert_int_eq(plain_answer_feed(&a, buf, n), ANSWER_DONE);
 	buf[n] = 'N'; /* one more byte */
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(plain_answer_feed(&a, buf, n + 1), RESETS_BAD);
+	ck_assert_int_eq(plain_answer_feed(&a, buf, n + 1), ANSWER_BAD);
 	buf[n - 1] = 'T';
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(feed(&a, buf, n), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, n), ANSWER_BAD);
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "COMMIT", 7)), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "COMMIT", 7)), ANSWER_BAD);
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(feed(&a, buf, message(buf, 'Z', "I", 1)), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'Z', "I", 1)), ANSWER_BAD);
 	plain_answer_init(&a, "ROLLBACK", NULL);
-	ck_assert_int_eq(feed(&a, buf, message(buf, 'E', "SERROR\0", 8)), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'E', "SERROR\0", 8)), ANSWER_BAD);
 	plain_answer_init(&a, "ROLLBACK", NULL);
 	memset(buf, 0xff, sizeof(buf));
-	ck_assert_int_eq(feed(&a, buf, sizeof(buf)), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, sizeof(buf)), ANSWER_BAD);
 
 	for (unsigned off = 0; off < 2; off++) {
 		plain_answer_init(&a, "", baseline);
 		n = message(buf, 'S', off ? "client_encoding\0SJIS" : "client_encoding\0UTF8", 21);
 		n += message(buf + n, 'I', "", 0);
 		n += message(buf + n, 'Z', "I", 1);
-		ck_assert_int_eq(feed(&a, buf, n), RESETS_DONE);
+		ck_assert_int_eq(feed(&a, buf, n), ANSWER_DONE);
 		ck_assert_int_eq(a.off_baseline, off);
 	}
 	plain_answer_init(&a, "", baseline);
-	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "", 1)), RESETS_BAD);
+	ck_assert_int_eq(feed(&a, buf, message(buf, 'C', "", 1)), ANSWER_BAD);
 }
 END_TEST
 

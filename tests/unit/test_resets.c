@@ -38,25 +38,25 @@ say(char type, const void *body, size_t size)
 #define SAY(type, body) say(type, body, sizeof(body))
 #define READY(status) say('Z', status, 1)
 
-static enum resets_verdict
+static enum answer_verdict
 read_in(size_t portion, enum reset_kind kind)
 {
 	struct resets_answer a;
-	enum resets_verdict v = RESETS_MORE;
+	enum answer_verdict v = ANSWER_MORE;
 
 	resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), kind, asks);
-	for (size_t at = 0; at < made_size && v == RESETS_MORE; at += portion)
+	for (size_t at = 0; at < made_size && v == ANSWER_MORE; at += portion)
 		v = resets_answer_feed(&a, made + at, made_size - at < portion ? made_size - at : portion);
-	if (v == RESETS_DONE)
+	if (v == ANSWER_DONE)
 		resets_done(&a);
 	return v;
 }
 
 /* The same verdict whatever the portions are, but that the one byte too many may come after the verdict. */
-static enum resets_verdict
+static enum answer_verdict
 verdict(enum reset_kind kind)
 {
-	enum resets_verdict whole = read_in(sizeof(made), kind);
+	enum answer_verdict whole = read_in(sizeof(made), kind);
 
 	for (size_t portion = 1; portion < 40; portion++)
 		ck_assert_int_eq(read_in(portion, kind), whole);
@@ -69,7 +69,7 @@ START_TEST(the_right_answers)
 	prepare();
 	SAY('C', "DISCARD ALL");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_DONE);
 
 	SAY('N', "SWARNING\0Mthere is something\0");
 	SAY('S', "TimeZone\0Etc/UTC");
@@ -77,7 +77,7 @@ START_TEST(the_right_answers)
 	SAY('C', "DISCARD ALL");
 	SAY('S', "client_encoding\0UTF8");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_DONE);
 
 	SAY('C', "CLOSE CURSOR ALL");
 	SAY('C', "SET");
@@ -88,11 +88,11 @@ START_TEST(the_right_answers)
 	SAY('C', "SELECT 1");
 	SAY('C', "DISCARD TEMP");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_LIGHT), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_LIGHT), ANSWER_DONE);
 
 	SAY('C', "UNLISTEN");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_UNLISTEN), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_UNLISTEN), ANSWER_DONE);
 
 	SAY('C', "UNLISTEN");
 	READY("I");
@@ -101,7 +101,7 @@ START_TEST(the_right_answers)
 	SAY('T', "rows");
 	SAY('C', "of any kind");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_SQL), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_SQL), ANSWER_DONE);
 }
 END_TEST
 
@@ -113,7 +113,7 @@ START_TEST(a_done_reset_is_counted)
 	SAY('S', "TimeZone\0Etc/UTC");
 	SAY('C', "DISCARD ALL");
 	READY("I");
-	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_DONE);
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), ANSWER_DONE);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].session), 8);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].off_baseline), 0);
 	made_size = 0;
@@ -126,11 +126,11 @@ START_TEST(a_parameter_that_does_not_come_back)
 	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE);
 	SAY('C', "DISCARD ALL");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('S', "client_encoding\0UTF8"); /* another one */
 	SAY('C', "DISCARD ALL");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 }
 END_TEST
 
@@ -139,40 +139,40 @@ START_TEST(wrong_answers)
 {
 	prepare();
 	READY("I"); /* nothing was done */
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('C', "DISCARD TEMP");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	SAY('C', "DISCARD ALL");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	say('C', "DISCARD ALL", 11); /* without its zero */
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	READY("T"); /* in a transaction */
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	say('Z', "II", 2);
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('E', "SERROR\0C25001\0");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('S', "TimeZone\0Asia/Tokyo");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('S', "what_is_that\0on");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('T', "rows of somebody");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	SAY('G', "COPY"); /* reset_sql must not begin a COPY */
-	ck_assert_int_eq(verdict(RESET_SQL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_SQL), ANSWER_BAD);
 	SAY('C', "UNLISTEN");
 	READY("I");
 	READY("I"); /* nothing came for reset_sql */
-	ck_assert_int_eq(verdict(RESET_SQL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_SQL), ANSWER_BAD);
 	SAY('C', "SET");
-	ck_assert_int_eq(verdict(RESET_LIGHT), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_LIGHT), ANSWER_BAD);
 	memcpy(made, "C\0\0\0\3", made_size = 5); /* no message has this length */
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 	memcpy(made, "C\177\377\377\377", made_size = 5);
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 }
 END_TEST
 
@@ -193,7 +193,7 @@ START_TEST(the_answer_to_the_question)
 	ROW(row_utc);
 	SAY('C', "SELECT 2");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_DONE);
 	ck_assert_uint_eq(atomic_load(&seg.slot[1].unverified), 0);
 	ck_assert_uint_gt(atomic_load(&seg.slot[1].asked_at), 0);
 
@@ -201,28 +201,28 @@ START_TEST(the_answer_to_the_question)
 	ROW(row_utc);
 	SAY('C', "SELECT 2");
 	READY("I");
-	ck_assert_int_eq(verdict(RESET_NONE), RESETS_DONE);
+	ck_assert_int_eq(verdict(RESET_NONE), ANSWER_DONE);
 
 	ROW(row_utf8);
 	ROW(row_tokyo);
-	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_NONE), ANSWER_BAD);
 	ROW(row_utf8);
 	SAY('C', "SELECT 1");
 	READY("I"); /* one is missing */
-	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_NONE), ANSWER_BAD);
 	ROW(row_utf8);
 	ROW(row_utc);
 	ROW(row_utc); /* one too many */
-	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_NONE), ANSWER_BAD);
 	SAY('D', "\0\1\0\0\0\100UTF8"); /* longer than it is */
-	ck_assert_int_eq(verdict(RESET_NONE), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_NONE), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	READY("I"); /* the question is not answered yet */
-	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_MORE);
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), ANSWER_MORE);
 	made_size = 0;
 	asks = false;
 	ROW(row_utf8); /* nobody asked */
-	ck_assert_int_eq(verdict(RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(verdict(RESET_FULL), ANSWER_BAD);
 }
 END_TEST
 
@@ -232,7 +232,7 @@ START_TEST(a_byte_after_the_answer)
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	made[made_size++] = 'N';
-	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), RESETS_BAD);
+	ck_assert_int_eq(read_in(sizeof(made), RESET_FULL), ANSWER_BAD);
 	made_size = 0;
 }
 END_TEST
@@ -240,34 +240,34 @@ END_TEST
 START_TEST(an_endless_answer)
 {
 	struct resets_answer a;
-	enum resets_verdict v = RESETS_MORE;
+	enum answer_verdict v = ANSWER_MORE;
 	unsigned rounds = 0;
 
 	prepare();
 	resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), RESET_FULL, false);
 	for (unsigned i = 0; i < 100; i++)
 		SAY('N', "SNOTICE\0Mand another\0");
-	for (; v == RESETS_MORE && rounds < 100000; rounds++)
+	for (; v == ANSWER_MORE && rounds < 100000; rounds++)
 		v = resets_answer_feed(&a, made, made_size);
-	ck_assert_int_eq(v, RESETS_BAD);
+	ck_assert_int_eq(v, ANSWER_BAD);
 	made_size = 0;
 }
 END_TEST
 
 static struct resets_told told;
 
-static enum resets_verdict
+static enum answer_verdict
 read_behind(enum reset_kind kind, bool question)
 {
-	enum resets_verdict first = RESETS_MORE;
+	enum answer_verdict first = ANSWER_MORE;
 
 	for (size_t portion = made_size; portion > 0; portion = portion > 40 ? 40 : portion - 1) {
 		struct resets_answer a;
-		enum resets_verdict v = RESETS_MORE;
+		enum answer_verdict v = ANSWER_MORE;
 
 		resets_answer_init(&a, &seg, 1, segment_baseline(&seg, 1), kind, question);
 		resets_answer_sets(&a, &told);
-		for (size_t at = 0; at < made_size && v == RESETS_MORE; at += portion)
+		for (size_t at = 0; at < made_size && v == ANSWER_MORE; at += portion)
 			v = resets_answer_feed(&a, made + at, made_size - at < portion ? made_size - at : portion);
 		if (portion == made_size)
 			first = v;
@@ -291,7 +291,7 @@ START_TEST(statements_behind)
 	SAY('N', "SNOTICE\0Mand another\0");
 	SAY('S', "TimeZone\0Europe/Paris");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_DONE);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_DONE);
 	ck_assert(!told.refused);
 	ck_assert_str_eq(resets_told_find(&told, "TimeZone"), "Europe/Paris");
 	ck_assert_ptr_null(resets_told_find(&told, "client_encoding"));
@@ -299,7 +299,7 @@ START_TEST(statements_behind)
 	/* Without a reset before; and behind a question. */
 	SAY('C', "SET");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_NONE, false), RESETS_DONE);
+	ck_assert_int_eq(read_behind(RESET_NONE, false), ANSWER_DONE);
 	ck_assert_ptr_null(resets_told_find(&told, "TimeZone"));
 	SAY('C', "DISCARD ALL");
 	READY("I");
@@ -309,14 +309,14 @@ START_TEST(statements_behind)
 	READY("I");
 	SAY('C', "SET");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, true), RESETS_DONE);
+	ck_assert_int_eq(read_behind(RESET_FULL, true), ANSWER_DONE);
 
 	/* Refused: the session is as it was. */
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	SAY('E', "SERROR\0C22023\0Mno\0");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_DONE);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_DONE);
 	ck_assert(told.refused);
 
 	/* Not the reset's answer: as strict as ever. */
@@ -324,41 +324,41 @@ START_TEST(statements_behind)
 	READY("I");
 	SAY('C', "SET");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	SAY('S', "TimeZone\0Asia/Tokyo");
 	READY("I");
 	SAY('C', "SET");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	atomic_store(&seg.slot[1].off_baseline, OFF_TIMEZONE);
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	SAY('S', "TimeZone\0Etc/UTC"); /* too late: of the statements */
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	atomic_store(&seg.slot[1].off_baseline, 0);
 
 	/* Nor one of such statements. */
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	READY("T"); /* a transaction left open */
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	SAY('S', "unheard_of\0value");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	SAY('S', "TimeZone\0Etc\0UTC");
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 	SAY('C', "DISCARD ALL");
 	READY("I");
 	SAY('G', "\0\0"); /* COPY */
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 }
 END_TEST
 
@@ -376,7 +376,7 @@ START_TEST(more_than_can_be_told)
 	for (unsigned i = 0; i < 4; i++)
 		say('S', body, sizeof(body));
 	READY("I");
-	ck_assert_int_eq(read_behind(RESET_FULL, false), RESETS_BAD);
+	ck_assert_int_eq(read_behind(RESET_FULL, false), ANSWER_BAD);
 }
 END_TEST
 
