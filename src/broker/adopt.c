@@ -41,7 +41,8 @@ struct handshake {
 	bool shell; /* START is over */
 	struct server *renewing; /* what it waits for, at the end of START; NULL: nothing */
 	uint32_t encryption_requests;
-	uint64_t since;
+	uint64_t since; /* accepted, or renewed */
+	uint64_t until; /* then it is let go: what was held back by a restart has its time after that */
 	struct startup_claim claim; /* SHELL */
 	size_t used;
 	uint8_t buf[STARTUP_MAX];
@@ -213,6 +214,7 @@ renewed(void *context, const char *sqlstate, const char *why)
 	TAILQ_INSERT_TAIL(&a->all, h, all);
 	a->count++;
 	h->since = clock_ns();
+	h->until = h->since + ADOPT_LIMIT;
 	if (why != NULL) {
 		refuse(h, sqlstate, why);
 		return;
@@ -432,6 +434,7 @@ accepted(void *context, int fd)
 	TAILQ_INSERT_TAIL(&a->all, h, all);
 	a->count++;
 	h->since = now;
+	h->until = now + ADOPT_LIMIT;
 	if (event_assign(&h->readable, a->params.context->base, fd, EV_READ | EV_PERSIST, on_readable, h) !=
 	        0 ||
 	    event_add(&h->readable, NULL) != 0)
@@ -523,6 +526,7 @@ adopt_go_on(struct adopt *a)
 
 	for (h = TAILQ_FIRST(&a->all); h != NULL; h = next) {
 		next = TAILQ_NEXT(h, all);
+		h->until = clock_ns() + ADOPT_LIMIT;
 		serve(h);
 	}
 }
@@ -559,8 +563,11 @@ adopt_tick(struct adopt *a, uint64_t now)
 	struct handshake *h;
 
 	listener_tick(a->listener);
+	/* They wait for the end of the restart; then adopt_go_on(). */
+	if (a->params.context->quiet)
+		return;
 	/* Counted from the first byte to the last: whoever sends one byte now and then gains nothing. */
-	while ((h = TAILQ_FIRST(&a->all)) != NULL && now > h->since && now - h->since > ADOPT_LIMIT)
+	while ((h = TAILQ_FIRST(&a->all)) != NULL && now > h->until)
 		handshake_free(h);
 }
 

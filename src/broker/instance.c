@@ -154,7 +154,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	adopt_tick(i->adopt, now);
 	http_tick(i->http, now);
 	recorder_tick(i->recorder);
-	takeover_tick(i->takeover, now);
+	takeover_tick(i->takeover, now, !i->shared.quiet);
 	publish(i, state_of(i));
 	look_ready(i);
 	commands_look(i->commands, now);
@@ -381,7 +381,10 @@ start_publisher(struct instance *i, struct handover *from)
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	/* The last moment at which it is there. */
-	i->takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
+	if (from == NULL)
+		i->takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
+	else if (takeover_take_over(from, i->sockdir, i->pools, i->npools, &i->takeover) != 0)
+		return -1;
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
 }
 
@@ -430,6 +433,8 @@ start_recorder(struct instance *i, struct handover *from)
 	    .from = from,
 	};
 
+	if (from == NULL)
+		recorder_remove_others(s->instance, i->segments, s->monitoring && s->history ? i->npools : 0);
 	if (!s->monitoring || !s->history)
 		return 0;
 	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)

@@ -3,6 +3,7 @@
 #include "recorder.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "handover.h"
 #include "history.h"
 #include "log.h"
+#include "paths.h"
 
 #define SECOND UINT64_C(1000000000)
 #define MINUTE (60 * SECOND)
@@ -282,6 +284,38 @@ file_of(const struct recorder *recorder, unsigned pool, char buf[static 2 * PATH
 		return NULL;
 	snprintf(buf, 2 * PATHS_MAX, "%s/history.%s", recorder->folder, recorder->pool[pool].seg->header->pool_name);
 	return buf;
+}
+
+static bool
+is_of(const char *pool, const struct segment *const *pools, unsigned npools)
+{
+	for (unsigned i = 0; i < npools; i++)
+		if (strcmp(pools[i]->header->pool_name, pool) == 0)
+			return true;
+	return false;
+}
+
+void
+recorder_remove_others(const char *instance, const struct segment *const *pools, unsigned npools)
+{
+	char pattern[PATHS_MAX + 16] = "/dev/shm";
+	size_t before;
+	glob_t found;
+
+	/* No name has a character that means something in a pattern. */
+	if (paths_history_name(instance, "*", pattern + strlen(pattern), PATHS_MAX) != 0 ||
+	    glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+		return;
+	before = strlen(pattern) - 1;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *pool = found.gl_pathv[i] + before;
+
+		if (!is_of(pool, pools, npools) && history_remove(instance, pool) == 0)
+			log_info("the history of pool %s, left by a broker that was killed, has been removed: there is no such "
+			         "pool any more, or no history of it",
+			    pool);
+	}
+	globfree(&found);
 }
 
 /* The words of struct recorder, without the pools. */

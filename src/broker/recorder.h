@@ -33,6 +33,11 @@ struct recorder_params {
 
 /* 0, or -1 with log_refuse(). The caller holds the instance's stats segment. */
 int recorder_new(const struct recorder_params *params, struct recorder **ret);
+/*
+ * Removes the histories that a broker of the instance that was killed has left of other pools than these (of all, if there are none): nobody
+ * would. The caller holds the instance's stats segment, or at least its folder.
+ */
+void recorder_remove_others(const char *instance, const struct segment *const *pools, unsigned npools);
 /* To the broker that takes this one's place. */
 void recorder_hand_over(struct recorder *recorder, struct handover *to);
 /* Accepts NULL: no history is kept. */

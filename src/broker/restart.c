@@ -31,6 +31,7 @@
 #include "recorder.h"
 #include "server.h"
 #include "sockdir.h"
+#include "takeover.h"
 
 #define CHECK_SECONDS 10 /* what the other program may take to say what it is */
 #define END_MS 1000      /* and, when it has said it, to end */
@@ -165,6 +166,7 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 		embedded_hand_over(i->embedded, to);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_hand_over(i->pools[n], to);
+	takeover_hand_over(i->takeover, to);
 	publisher_hand_over(i->publisher, to);
 	if (i->recorder != NULL)
 		recorder_hand_over(i->recorder, to);
@@ -234,7 +236,7 @@ run_in_place(struct restart *r)
 static bool
 is_quiet(const struct instance *i)
 {
-	if (cancels_under_way(i->shared.cancels) != 0 || !http_is_quiet(i->http))
+	if (cancels_under_way(i->shared.cancels) != 0 || !http_is_quiet(i->http) || !takeover_is_quiet(i->takeover))
 		return false;
 	for (unsigned n = 0; n < i->npools; n++)
 		for (uint32_t slot = 0; slot < i->pools[n]->seg.nslots; slot++)
@@ -265,6 +267,8 @@ become_quiet(struct restart *r)
 	struct timeval often = {.tv_usec = LOOK_US};
 
 	r->since = clock_ns();
+	log_info("instance %s: what is under way has %.3g s to come to its end before another program takes this one's place",
+	    i->config->instance.instance, (double)r->limit / 1e9);
 	i->shared.quiet = true;
 	http_pause(i->http);
 	restart_hold_signals(true);

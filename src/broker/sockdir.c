@@ -20,7 +20,7 @@
 #include "paths.h"
 
 #define TRIES 8
-#define LEFT_MAX (1 << 20)
+#define LEFT_MAX (64 << 20) /* a million sessions, more or less */
 
 struct sockdir {
 	char path[PATHS_MAX];
@@ -132,18 +132,21 @@ take_lock(struct sockdir *s)
 
 /* What follows the first line. */
 static char *
-read_left(int fd)
+read_left(const struct sockdir *s)
 {
 	struct stat st;
 	char *text, *line;
 	ssize_t n;
 
-	if (fstat(fd, &st) != 0 || st.st_size <= 0 || st.st_size > LEFT_MAX)
+	if (fstat(s->fd, &st) != 0 || st.st_size <= 0)
 		return NULL;
-	text = malloc((size_t)st.st_size + 1);
-	if (text == NULL)
+	text = st.st_size <= LEFT_MAX ? malloc((size_t)st.st_size + 1) : NULL;
+	if (text == NULL) {
+		log_warning("what brokers before have left in %s (%lld bytes) cannot be read: %s", s->lock,
+		    (long long)st.st_size, st.st_size <= LEFT_MAX ? "out of memory" : "it is too much");
 		return NULL;
-	n = pread(fd, text, (size_t)st.st_size, 0);
+	}
+	n = pread(s->fd, text, (size_t)st.st_size, 0);
 	text[n > 0 ? n : 0] = '\0';
 	line = strchr(text, '\n');
 	if (line != NULL)
@@ -201,7 +204,7 @@ write_holder(struct sockdir *s)
 		log_warning("taking over %s from a broker that was killed (pid %ld)", s->path, pid);
 	if (made > s->made && made < depth)
 		s->made = made;
-	s->left = read_left(s->fd);
+	s->left = read_left(s);
 	s->pending = *sockdir_left(s) != '\0';
 	r = write_all(s, sockdir_left(s), getpid());
 	return r == 0 ? 0 : log_refuse("cannot write %s: %s", s->lock, strerror(-r));
@@ -253,7 +256,7 @@ sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret)
 	*ret = s;
 	if (handover_check(from, false) != 0)
 		return -1;
-	s->left = read_left(s->fd); /* what the takeover has not come to yet */
+	s->left = read_left(s); /* what the takeover has not come to yet */
 	s->pending = *sockdir_left(s) != '\0';
 	return 0;
 }
@@ -298,7 +301,7 @@ sockdir_release(struct sockdir *s, bool has_served)
 	 * start leaves what the broker before has left to the next one, and names no holder.
 	 */
 	if (s->pending && !has_served) {
-		char *left = read_left(s->fd);
+		char *left = read_left(s);
 
 		(void)write_all(s, left != NULL ? left : "", 0);
 		free(left);

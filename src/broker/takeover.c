@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The list of old sessions: those that the last broker published, and those that it had not ended yet of the ones before it, which it
- * has left in the socket folder's lock file, a line for each pool and broker: OLD, when that one's successor began, pids, pool. And a short-lived thread for each pool that ends them, over a connection of its own: libpq's
- * connects block. A thread has copies of all that it uses; it shares `state` with the loop, and its result before that.
+ * has left in the socket folder's lock file: a line with the machine's boot, for neither pids nor the clock mean anything after the next
+ * one, then one for each session: OLD, the time until which it must have begun, pid, pool. And a short-lived thread for each pool that
+ * ends them, over a connection of its own: libpq's connects block. A thread has copies of all that it uses; it shares `state` with the
+ * loop, and its result before that.
  */
 #include "takeover.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 #include "stats.h"
 
@@ -26,6 +31,9 @@
 #define ORPHANS_NS (5 * SECOND)
 #define TRIES_PER_WARNING 30
 #define RETRY_NS (10 * SECOND)
+/* More of a pool's are not handed over to another program: the restart is refused. */
+#define OLDS_MAX (1u << 24)
+#define BOOT_ID 64
 
 enum job_state { JOB_WAITS, JOB_RUNS, JOB_IS_DONE };
 
@@ -219,6 +227,31 @@ take_published(struct job *job, const struct stats_snapshot *old, uint64_t until
 	return true;
 }
 
+/* "": it cannot be told. */
+static void
+boot_id(char buf[static BOOT_ID])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, buf, BOOT_ID - 1) : -1;
+
+	if (fd >= 0)
+		close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+}
+
+/* What brokers before have left, if it is of this boot. A folder outlives the machine's: by now, others have the pids. */
+static const char *
+left_of_this_boot(const struct sockdir *sockdir)
+{
+	const char *left = sockdir_left(sockdir);
+	char id[BOOT_ID], first[BOOT_ID + 8];
+
+	boot_id(id);
+	snprintf(first, sizeof(first), "boot %s\n", id);
+	return id[0] != '\0' && strncmp(left, first, strlen(first)) == 0 ? left + strlen(first) : "";
+}
+
 /* The pool's lines of what it left. One that is cut or of another time of the clock is none. False: out of memory. */
 static bool
 take_left(struct job *job, const char *left, uint64_t now)
@@ -248,16 +281,23 @@ take_left(struct job *job, const char *left, uint64_t now)
 static void
 leave(const struct takeover *t)
 {
-	char *text = NULL;
+	char *text = NULL, id[BOOT_ID];
+	bool any = false;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
 	if (f == NULL)
 		return;
-	for (unsigned i = 0; i < t->njobs; i++)
-		for (unsigned n = 0; t->job[i].pool != NULL && n < t->job[i].nolds; n++)
+	boot_id(id);
+	for (unsigned i = 0; i < t->njobs; i++) {
+		for (unsigned n = 0; t->job[i].pool != NULL && n < t->job[i].nolds; n++) {
+			if (!any)
+				fprintf(f, "boot %s\n", id);
+			any = true;
 			fprintf(f, "old %" PRIu64 " %" PRIu32 " %s\n", t->job[i].olds[n].until, t->job[i].olds[n].pid,
 			    t->job[i].pool->settings->name);
+		}
+	}
 	if (fclose(f) == 0 && sockdir_leave(t->sockdir, text) != 0)
 		log_warning("the sessions of the broker before cannot be noted for the next one");
 	free(text);
@@ -299,7 +339,7 @@ take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *con
 		t->broker = (pid_t)old->header.broker_pid;
 		/* Whether those of brokers before it live is not known. */
 		t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace() &&
-			      strstr(sockdir_left(sockdir), "old ") == NULL;
+			      *left_of_this_boot(sockdir) == '\0';
 		if (!take_clients(t, old))
 			goto fail;
 	}
@@ -311,7 +351,7 @@ take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *con
 		t->njobs++;
 		job->pool = pools[i];
 		job->due = now + pools[i]->settings->takeover_limit;
-		if ((old != NULL && !take_published(job, old, until)) || !take_left(job, sockdir_left(sockdir), now) ||
+		if ((old != NULL && !take_published(job, old, until)) || !take_left(job, left_of_this_boot(sockdir), now) ||
 		    !take_target(job, pools[i]))
 			goto fail;
 		if (job->nolds == 0) {
@@ -349,6 +389,122 @@ takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *
 	return t;
 }
 
+/* What both programs of a restart know of it; of a job its pool has been noted before. */
+static void
+fields(struct handover *h, struct takeover *t)
+{
+	HANDOVER(h, t->began);
+	HANDOVER(h, t->look_at);
+	HANDOVER(h, t->can_tell);
+	HANDOVER(h, t->broker);
+	handover_count(h, &t->nclients, LAYOUT_MAX_CLIENTS);
+	if (handover_reads(h) && (t->clients = calloc((size_t)t->nclients + 1, sizeof(*t->clients))) == NULL)
+		t->nclients = 0; /* the stream is out of step: handover_check() */
+	handover_bytes(h, t->clients, t->nclients * sizeof(*t->clients));
+}
+
+static void
+job_fields(struct handover *h, struct job *job)
+{
+	HANDOVER(h, job->due);
+	HANDOVER(h, job->tries);
+	handover_count(h, &job->nolds, OLDS_MAX);
+	if (handover_reads(h) && (job->olds = calloc((size_t)job->nolds + 1, sizeof(*job->olds))) == NULL)
+		job->nolds = 0;
+	handover_bytes(h, job->olds, job->nolds * sizeof(*job->olds));
+}
+
+/* A thread that still runs is done with by the exec, and what it was to do is done again. */
+void
+takeover_hand_over(struct takeover *t, struct handover *to)
+{
+	uint32_t n = 0;
+
+	handover_section(to, "takeover");
+	for (unsigned i = 0; t != NULL && i < t->njobs; i++)
+		n += t->job[i].pool != NULL;
+	handover_count(to, &n, LAYOUT_MAX_POOLS);
+	if (n == 0)
+		return;
+	fields(to, t);
+	for (unsigned i = 0; i < t->njobs; i++) {
+		if (t->job[i].pool == NULL)
+			continue;
+		handover_count(to, &t->job[i].pool->index, LAYOUT_MAX_POOLS);
+		job_fields(to, &t->job[i]);
+	}
+}
+
+/* One pool's; a limit that has become shorter counts, and one that has become longer does not. */
+static int
+take_job(struct takeover *t, struct pool *const *pools, unsigned npools, struct handover *from)
+{
+	struct job *job = &t->job[t->njobs];
+	uint32_t index = 0;
+	uint64_t due;
+
+	handover_count(from, &index, npools - 1);
+	job_fields(from, job);
+	if (handover_check(from, false) != 0)
+		return -1;
+	job->pool = pools[index];
+	if (job->pool->settings->takeover_limit == 0) {
+		job_fini(job);
+		return 0;
+	}
+	t->njobs++;
+	due = t->began + job->pool->settings->takeover_limit;
+	if (job->tries == 0 && job->due > due)
+		job->due = due;
+	return take_target(job, job->pool) ? 0 : log_refuse("out of memory");
+}
+
+int
+takeover_take_over(
+    struct handover *from, struct sockdir *sockdir, struct pool *const *pools, unsigned npools, struct takeover **ret)
+{
+	struct takeover *t = NULL;
+	uint32_t n = 0;
+
+	handover_section(from, "takeover");
+	handover_count(from, &n, LAYOUT_MAX_POOLS);
+	if (n != 0) {
+		t = calloc(1, sizeof(*t));
+		if (t == NULL)
+			return log_refuse("out of memory");
+		t->sockdir = sockdir;
+		fields(from, t);
+		for (uint32_t i = 0; i < n; i++)
+			if (take_job(t, pools, npools, from) != 0)
+				return -1;
+		leave(t);
+	}
+	*ret = t;
+	return handover_check(from, false);
+}
+
+bool
+takeover_is_quiet(const struct takeover *t)
+{
+	for (unsigned i = 0; t != NULL && i < t->njobs; i++)
+		if (t->job[i].pool != NULL && atomic_load(&t->job[i].state) != JOB_WAITS)
+			return false;
+	return true;
+}
+
+static void
+begin(const struct takeover *t, struct job *job, uint64_t now)
+{
+	bool in_time = now - t->began >= job->pool->settings->takeover_limit;
+
+	if (job->tries == 0)
+		log_info("pool %s: the sessions of the broker before (pid %ld) are looked for after %.3f s: %s",
+		    job->pool->settings->name, (long)t->broker, (double)(now - t->began) / 1e9,
+		    in_time ? "takeover_limit is over" : "no process that was attached to it lives");
+	if (start(job) != 0)
+		job->due = now + SECOND;
+}
+
 /* Whether a process that was attached to the old broker lives, as far as its pid tells. */
 static bool
 lives_any(const struct takeover *t)
@@ -383,7 +539,7 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 }
 
 void
-takeover_tick(struct takeover *t, uint64_t now)
+takeover_tick(struct takeover *t, uint64_t now, bool begins)
 {
 	if (t == NULL)
 		return;
@@ -400,8 +556,8 @@ takeover_tick(struct takeover *t, uint64_t now)
 			continue;
 		if (atomic_load(&job->state) == JOB_IS_DONE)
 			finish(t, job, now);
-		else if (atomic_load(&job->state) == JOB_WAITS && now >= job->due && start(job) != 0)
-			job->due = now + SECOND;
+		else if (atomic_load(&job->state) == JOB_WAITS && begins && now >= job->due)
+			begin(t, job, now);
 	}
 }
 

@@ -232,6 +232,8 @@ int history_writer_append(struct history_writer *writer, enum history_ring ring,
 /* A descriptor of the object that can only read; the writer's. */
 int history_writer_reader(const struct history_writer *writer);
 uint64_t history_writer_size(const struct history_writer *writer);
+/* Removes the object that a broker that was killed has left of a pool: 0; -EBUSY: somebody writes it; -EACCES: another user's; or another -errno. */
+int history_remove(const char *instance, const char *pool);
 /* Saves all rows: into a temporary file beside `path`, which is then renamed. 0 or -errno. */
 int history_writer_save(const struct history_writer *writer, const char *path);
 /*

@@ -401,6 +401,25 @@ history_writer_take_over(const struct history_params *params, int fd, int reader
 }
 
 int
+history_remove(const char *instance, const char *pool)
+{
+	char name[PATHS_MAX];
+	struct stat st;
+	int r = paths_history_name(instance, pool, name, sizeof(name)), fd;
+
+	if (r != 0)
+		return r;
+	fd = shm_open(name, O_RDWR, 0);
+	if (fd < 0)
+		return -errno;
+	r = fstat(fd, &st) != 0 ? -errno : st.st_uid != geteuid() ? -EACCES : lock_object(fd);
+	if (r == 0 && shm_unlink(name) != 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+int
 history_writer_fd(const struct history_writer *writer)
 {
 	return writer->fd;

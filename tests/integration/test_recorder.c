@@ -187,6 +187,56 @@ START_TEST(a_killed_broker_is_continued)
 }
 END_TEST
 
+static bool
+has_history(const char *pool)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "/dev/shm/pglease.%s.history.%s", pglease_test_instance(it_env), pool);
+	return access(path, F_OK) == 0;
+}
+
+/* The configuration without what begins with this section. */
+static void
+forget_pool(const char *section)
+{
+	char text[8192] = "", *at;
+	FILE *f = fopen(pglease_test_config(it_env), "re");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
+	fclose(f);
+	at = strstr(text, section);
+	ck_assert_ptr_nonnull(at);
+	*at = '\0';
+	f = fopen(pglease_test_config(it_env), "we");
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* It was killed, and its pool is not configured any more: nobody else would take its history away. */
+START_TEST(of_a_pool_that_is_no_more)
+{
+	static const pglease_test_pool pools[] = {{.name = "app", .max = 1}, {.name = "gone", .max = 1}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
+	pglease_pool *pool;
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	lease(pool, LEASES, 0);
+	await(pool, LEASES);
+	it_detach();
+	ck_assert(has_history("app") && has_history("gone"));
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
+	ck_assert(has_history("app") && has_history("gone"));
+	forget_pool("[pool gone]");
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert(has_history("app") && !has_history("gone"));
+	await(it_attach(), LEASES);
+}
+END_TEST
+
 static const char *
 saved_file(void)
 {
@@ -456,6 +506,6 @@ START_TEST(pgleasestat_shows_it)
 }
 END_TEST
 
-IT_MAIN("recorder", rows_agree_with_the_statistics, a_killed_broker_is_continued, a_stop_saves_and_a_start_reads,
+IT_MAIN("recorder", rows_agree_with_the_statistics, a_killed_broker_is_continued, of_a_pool_that_is_no_more, a_stop_saves_and_a_start_reads,
     a_bad_file_is_no_reason_not_to_start, without_a_history, only_minutes, not_saved, arguments, no_system_call_is_made,
     pgleasestat_shows_it)

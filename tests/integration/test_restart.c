@@ -400,6 +400,47 @@ are_no_more(void *before)
 	return descriptors() <= *(unsigned *)before;
 }
 
+/* What is held back until the restart has come to its end has no other limit meanwhile: not that of handshakes, of five seconds. */
+START_TEST(what_is_held_back_is_served_in_the_end)
+{
+	PostgresPollingStatusType polled = PGRES_POLLING_WRITING;
+	struct pollfd answer = {.events = POLLIN};
+	struct child restart;
+	pthread_t thread;
+	void *result = NULL;
+	PGconn *conn;
+
+	start(1, 2, "connect_timeout = 60s\nacquire_timeout = 60s");
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_eq(pglease_test_pause(it_env, PGLEASE_TEST_SERVER, 0), 0);
+	/* A connection is being opened, for as long as the server is stopped: the restart waits. */
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_and_query, conn), 0);
+	it_await_waiting(pool, 1);
+	it_await_published("app", "busy", 1);
+	it_ctl_start("restart", NULL, "60", &restart);
+	restart_await_log("has 60 s to come to its end");
+	ck_assert_int_eq(PQresetStart(conn), 1);
+	while (polled == PGRES_POLLING_WRITING)
+		polled = PQresetPoll(conn);
+	ck_assert_int_eq(polled, PGRES_POLLING_READING);
+	answer.fd = PQsocket(conn);
+	ck_assert_msg(poll(&answer, 1, 6000) == 0, "it has been answered, or let go");
+	ck_assert_int_eq(pglease_test_continue(it_env, PGLEASE_TEST_SERVER, 0), 0);
+	ck_assert_int_eq(it_ctl_end(&restart), 0);
+	while (polled == PGRES_POLLING_READING || polled == PGRES_POLLING_WRITING) {
+		answer.fd = PQsocket(conn);
+		answer.events = polled == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+		ck_assert_int_eq(poll(&answer, 1, IT_PATIENCE_MS), 1);
+		polled = PQresetPoll(conn);
+	}
+	ck_assert_msg(polled == PGRES_POLLING_OK, "%s", PQerrorMessage(conn));
+	ck_assert_str_eq(it_query(conn, "select 1"), "1");
+	ck_assert_int_eq(pthread_join(thread, &result), 0);
+	ck_assert_ptr_null(result);
+	it_release(&lease);
+}
+END_TEST
+
 START_TEST(nothing_is_left_open)
 {
 	unsigned before;
@@ -538,5 +579,5 @@ IT_MAIN("restart", a_lease_and_its_transaction_go_on, a_query_can_be_cancelled_a
     the_broker_resets_what_it_has_taken_over, idle_old_and_tried_ones_are_seen_to_after_it,
     a_server_that_hangs_up_is_noticed_after_it, a_drain_that_somebody_waits_for_goes_on,
     a_worker_that_dies_after_it_is_noticed, a_worker_that_dies_during_it_is_noticed,
-    what_is_asked_of_the_broker_during_it_waits, a_signal_that_comes_during_it_is_obeyed_after_it, a_pqreset_that_hangs_goes_on, nothing_is_left_open,
-    statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)
+    what_is_asked_of_the_broker_during_it_waits, a_signal_that_comes_during_it_is_obeyed_after_it,
+    a_pqreset_that_hangs_goes_on, what_is_held_back_is_served_in_the_end, nothing_is_left_open, statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)

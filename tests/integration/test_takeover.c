@@ -2,8 +2,11 @@
 /* What becomes of the server sessions of a broker that was killed: those that nobody gives up, the next broker ends. */
 #include "survive.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 static pglease_pool *pool;
 static pglease_lease lease;
@@ -20,6 +23,30 @@ stays(int socket, const void *sql)
 	it_say(socket, 'r');
 	for (;;)
 		pause();
+}
+
+/*
+ * What the broker's log says of the time when the old sessions' end fell due: not before `least` seconds, as it has seen them, and for
+ * this reason.
+ */
+static void
+assert_due(double least, const char *why)
+{
+	char line[512], *log = NULL;
+	size_t size = 0;
+	const char *at;
+	double after = 0;
+	FILE *f = fopen(pglease_test_log(it_env), "re");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert(getdelim(&log, &size, '\0', f) > 0);
+	fclose(f);
+	at = strstr(log, "are looked for after ");
+	ck_assert_msg(at != NULL, "%s", log);
+	snprintf(line, sizeof(line), "%.*s", (int)strcspn(at, "\n"), at);
+	free(log);
+	ck_assert_msg(sscanf(line, "are looked for after %lf s", &after) == 1 && strstr(line, why) != NULL, "%s", line);
+	ck_assert_msg(after >= least, "%s: it is not due before %g s", line, least);
 }
 
 /* A worker that has an idle connection, and never calls again. */
@@ -40,6 +67,7 @@ START_TEST(after_the_limit)
 	survive_start();
 	survive_await_sessions(1); /* the stranger's: of the same user, in the same database */
 	it_await_published("app", "takeover_ended", 1);
+	assert_due(1, "takeover_limit is over");
 	ck_assert_str_eq(it_query(stranger, "select 'still'"), "still");
 	PQfinish(stranger);
 	pool = it_attach();
@@ -81,6 +109,7 @@ START_TEST(soon_when_nobody_is_left)
 	survive_start();
 	survive_await_sessions(0);
 	it_await_published("app", "takeover_ended", 1);
+	assert_due(5, "no process that was attached to it lives");
 }
 END_TEST
 
@@ -191,6 +220,77 @@ START_TEST(by_the_broker_after_the_next)
 }
 END_TEST
 
+/* In a folder that outlives the machine's boot, the list of one before: its numbers are others' by now. */
+static void
+change_boot(void)
+{
+	char path[300], text[4096] = "", *at;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/lock", pglease_test_socket_dir(it_env));
+	f = fopen(path, "r+e");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
+	at = strstr(text, "\nboot ");
+	ck_assert_msg(at != NULL && strstr(text, "\nold ") != NULL, "%s", text);
+	at[6] = at[6] == '0' ? '1' : '0';
+	rewind(f);
+	ck_assert_uint_eq(fwrite(text, 1, strlen(text), f), strlen(text));
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(not_those_of_another_boot)
+{
+	struct it_worker first, second;
+
+	it_start(1, 1, "takeover_limit = 2s\n");
+	first = it_worker(stays, NULL);
+	it_hear(first.socket, 'r');
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	second = it_worker(stays, NULL);
+	it_hear(second.socket, 'r');
+	it_await_published("app", "clients", 1);
+	survive_kill();
+	change_boot();
+	survive_start();
+	/* The second broker's, which it has published itself; one query is for all that are in the list. */
+	it_await_published("app", "takeover_ended", 1);
+	survive_await_sessions(1);
+	ck_assert_uint_eq(it_published("app", "takeover_ended"), 1);
+	it_kill(&first);
+	it_kill(&second);
+}
+END_TEST
+
+/* The limit is counted from when the broker was taken over, whatever programs have been in its successor's place since. */
+START_TEST(after_restarts_without_end)
+{
+	unsigned restarts = 0;
+	struct it_worker worker;
+	uint64_t began;
+
+	it_start(1, 1, "takeover_limit = 3s\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	began = clock_ns();
+	do {
+		ck_assert_int_eq(it_ctl("restart", NULL, NULL), 0);
+		restarts++;
+		ck_assert_msg(clock_ns() - began < IT_PATIENCE_MS * UINT64_C(1000000), "it is never due, after %u restarts",
+		    restarts);
+	} while (it_published("app", "takeover_ended") == 0);
+	ck_assert_uint_ge(restarts, 2);
+	assert_due(3, "takeover_limit is over");
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
 /* The server is not there when it is time: it is tried again. */
 START_TEST(of_a_server_that_is_down_first)
 {
@@ -261,4 +361,4 @@ START_TEST(none_is_left_when_all_workers_have_called)
 END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
-    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)
+    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next, not_those_of_another_boot, after_restarts_without_end, of_a_server_that_is_down_first, none_is_left_when_all_workers_have_called)

@@ -109,6 +109,57 @@ START_TEST(who_could_not_start_leaves_what_was_left)
 }
 END_TEST
 
+/* As many sessions as many brokers of many pools may have left. */
+START_TEST(what_is_left_may_be_long)
+{
+	size_t size = 5000000;
+	char *text = malloc(size + 1);
+	struct sockdir *s;
+
+	setup();
+	ck_assert_ptr_nonnull(text);
+	for (size_t i = 0; i < size; i++)
+		text[i] = "old 1 2 app\n"[i % 12];
+	text[size] = '\0';
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_leave(s, text), 0);
+	sockdir_release(s, false);
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert(strcmp(sockdir_left(s), text) == 0);
+	sockdir_release(s, true);
+	free(text);
+	finish();
+}
+END_TEST
+
+/* What no broker has written is not read, and that is said. */
+START_TEST(what_is_left_may_not_be_without_end)
+{
+	char file[160], said[4096] = "", log[] = "/tmp/test_sockdir_log_XXXXXX";
+	int fd = mkstemp(log), err = dup(2);
+	struct sockdir *s;
+
+	setup();
+	ck_assert_int_eq(unlink(log), 0);
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_leave(s, "old 1 2 app\n"), 0);
+	snprintf(file, sizeof(file), "%s/lock", path);
+	ck_assert_int_eq(truncate(file, 100 << 20), 0);
+	sockdir_release(s, false);
+	ck_assert_int_eq(truncate(file, 100 << 20), 0);
+	ck_assert_int_eq(dup2(fd, 2), 2);
+	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(dup2(err, 2), 2);
+	ck_assert_str_eq(sockdir_left(s), "");
+	ck_assert_int_gt(pread(fd, said, sizeof(said) - 1, 0), 0);
+	ck_assert_msg(strstr(said, "it is too much") != NULL, "%s", said);
+	sockdir_release(s, true);
+	close(fd);
+	close(err);
+	finish();
+}
+END_TEST
+
 START_TEST(what_a_killed_broker_leaves_is_taken_over)
 {
 	struct sockdir *s;
@@ -182,6 +233,6 @@ END_TEST
 
 UNIT_MAIN("sockdir", it_is_made_and_removed, a_folder_that_was_there_stays,
     a_second_broker_is_refused_with_the_pid_of_the_first,
-    who_could_not_start_leaves_what_was_left, what_a_killed_broker_leaves_is_taken_over,
+    who_could_not_start_leaves_what_was_left, what_is_left_may_be_long, what_is_left_may_not_be_without_end, what_a_killed_broker_leaves_is_taken_over,
     a_file_in_the_place_of_a_socket_is_not_removed, a_folder_that_everybody_can_write_is_refused,
     a_path_too_long_for_a_socket_is_refused)
