@@ -251,7 +251,7 @@ START_TEST(not_those_of_another_boot)
 	survive_start();
 	second = it_worker(stays, NULL);
 	it_hear(second.socket, 'r');
-	it_await_published("app", "clients", 1);
+	it_await_published("app", "total", 1);
 	survive_kill();
 	change_boot();
 	survive_start();

@@ -13,14 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "it.h"
+#include "outage.h"
 
-#define PATIENCE_MS 60000
-#define HOUR_MS 3600000
+#define PATIENCE_MS IT_PATIENCE_MS
 #define TERMINATED "terminating connection due to administrator command"
-#define QUICK "validation_bypass = 0\nretry_min = 20ms\nretry_max = 100ms\nacquire_timeout = 1h\n"
-
-#define kit_ok(call) ck_assert_msg((call) == 0, "%s: %s", #call, pglease_test_error_message())
 
 static pglease_pool *pool;
 
@@ -29,7 +25,7 @@ start(unsigned min, unsigned max, const char *extra)
 {
 	char all[512];
 
-	snprintf(all, sizeof(all), QUICK "%s", extra);
+	snprintf(all, sizeof(all), OUTAGE_QUICK "%s", extra);
 	it_start(min, max, all);
 	pool = it_attach();
 	it_await_all_idle(pool);
@@ -39,31 +35,6 @@ static int
 try_acquire(pglease_lease *lease, PGconn **conn)
 {
 	return pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, lease, conn);
-}
-
-static void
-assert_serves(void)
-{
-	pglease_lease lease;
-	PGconn *conn;
-
-	it_ok(pglease_acquire(pool, PATIENCE_MS, &lease, &conn));
-	ck_assert_str_eq(it_query(conn, "select 1"), "1");
-	it_release(&lease);
-}
-
-/* The query fails, and libpq has what the server has said, or that the connection has ended. */
-static void
-assert_lost(PGconn *conn, const char *words)
-{
-	PGresult *result = PQexec(conn, "select 1");
-
-	ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
-	PQclear(result);
-	ck_assert_msg(strstr(PQerrorMessage(conn), words) != NULL, "no \"%s\" in: %s", words, PQerrorMessage(conn));
-	/* libpq may have failed to write, and not read the end yet. */
-	while (PQstatus(conn) == CONNECTION_OK)
-		PQclear(PQexec(conn, "select 1"));
 }
 
 static int
@@ -76,13 +47,6 @@ is_refused(void *context)
 	(void)context;
 	ck_assert_int_ne(r, 0);
 	return r == PGLEASE_EUPSTREAM;
-}
-
-static bool
-has_tried(const pglease_stats *stats, const void *arg)
-{
-	(void)arg;
-	return stats->idle == 0 && stats->leased == 0 && stats->open_failed > 0;
 }
 
 /* SIGINT is a fast shutdown, SIGQUIT an immediate one, SIGKILL a crash. */
@@ -99,7 +63,7 @@ restart_by(int sig, const char *words)
 	it_query(conn[0], "create table t (i int)");
 	ck_assert_str_eq(it_query(conn[1], "select 1"), "1");
 	if (sig == SIGKILL) {
-		kit_ok(pglease_test_kill(it_env, PGLEASE_TEST_SERVER, 0));
+		outage_ok(pglease_test_kill(it_env, PGLEASE_TEST_SERVER, 0));
 	} else {
 		if (sig == SIGQUIT)
 			ck_assert_int_eq(kill(pglease_test_server_pid(it_env), sig), 0);
@@ -107,13 +71,13 @@ restart_by(int sig, const char *words)
 	}
 	/* The third one was idle. */
 	ck_assert_int_ne(try_acquire(&none, &dead), 0);
-	assert_lost(conn[0], words);
-	assert_lost(conn[1], words);
+	outage_assert_lost(conn[0], words);
+	outage_assert_lost(conn[1], words);
 	it_release(&in_transaction);
 	it_release(&between);
-	kit_ok(pglease_test_await(is_refused, NULL, PATIENCE_MS));
-	kit_ok(pglease_test_server_start(it_env));
-	assert_serves();
+	outage_ok(pglease_test_await(is_refused, NULL, PATIENCE_MS));
+	outage_ok(pglease_test_server_start(it_env));
+	outage_assert_serves(pool);
 	conn[0] = it_acquire(pool, &between);
 	ck_assert_str_eq(it_query(conn[0], "select count(*) from pg_class where relname = 't'"), "0");
 	it_release(&between);
@@ -144,7 +108,7 @@ terminate(int pid)
 	char sql[128], value[8] = "";
 
 	snprintf(sql, sizeof(sql), "select pg_terminate_backend(%d, 60000)", pid);
-	kit_ok(pglease_test_sql(it_env, sql, value, sizeof(value)));
+	outage_ok(pglease_test_sql(it_env, sql, value, sizeof(value)));
 	ck_assert_str_eq(value, "t");
 }
 
@@ -166,16 +130,16 @@ START_TEST(a_backend_is_terminated)
 	/* Leased. */
 	pid = PQbackendPID(conn);
 	terminate(pid);
-	assert_lost(conn, TERMINATED);
+	outage_assert_lost(conn, TERMINATED);
 	it_release(&lease);
 	/* In a transaction. */
 	conn = it_acquire(pool, &lease);
 	ck_assert_int_ne(PQbackendPID(conn), pid);
 	it_query(conn, "begin");
 	terminate(PQbackendPID(conn));
-	assert_lost(conn, TERMINATED);
+	outage_assert_lost(conn, TERMINATED);
 	it_release(&lease);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 END_TEST
 
@@ -194,7 +158,7 @@ START_TEST(when_one_is_lost_the_others_are_tried)
 	terminate(pid);
 	it_await_published("app", "keepalives", 2);
 	it_await_all_idle(pool);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 END_TEST
 
@@ -207,13 +171,13 @@ START_TEST(silence)
 
 	start(3, 3, "keepalive = 100ms\nreset_timeout = 200ms\nconnect_timeout = 200ms");
 	conn = it_acquire(pool, &lease);
-	kit_ok(pglease_test_pause(it_env, PGLEASE_TEST_SERVER, 0));
+	outage_ok(pglease_test_pause(it_env, PGLEASE_TEST_SERVER, 0));
 	ck_assert_int_eq(PQsendQuery(conn, "select 'late'"), 1);
 	/* The idle ones are given up, and no other can be had. */
 	it_await_published("app", "closed_broken", 2);
 	it_await_published("app", "open_failed_08", 1);
 	ck_assert_int_ne(try_acquire(&none, &dead), 0);
-	kit_ok(pglease_test_continue(it_env, PGLEASE_TEST_SERVER, 0));
+	outage_ok(pglease_test_continue(it_env, PGLEASE_TEST_SERVER, 0));
 	/* Who waited for the answer gets it. */
 	answer = (struct pollfd){.fd = PQsocket(conn), .events = POLLIN};
 	while (PQisBusy(conn)) {
@@ -223,25 +187,10 @@ START_TEST(silence)
 	PQclear(PQgetResult(conn));
 	ck_assert_ptr_null(PQgetResult(conn));
 	it_release(&lease);
-	assert_serves();
+	outage_assert_serves(pool);
 	it_await_all_idle(pool);
 }
 END_TEST
-
-/* Waits without end, and says what it was told instead. */
-static void
-wait_and_be_told(int socket, const void *arg)
-{
-	pglease_pool *mine = it_attach();
-	pglease_lease lease;
-	PGconn *conn;
-	int r;
-
-	(void)arg;
-	it_say(socket, 'a');
-	r = pglease_acquire(mine, HOUR_MS, &lease, &conn);
-	it_say(socket, r == PGLEASE_EUPSTREAM && strstr(pglease_error_message(), "the server refuses: ") != NULL ? 'u' : '?');
-}
 
 START_TEST(with_fail_fast_nobody_waits_for_a_server_that_is_down)
 {
@@ -251,20 +200,20 @@ START_TEST(with_fail_fast_nobody_waits_for_a_server_that_is_down)
 
 	start(1, 1, "fail_fast = yes");
 	conn = it_acquire(pool, &lease);
-	worker = it_worker(wait_and_be_told, NULL);
+	worker = it_worker(outage_wait_and_be_told, NULL);
 	it_hear(worker.socket, 'a');
 	it_await_waiting(pool, 1);
-	kit_ok(pglease_test_server_stop(it_env));
-	assert_lost(conn, TERMINATED);
+	outage_ok(pglease_test_server_stop(it_env));
+	outage_assert_lost(conn, TERMINATED);
 	it_release(&lease);
 	it_hear(worker.socket, 'u');
 	it_join(&worker);
 	/* And so does who comes later, with the pool's time-out of an hour. */
 	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn), PGLEASE_EUPSTREAM);
 	ck_assert_msg(strstr(pglease_error_message(), "the server refuses: ") != NULL, "%s", pglease_error_message());
-	kit_ok(pglease_test_server_start(it_env));
+	outage_ok(pglease_test_server_start(it_env));
 	it_await_all_idle(pool);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 END_TEST
 
@@ -289,12 +238,12 @@ START_TEST(shutting_down)
 	ck_assert_str_eq(it_query(conn, "select 1"), "1");
 	it_release(&lease);
 	/* As long as the pool has a connection it lends it. */
-	assert_serves();
-	kit_ok(pglease_test_server_stop(it_env));
-	it_await(pool, has_tried, NULL, "an upstream that is down");
-	kit_ok(pglease_test_server_start(it_env));
+	outage_assert_serves(pool);
+	outage_ok(pglease_test_server_stop(it_env));
+	it_await(pool, outage_has_tried, NULL, "an upstream that is down");
+	outage_ok(pglease_test_server_start(it_env));
 	it_await_all_idle(pool);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 END_TEST
 
@@ -302,21 +251,21 @@ END_TEST
 static void
 refuse(const char *sqlstate, const char *counter)
 {
-	static const pglease_test_pool app = {.name = "app", .min = 1, .max = 1, .extra = QUICK "fail_fast = yes"};
+	static const pglease_test_pool app = {.name = "app", .min = 1, .max = 1, .extra = OUTAGE_QUICK "fail_fast = yes"};
 	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &app, .npools = 1, .relay = true);
 	pglease_lease lease;
 	PGconn *conn;
 
-	kit_ok(pglease_test_env_new(&options, &it_env));
+	outage_ok(pglease_test_env_new(&options, &it_env));
 	pool = it_attach();
 	it_await_all_idle(pool);
-	kit_ok(pglease_test_relay_refuse(it_env, 1000000, sqlstate));
-	kit_ok(pglease_test_relay_cut(it_env));
+	outage_ok(pglease_test_relay_refuse(it_env, 1000000, sqlstate));
+	outage_ok(pglease_test_relay_cut(it_env));
 	it_await_published("app", counter, 3);
-	ck_assert_int_eq(pglease_acquire(pool, HOUR_MS, &lease, &conn), PGLEASE_EUPSTREAM);
-	kit_ok(pglease_test_relay_refuse(it_env, 0, NULL));
+	ck_assert_int_eq(pglease_acquire(pool, OUTAGE_HOUR_MS, &lease, &conn), PGLEASE_EUPSTREAM);
+	outage_ok(pglease_test_relay_refuse(it_env, 0, NULL));
 	it_await_all_idle(pool);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 
 START_TEST(in_recovery)
@@ -348,14 +297,14 @@ write_file(const char *name, const char *text)
 static void
 sql(const char *text)
 {
-	kit_ok(pglease_test_sql(it_env, text, NULL, 0));
+	outage_ok(pglease_test_sql(it_env, text, NULL, 0));
 }
 
 /* The connections that are there go on; the next one is made with what the password file says then. */
 START_TEST(the_password_is_changed)
 {
 	char conninfo[300], host[256];
-	pglease_test_pool app = {.name = "app", .min = 1, .max = 1, .conninfo = conninfo, .extra = QUICK "fail_fast = yes"};
+	pglease_test_pool app = {.name = "app", .min = 1, .max = 1, .conninfo = conninfo, .extra = OUTAGE_QUICK "fail_fast = yes"};
 	pglease_test_options options =
 	    PGLEASE_TEST_OPTIONS(.pools = &app, .npools = 1, .no_broker = true, .memory_slack = 1 << 20);
 	pglease_lease lease;
@@ -364,7 +313,7 @@ START_TEST(the_password_is_changed)
 
 	/* The folder is not known yet: server and password file are found by the environment. */
 	snprintf(conninfo, sizeof(conninfo), "user=guest dbname=postgres");
-	kit_ok(pglease_test_env_new(&options, &it_env));
+	outage_ok(pglease_test_env_new(&options, &it_env));
 	snprintf(host, sizeof(host), "%s/pg", pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", host, 1), 0);
 	snprintf(host, sizeof(host), "%s/pgpass", pglease_test_folder(it_env));
@@ -378,21 +327,21 @@ START_TEST(the_password_is_changed)
 		lets_in = PQstatus(conn) == CONNECTION_OK;
 		PQfinish(conn);
 	}
-	kit_ok(pglease_test_broker_start(it_env));
+	outage_ok(pglease_test_broker_start(it_env));
 	pool = it_attach();
 	conn = it_acquire(pool, &lease);
 	pid = PQbackendPID(conn);
 	sql("alter role guest password 'second'");
 	ck_assert_str_eq(it_query(conn, "select 1"), "1");
 	it_release(&lease);
-	assert_serves();
+	outage_assert_serves(pool);
 	terminate(pid);
 	it_await_published("app", "open_failed_28", 1);
-	ck_assert_int_eq(pglease_acquire(pool, HOUR_MS, &lease, &conn), PGLEASE_EUPSTREAM);
+	ck_assert_int_eq(pglease_acquire(pool, OUTAGE_HOUR_MS, &lease, &conn), PGLEASE_EUPSTREAM);
 	ck_assert_msg(strstr(pglease_error_message(), "password authentication failed") != NULL, "%s", pglease_error_message());
 	write_file("pgpass", "*:*:*:guest:second\n");
 	it_await_all_idle(pool);
-	assert_serves();
+	outage_assert_serves(pool);
 }
 END_TEST
 
