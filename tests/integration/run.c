@@ -23,9 +23,8 @@
 #define PATIENCE_MS 30000 /* ends a failing test only */
 #define MAX_ARGS 16
 
-/* In the child: a /dev/shm that only this process sees. */
-static bool
-mount_shm(const char *options)
+bool
+run_mount_shm(const char *options)
 {
 	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("tmpfs", "/dev/shm", "tmpfs", 0, options) == 0;
@@ -42,7 +41,7 @@ become(const char *const argv[], const struct run_how *how, int err)
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(err, 2) < 0)
 		_exit(126);
 	close_range(3, UINT32_MAX, 0);
-	if (how->shm != NULL && !mount_shm(how->shm)) {
+	if (how->shm != NULL && !run_mount_shm(how->shm)) {
 		perror("a /dev/shm of its own (this needs root)");
 		_exit(126);
 	}

@@ -29,6 +29,12 @@ void run_broker(const char *const args[], const struct run_how *how, struct run 
 void run_refused(
     const char *const args[], const struct run_how *how, const char *a, const char *b, const char *c);
 
+/*
+ * From here on this process, and what it starts, has a /dev/shm of its own, with these mount options; false, with errno: this needs
+ * root. It goes with them.
+ */
+bool run_mount_shm(const char *options);
+
 /* An environment without a server and a broker, if there is none yet: its folder, which goes with it. */
 const char *run_folder(void);
 /* A file in it. Returns its path (static, good until the next call). */

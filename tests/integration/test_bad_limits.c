@@ -13,6 +13,7 @@
 
 #include "it.h"
 #include "script.h"
+#include "stats.h"
 
 #define MOST_FREE 12
 
@@ -193,6 +194,136 @@ START_TEST(a_broker_without_descriptors)
 }
 END_TEST
 
+/* How often the statistics have been published: once a tick. */
+static uint64_t
+ticks(void)
+{
+	struct stats_snapshot snapshot;
+	struct stats_reader *reader;
+	uint64_t n;
+
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	n = snapshot.header.sequence / 2;
+	stats_snapshot_fini(&snapshot);
+	stats_reader_close(reader);
+	return n;
+}
+
+static int
+is_later(void *context)
+{
+	return ticks() >= *(const uint64_t *)context;
+}
+
+static uint64_t
+cpu_of_broker(void)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pglease_test_broker_pid(it_env));
+	f = fopen(path, "re");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%llu", &ns), 1);
+	fclose(f);
+	return ns;
+}
+
+#define SOME_TICKS 15
+
+/* What the broker needs for some ticks. */
+static uint64_t
+cpu_of_ticks(void)
+{
+	uint64_t before = cpu_of_broker(), end = ticks() + SOME_TICKS;
+
+	ck_assert_int_eq(pglease_test_await(is_later, &end, IT_PATIENCE_MS), 0);
+	return cpu_of_broker() - before;
+}
+
+static unsigned
+lines_with(const char *words)
+{
+	FILE *f = fopen(pglease_test_log(it_env), "re");
+	char line[2048];
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		n += strstr(line, words) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* Not even for the moment that a refusal takes: they wait in the listeners, which are looked at once a tick. */
+START_TEST(a_broker_that_cannot_accept)
+{
+	pglease_options hasty = PGLEASE_OPTIONS_INIT;
+	struct rlimit none = {.rlim_cur = 4}, before;
+	pglease *client = NULL, *late = NULL;
+	pglease_pool *pool, *own;
+	pglease_lease lease, another;
+	pglease_stats stats;
+	uint64_t rested, starved;
+	pid_t broker;
+	PGconn *conn;
+	int pid;
+
+	hasty.timeout_ms = 200;
+	it_start(2, 2, "retry_min = 20ms\nretry_max = 100ms\n");
+	pool = it_attach();
+	it_await_all_idle(pool);
+	conn = it_acquire(pool, &lease);
+	it_ok(pglease_attach(NULL, NULL, &client));
+	it_ok(pglease_pool_open(client, "app", &own));
+	rested = cpu_of_ticks();
+	broker = pglease_test_broker_pid(it_env);
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, NULL, &before), 0);
+	none.rlim_max = before.rlim_max;
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, &none, NULL), 0);
+	/* Who attaches, and who has to adopt, is told at its time-out that the broker does not answer. The slot comes back. */
+	ck_assert_int_ne(pglease_attach(NULL, &hasty, &late), 0);
+	ck_assert_msg(strstr(pglease_error_message(), "answer") != NULL, "%s", pglease_error_message());
+	ck_assert_int_ne(pglease_acquire(own, 200, &another, &conn), 0);
+	ck_assert_msg(*pglease_error_message() != '\0' && strchr(pglease_error_message(), '\n') == NULL, "%s",
+	    pglease_error_message());
+	ck_assert_msg(pglease_test_await_log(it_env, "cannot accept on ", IT_PATIENCE_MS) == 0, "%s", pglease_test_error_message());
+	/* It waits; and who has what it needs goes on. */
+	starved = cpu_of_ticks();
+	ck_assert_msg(starved < 5 * rested + SOME_TICKS * UINT64_C(3000000), "%lu us of CPU time in %d ticks, %lu us before",
+	    (unsigned long)(starved / 1000), SOME_TICKS, (unsigned long)(rested / 1000));
+	ck_assert_uint_le(lines_with("cannot accept on "), 2); /* one for each listener */
+	it_release(&lease);
+	conn = it_acquire(pool, &lease);
+	pid = PQbackendPID(conn);
+	/* A connection that is lost now cannot be replaced, and the reason is told. */
+	{
+		char sql[96];
+
+		snprintf(sql, sizeof(sql), "select pg_terminate_backend(%d, 60000)", pid);
+		ck_assert_int_eq(pglease_test_sql(it_env, sql, NULL, 0), 0);
+	}
+	it_ok(pglease_release_as(&lease, PGLEASE_SESSION_BROKEN));
+	it_await_published("app", "open_failed", 3);
+	ck_assert_msg(lines_with("Too many open files") >= 1, "the reason is not in the log");
+	/* It is over. */
+	ck_assert_int_eq(prlimit(broker, RLIMIT_NOFILE, &before, NULL), 0);
+	ck_assert_str_eq(it_query(it_acquire(own, &another), "select 2"), "2");
+	ck_assert_str_eq(it_query(it_acquire(pool, &lease), "select 1"), "1");
+	it_release(&lease);
+	it_release(&another);
+	it_ok(pglease_attach(NULL, NULL, &late));
+	pglease_detach(late);
+	pglease_detach(client);
+	it_await_all_idle(pool);
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.total, 2);
+	ck_assert_uint_eq(stats.opened, 3);
+}
+END_TEST
+
 #define ROWS 64 /* of a pool with max_clients = 2 */
 
 struct crowd {
@@ -292,4 +423,4 @@ START_TEST(all_clients_in_use)
 END_TEST
 
 IT_MAIN("bad_limits", a_client_without_descriptors_at_each_step, a_broker_without_descriptors,
-    all_rows_in_use, all_clients_in_use)
+    a_broker_that_cannot_accept, all_rows_in_use, all_clients_in_use)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * What runs out or runs wrong beneath a broker: the disk under its data folder and its log, the clock, process numbers; and as many
- * clients as there may be. (Descriptors and rows: test_bad_limits.c. /dev/shm: test_bad_start.c. Memory: test_memory.c.)
+ * clients as there may be. (Descriptors and rows: test_bad_limits.c. A start without room in /dev/shm: test_bad_start.c. Memory: test_memory.c.)
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,10 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "it.h"
 #include "layout.h"
+#include "outage.h"
 #include "paths.h"
 #include "run.h"
+#include "stats.h"
 
 static void
 lease_once(void)
@@ -165,6 +167,121 @@ START_TEST(a_full_disk_under_the_log)
 	ck_assert_int_eq(child_signal(&broker, SIGTERM), 0);
 	ck_assert_msg(child_wait(&broker, IT_PATIENCE_MS, &status) == 0, "%s", child_error());
 	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* --- Shared memory. --- */
+
+/* Below /dev/shm, and of the broker: all that it may touch is there, and not only promised. */
+static void
+assert_is_there(const char *path)
+{
+	struct stat st;
+
+	ck_assert_msg(stat(path, &st) == 0, "%s: %s", path, strerror(errno));
+	ck_assert_msg((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size, "%s has %lld bytes, and blocks for %lld", path,
+	    (long long)st.st_size, (long long)st.st_blocks * 512);
+}
+
+static void
+assert_all_is_there(void)
+{
+	char pattern[128], path[64], to[256];
+	unsigned segments = 0;
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "/dev/shm/pglease.%s*", pglease_test_instance(it_env));
+	ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+	ck_assert_uint_eq(found.gl_pathc, 2); /* statistics, and a history */
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		assert_is_there(found.gl_pathv[i]);
+	globfree(&found);
+	for (int fd = 0; fd < 256; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pglease_test_broker_pid(it_env), fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (strncmp(to, "/memfd:pglease.", 15) != 0)
+			continue;
+		assert_is_there(path);
+		segments++;
+	}
+	ck_assert_uint_eq(segments, 1);
+}
+
+static int
+add_acquired(void *sum, const pglease_history_row *row)
+{
+	*(uint64_t *)sum += row->acquired;
+	return 0;
+}
+
+static int
+is_recorded(void *context)
+{
+	uint64_t sum = 0;
+	pglease_pool *pool;
+	pglease *client;
+
+	it_ok(pglease_attach(NULL, NULL, &client));
+	it_ok(pglease_pool_open(client, "app", &pool));
+	it_ok(pglease_history(pool, 0, UINT64_MAX, 0, add_acquired, &sum));
+	pglease_detach(client);
+	return sum >= *(const uint64_t *)context;
+}
+
+/* Leases go on, are published and recorded; so many have been in all. */
+static void
+goes_on(uint64_t leases)
+{
+	lease_once();
+	outage_ok(pglease_test_await(is_recorded, &leases, IT_PATIENCE_MS));
+}
+
+START_TEST(a_full_shared_memory)
+{
+	static const pglease_test_pool pool_of = {.name = "app", .min = 1, .max = 2};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool_of, .npools = 1);
+	const char *args[] = {"-c", NULL, NULL};
+	struct stats_reader *monitor;
+	pglease_lease lease, other;
+	pglease_pool *pool;
+	struct run refused;
+
+	ck_assert_msg(run_mount_shm("size=40m,mode=1777"), "this test mounts a /dev/shm of its own: run it as root: %s",
+	    strerror(errno));
+	outage_ok(pglease_test_env_new(&options, &it_env));
+	args[1] = pglease_test_config(it_env);
+	assert_all_is_there();
+	snprintf(disk, sizeof(disk), "/dev/shm");
+	fill_disk("full");
+	/* What it has is its own: another connection, another client, another program in its place need no more. */
+	goes_on(1);
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	ck_assert_str_eq(it_query(it_acquire(pool, &other), "select 7"), "7");
+	it_release(&lease);
+	it_release(&other);
+	it_detach();
+	ck_assert_int_eq(it_ctl("restart", NULL, NULL), 0);
+	goes_on(4);
+	/* The room of one that was killed is the next one's. */
+	outage_ok(pglease_test_broker_kill(it_env));
+	outage_ok(pglease_test_broker_start(it_env));
+	assert_all_is_there();
+	goes_on(5);
+	/* As long as somebody looks at the statistics of the one that was killed, it is not. */
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &monitor), 0);
+	outage_ok(pglease_test_broker_kill(it_env));
+	run_broker(args, NULL, &refused);
+	ck_assert_msg(refused.status == 1 && strstr(refused.last, "no room in /dev/shm") != NULL, "status %d: %s", refused.status,
+	    refused.text);
+	stats_reader_close(monitor);
+	outage_ok(pglease_test_broker_start(it_env));
+	goes_on(6);
+	ck_assert_int_eq(unlink("/dev/shm/full"), 0);
+	disk[0] = '\0';
 }
 END_TEST
 
@@ -360,6 +477,7 @@ int
 main(void)
 {
 	const TTest *const tests[] = {a_full_disk_under_an_embedded_server, a_full_disk_under_the_history, a_full_disk_under_the_log,
+	    a_full_shared_memory,
 	    a_clock_that_is_set_back_and_forth, a_process_number_that_is_used_again, all_clients_that_there_may_be};
 	Suite *suite = suite_create("exhaustion");
 	TCase *tcase = tcase_create("exhaustion");
