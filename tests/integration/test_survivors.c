@@ -414,6 +414,44 @@ START_TEST(a_process_that_closed_its_descriptors_attaches_again)
 }
 END_TEST
 
+/* Has a PGconn for an idle connection, and leases it no more: the broker, which lives, would revoke that lease. */
+static void
+left_out(int socket, const void *arg)
+{
+	pglease_pool *p = it_attach();
+
+	it_acquire(p, &lease);
+	it_acquire(p, &other);
+	it_release(&other);
+	it_cut_off();
+	it_say(socket, 'c');
+	it_hear(socket, 'g');
+	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(pglease_acquire(p, PGLEASE_TIMEOUT_TRY, &other, &conn), PGLEASE_ENOCLIENTS);
+	ck_assert_msg(strstr(pglease_error_message(), "raise max_clients") != NULL, "%s", pglease_error_message());
+	it_say(socket, 'd');
+	pglease_detach(it_client());
+}
+
+START_TEST(a_process_that_the_broker_does_not_take_back)
+{
+	struct it_worker worker;
+	pglease_stats stats;
+
+	it_start_as("max_clients = 2\n", NULL, 2);
+	pool = it_attach();
+	worker = it_worker(left_out, NULL);
+	it_hear(worker.socket, 'c');
+	it_await(pool, revoked_one, NULL, "the revocation");
+	it_say(worker.socket, 'g');
+	it_hear(worker.socket, 'd');
+	it_join(&worker);
+	it_ok(pglease_stats_get(pool, &stats));
+	ck_assert_uint_eq(stats.revoked, 1);
+}
+END_TEST
+
 START_TEST(a_broker_without_the_pool)
 {
 	char config[2048];
@@ -502,4 +540,4 @@ IT_MAIN("survivors", a_lease_over_the_change_ends_its_session, a_lease_over_the_
     a_lease_over_the_change_ends_with_its_thread, a_child_of_a_process_that_attached_again,
     a_child_waits_for_the_next_broker, threads, a_thread_that_only_acquires,
     killed_between_grant_and_take_of_one_that_has_it, killed_between_grant_and_take_of_one_that_has_it_not,
-    a_process_that_closed_its_descriptors_attaches_again, a_broker_without_the_pool, twenty_kills_leave_nothing)
+    a_process_that_closed_its_descriptors_attaches_again, a_process_that_the_broker_does_not_take_back, a_broker_without_the_pool, twenty_kills_leave_nothing)
