@@ -451,7 +451,7 @@ starved(void *context)
 		handshake_free(TAILQ_FIRST(&a->all));
 }
 
-/* The words of struct handshake; `renewing` is none by now. */
+/* The words of struct handshake; `renewing` is none by now, and `until` begins anew in adopt_go_on(). */
 static void
 fields(struct handover *to, struct handshake *h)
 {
