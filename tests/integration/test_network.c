@@ -178,7 +178,7 @@ START_TEST(the_broker_notices)
 	it_join(&worker);
 	ck_assert_int_eq(pglease_acquire(pool, OUTAGE_HOUR_MS, &none, &dead), PGLEASE_EUPSTREAM);
 	assert_recovers(3);
-	/* A silence that is shorter than all limits costs nothing. */
+	/* A silence that is over before anybody has given up costs the query nothing but time. */
 	conn = it_acquire(pool, &held);
 	network_pass(false);
 	ck_assert_int_eq(PQsendQuery(conn, "select 'late'"), 1);

@@ -580,4 +580,5 @@ IT_MAIN("restart", a_lease_and_its_transaction_go_on, a_query_can_be_cancelled_a
     a_server_that_hangs_up_is_noticed_after_it, a_drain_that_somebody_waits_for_goes_on,
     a_worker_that_dies_after_it_is_noticed, a_worker_that_dies_during_it_is_noticed,
     what_is_asked_of_the_broker_during_it_waits, a_signal_that_comes_during_it_is_obeyed_after_it,
-    a_pqreset_that_hangs_goes_on, what_is_held_back_is_served_in_the_end, nothing_is_left_open, statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)
+    a_pqreset_that_hangs_goes_on, what_is_held_back_is_served_in_the_end, nothing_is_left_open,
+    statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)

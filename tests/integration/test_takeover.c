@@ -408,4 +408,6 @@ START_TEST(none_is_left_when_all_workers_have_called)
 END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
-    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next, not_those_of_another_boot, after_restarts_without_end, of_a_server_that_is_down_first, each_in_its_own_way, none_is_left_when_all_workers_have_called)
+    an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next,
+    not_those_of_another_boot, after_restarts_without_end, of_a_server_that_is_down_first, each_in_its_own_way,
+    none_is_left_when_all_workers_have_called)
