@@ -506,6 +506,6 @@ START_TEST(pgleasestat_shows_it)
 }
 END_TEST
 
-IT_MAIN("recorder", rows_agree_with_the_statistics, a_killed_broker_is_continued, of_a_pool_that_is_no_more, a_stop_saves_and_a_start_reads,
-    a_bad_file_is_no_reason_not_to_start, without_a_history, only_minutes, not_saved, arguments, no_system_call_is_made,
+IT_MAIN("recorder", rows_agree_with_the_statistics, a_killed_broker_is_continued, of_a_pool_that_is_no_more,
+    a_stop_saves_and_a_start_reads, a_bad_file_is_no_reason_not_to_start, without_a_history, only_minutes, not_saved, arguments, no_system_call_is_made,
     pgleasestat_shows_it)

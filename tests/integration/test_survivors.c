@@ -540,4 +540,5 @@ IT_MAIN("survivors", a_lease_over_the_change_ends_its_session, a_lease_over_the_
     a_lease_over_the_change_ends_with_its_thread, a_child_of_a_process_that_attached_again,
     a_child_waits_for_the_next_broker, threads, a_thread_that_only_acquires,
     killed_between_grant_and_take_of_one_that_has_it, killed_between_grant_and_take_of_one_that_has_it_not,
-    a_process_that_closed_its_descriptors_attaches_again, a_process_that_the_broker_does_not_take_back, a_broker_without_the_pool, twenty_kills_leave_nothing)
+    a_process_that_closed_its_descriptors_attaches_again, a_process_that_the_broker_does_not_take_back,
+    a_broker_without_the_pool, twenty_kills_leave_nothing)

@@ -233,6 +233,6 @@ END_TEST
 
 UNIT_MAIN("sockdir", it_is_made_and_removed, a_folder_that_was_there_stays,
     a_second_broker_is_refused_with_the_pid_of_the_first,
-    who_could_not_start_leaves_what_was_left, what_is_left_may_be_long, what_is_left_may_not_be_without_end, what_a_killed_broker_leaves_is_taken_over,
-    a_file_in_the_place_of_a_socket_is_not_removed, a_folder_that_everybody_can_write_is_refused,
+    who_could_not_start_leaves_what_was_left, what_is_left_may_be_long, what_is_left_may_not_be_without_end,
+    what_a_killed_broker_leaves_is_taken_over, a_file_in_the_place_of_a_socket_is_not_removed, a_folder_that_everybody_can_write_is_refused,
     a_path_too_long_for_a_socket_is_refused)
