@@ -291,6 +291,36 @@ it_await_published(const char *pool, const char *column, uint64_t least)
 	ck_abort_msg("%s of pool %s stays at %llu", column, pool, (unsigned long long)it_published(pool, column));
 }
 
+/* How often the statistics have been published: once a tick. */
+static uint64_t
+ticks(void)
+{
+	struct stats_snapshot snapshot;
+	struct stats_reader *reader;
+	uint64_t n;
+
+	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
+	n = snapshot.header.sequence / 2;
+	stats_snapshot_fini(&snapshot);
+	stats_reader_close(reader);
+	return n;
+}
+
+static int
+has_ticked(void *context)
+{
+	return ticks() >= *(const uint64_t *)context;
+}
+
+void
+it_await_ticks(unsigned n)
+{
+	uint64_t end = ticks() + n;
+
+	ck_assert_msg(pglease_test_await(has_ticked, &end, IT_PATIENCE_MS) == 0, "the broker does not look at anything any more");
+}
+
 void
 it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret)
 {

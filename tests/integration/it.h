@@ -72,6 +72,9 @@ uint64_t it_timed(pglease_pool *pool, enum pglease_time time);
 uint64_t it_published(const char *pool, const char *column);
 void it_await_published(const char *pool, const char *column, uint64_t least);
 
+/* Until the broker has looked at everything, and published its statistics, so many times more. */
+void it_await_ticks(unsigned n);
+
 /* pgleasectl for the environment's instance, in the background; its exit status; and both. NULL: no such argument. */
 void it_ctl_start(const char *verb, const char *argument, const char *timeout, struct child *ret_child);
 int it_ctl_end(struct child *child);

@@ -13,7 +13,6 @@
 
 #include "it.h"
 #include "script.h"
-#include "stats.h"
 
 #define MOST_FREE 12
 
@@ -194,28 +193,6 @@ START_TEST(a_broker_without_descriptors)
 }
 END_TEST
 
-/* How often the statistics have been published: once a tick. */
-static uint64_t
-ticks(void)
-{
-	struct stats_snapshot snapshot;
-	struct stats_reader *reader;
-	uint64_t n;
-
-	ck_assert_int_eq(stats_reader_open(pglease_test_instance(it_env), &reader), 0);
-	ck_assert_int_eq(stats_reader_snapshot(reader, &snapshot), 0);
-	n = snapshot.header.sequence / 2;
-	stats_snapshot_fini(&snapshot);
-	stats_reader_close(reader);
-	return n;
-}
-
-static int
-is_later(void *context)
-{
-	return ticks() >= *(const uint64_t *)context;
-}
-
 static uint64_t
 cpu_of_broker(void)
 {
@@ -237,9 +214,9 @@ cpu_of_broker(void)
 static uint64_t
 cpu_of_ticks(void)
 {
-	uint64_t before = cpu_of_broker(), end = ticks() + SOME_TICKS;
+	uint64_t before = cpu_of_broker();
 
-	ck_assert_int_eq(pglease_test_await(is_later, &end, IT_PATIENCE_MS), 0);
+	it_await_ticks(SOME_TICKS);
 	return cpu_of_broker() - before;
 }
 

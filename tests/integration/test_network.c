@@ -115,8 +115,8 @@ static void
 assert_recovers(unsigned connections)
 {
 	network_pass(true);
-	outage_assert_serves(pool);
 	it_await(pool, has_all, &connections, "the pool's connections");
+	outage_assert_serves(pool);
 	await_sessions(connections);
 }
 
