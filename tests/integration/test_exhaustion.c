@@ -242,7 +242,7 @@ goes_on(uint64_t leases)
 START_TEST(a_full_shared_memory)
 {
 	static const pglease_test_pool pool_of = {.name = "app", .min = 1, .max = 2};
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool_of, .npools = 1);
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool_of, .npools = 1, .memory_slack = 1 << 20);
 	const char *args[] = {"-c", NULL, NULL};
 	struct stats_reader *monitor;
 	pglease_lease lease, other;
