@@ -61,6 +61,8 @@ fields(struct handover *h, struct pool *p)
 {
 	handover_section(h, "pool");
 	HANDOVER(h, p->draining);
+	HANDOVER(h, p->paused);
+	HANDOVER(h, p->disabled);
 	HANDOVER(h, p->failures);
 	HANDOVER(h, p->retry_at);
 	HANDOVER(h, p->suspected_at);
@@ -197,19 +199,49 @@ pool_wake_waiters(struct pool *p)
 			row_post(&p->seg, row, true);
 }
 
-void
-pool_drain(struct pool *p)
+/* What clients read before they wait and when they wake. */
+static void
+publish_state(struct pool *p)
 {
-	if (p->draining || p->stopping)
-		return;
+	enum segment_state state = SEGMENT_OPEN;
+
+	if (p->draining && !p->paused)
+		state = SEGMENT_DRAINING;
+	else if (p->disabled)
+		state = SEGMENT_DISABLED;
+	else if (p->paused)
+		state = SEGMENT_PAUSED;
+	atomic_store(&p->seg.header->state, state);
+}
+
+static void
+drain(struct pool *p, bool paused)
+{
+	bool anew = !p->draining;
+
 	p->draining = true;
-	/* Clients read the state before they wait and when they wake. */
-	atomic_store(&p->seg.header->state, SEGMENT_DRAINING);
-	for (uint32_t i = 0; i < p->seg.nslots; i++)
+	p->paused = paused;
+	publish_state(p);
+	for (uint32_t i = 0; anew && i < p->seg.nslots; i++)
 		server_drain(&p->server[i]);
+	/* Of a pause, too: who waits says that he waits for its end. */
 	pool_wake_waiters(p);
 	/* Also when nothing was open: whoever waits for the end looks then. */
 	pool_want_attention(p);
+}
+
+void
+pool_drain(struct pool *p)
+{
+	if (!p->stopping && (!p->draining || p->paused))
+		drain(p, false);
+}
+
+void
+pool_pause(struct pool *p)
+{
+	if (!p->stopping && !p->draining)
+		drain(p, true);
 }
 
 void
@@ -217,9 +249,49 @@ pool_resume(struct pool *p)
 {
 	if (!p->draining || p->stopping)
 		return;
-	p->draining = false;
-	atomic_store(&p->seg.header->state, SEGMENT_OPEN);
+	p->draining = p->paused = false;
+	publish_state(p);
 	pool_want_attention(p);
+}
+
+void
+pool_disable(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	p->disabled = true;
+	publish_state(p);
+	pool_wake_waiters(p);
+}
+
+void
+pool_enable(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	p->disabled = false;
+	publish_state(p);
+	pool_want_attention(p);
+}
+
+void
+pool_reconnect(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		server_outdate(&p->server[i]);
+	pool_want_attention(p);
+}
+
+unsigned
+pool_count_outdated(const struct pool *p)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		n += p->server[i].state != SERVER_NONE && p->server[i].outdated;
+	return n;
 }
 
 unsigned

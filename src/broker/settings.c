@@ -368,6 +368,7 @@ settings_show(const struct setting *setting, const void *values, char *buf, size
 	case SETTING_LEVEL:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
+	case SETTING_BROKER_DOWN:
 		snprintf(buf, size, "%s", words[setting->type][n]);
 		break;
 	default:

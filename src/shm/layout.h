@@ -44,6 +44,8 @@ enum segment_state {
 	SEGMENT_OPEN = 1,     /* leases are granted */
 	SEGMENT_DRAINING = 2, /* no new leases */
 	SEGMENT_CLOSED = 3,   /* the broker has stopped or given the segment up */
+	SEGMENT_PAUSED = 4,   /* no new leases: who wants one waits */
+	SEGMENT_DISABLED = 5, /* no new leases; the connections stay */
 };
 
 /* When a session is reset between two lessees. */
