@@ -91,7 +91,7 @@ install_missing() {
 BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pkg-config libpq-dev libevent-dev
 	libinih-dev libsmartcols-dev libjansson-dev libncurses-dev libxxhash-dev postgresql-15)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus tmux
+TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus tmux zsh
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
 # What `make fuzz` needs beside BUILD_PACKAGES; the kept inputs are replayed without.

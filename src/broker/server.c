@@ -252,6 +252,8 @@ server_connected(struct server *s)
 		server_connect_failed(s, SQLSTATE_NONE, strerror(-r));
 	else
 		server_lend(s);
+	/* The next one of a reconnect. */
+	pool_want_attention(s->pool);
 }
 
 void
