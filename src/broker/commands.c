@@ -101,20 +101,42 @@ verb_stop(struct commands *c, const struct request *r)
 	return true;
 }
 
-bool
-verb_restart(struct commands *c, const struct request *r)
+/* It has begun, unless there is a reason why not. */
+static bool
+restarting(struct commands *c, const struct request *r, bool reload, const char *why)
 {
-	const char *why = c->stopping ? "it is stopping" : c->params.restart(c->params.context, r->given, r->who);
 	uint64_t within = RESTART_MS * NS_PER_MS + (r->given > 0 ? (uint64_t)r->given : 0);
 
 	if (why != NULL) {
-		log_warning("instance %s is not restarted: %s", c->params.settings->instance, why);
-		return commands_answer(c, r->asker, PGLEASE_EREFUSED, 0, "instance %s is not restarted: %s", c->params.settings->instance,
-		    why);
+		log_warning("instance %s is not %s: %s", c->params.settings->instance, reload ? "reloaded" : "restarted", why);
+		return commands_answer(c, r->asker, PGLEASE_EREFUSED, 0, "instance %s is not %s: %s", c->params.settings->instance,
+		    reload ? "reloaded" : "restarted", why);
 	}
 	c->restarter = r->asker;
 	c->restarter_json = r->json;
-	return commands_answer(c, r->asker, 0, within, "instance %s: restarting", c->params.settings->instance);
+	c->restarter_reloads = reload;
+	return commands_answer(
+	    c, r->asker, 0, within, "instance %s: %s", c->params.settings->instance, reload ? "reloading" : "restarting");
+}
+
+bool
+verb_restart(struct commands *c, const struct request *r)
+{
+	return restarting(
+	    c, r, false, c->stopping ? "it is stopping" : c->params.restart(c->params.context, r->given, r->who));
+}
+
+bool
+verb_reload(struct commands *c, const struct request *r)
+{
+	return restarting(c, r, true, c->stopping ? "it is stopping" : c->params.reload(c->params.context, r->who));
+}
+
+void
+commands_say(struct commands *c, const char *why)
+{
+	if (c->restarter != NULL)
+		commands_answer(c, c->restarter, PGLEASE_EREFUSED, LATE_MS * NS_PER_MS, "%s", why);
 }
 
 void
@@ -126,13 +148,17 @@ commands_restarted(struct commands *c, const char *why, const struct command_res
 		return;
 	c->restarter = NULL;
 	if (why != NULL)
-		commands_answer(c, asker, PGLEASE_EREFUSED, 0, "instance %s is not restarted: %s", c->params.settings->instance, why);
+		commands_answer(c, asker, PGLEASE_EREFUSED, 0, "instance %s is not %s: %s", c->params.settings->instance,
+		    c->restarter_reloads ? "reloaded" : "restarted", why);
 	else if (c->restarter_json)
 		commands_answer(c, asker, 0, 0,
 		    "{\"instance\": \"%s\", \"state\": \"open\", \"pid\": %ld, \"version\": \"" PACKAGE_VERSION
 		    "\", \"restarts\": %u, \"clients\": %u, \"connections\": %u, \"gap_ms\": %.3f}",
 		    c->params.settings->instance, (long)getpid(), how->restarts, how->clients, how->connections,
 		    (double)how->gap / 1e6);
+	else if (c->restarter_reloads)
+		commands_answer(c, asker, 0, 0, "instance %s: reloaded, with %u connections and %u clients, after %.1f ms",
+		    c->params.settings->instance, how->connections, how->clients, (double)how->gap / 1e6);
 	else
 		commands_answer(c, asker, 0, 0,
 		    "instance %s: restarted as pgleased " PACKAGE_VERSION
@@ -149,6 +175,7 @@ commands_hand_over(struct commands *c, void *asker, struct handover *to)
 
 	HANDOVER(to, restarts);
 	HANDOVER(to, c->restarter_json);
+	HANDOVER(to, c->restarter_reloads);
 	TAILQ_FOREACH(w, &c->waited, all)
 		n += w->asker == asker;
 	HANDOVER(to, n);
@@ -160,15 +187,17 @@ commands_hand_over(struct commands *c, void *asker, struct handover *to)
 int
 commands_take_over(struct commands *c, void *asker, struct handover *from)
 {
-	bool restarts = false, json = false;
+	bool restarts = false, json = false, reloads = false;
 	uint32_t n = 0;
 
 	HANDOVER(from, restarts);
 	HANDOVER(from, json);
+	HANDOVER(from, reloads);
 	HANDOVER(from, n);
 	if (restarts) {
 		c->restarter = asker;
 		c->restarter_json = json;
+		c->restarter_reloads = reloads;
 	}
 	for (uint32_t i = 0; i < n && handover_check(from, false) == 0; i++) {
 		struct waited *w = calloc(1, sizeof(*w));

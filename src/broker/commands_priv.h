@@ -29,7 +29,7 @@ struct commands {
 	TAILQ_HEAD(, waited) waited;
 	bool stopping;
 	void *restarter; /* who waits for a restart; NULL: nobody */
-	bool restarter_json;
+	bool restarter_json, restarter_reloads;
 };
 
 struct request {

@@ -158,6 +158,13 @@ check_configuration(const struct options *o)
 	return fflush(stdout) == 0 ? 0 : 1;
 }
 
+static void
+take_name(const struct options *o, struct configuration *config)
+{
+	if (o->name != NULL)
+		snprintf(config->instance.instance, sizeof(config->instance.instance), "%s", o->name);
+}
+
 static int
 read_configuration(const struct options *o, struct configuration **ret)
 {
@@ -169,8 +176,7 @@ read_configuration(const struct options *o, struct configuration **ret)
 			    complaints.count - 1);
 		return log_refuse("%s", complaints.first);
 	}
-	if (o->name != NULL)
-		snprintf((*ret)->instance.instance, sizeof((*ret)->instance.instance), "%s", o->name);
+	take_name(o, *ret);
 	return 0;
 }
 
@@ -196,15 +202,26 @@ tell_parent(void *context)
 }
 
 /* For a broker that wants to know whether this program could take its place. */
+static void
+give_reason(void *context, const char *message)
+{
+	bool *refused = context;
+
+	if (!*refused)
+		agreement_refuse(stdout);
+	*refused = true;
+	agreement_reason(message, stdout);
+}
+
 static int
 say_agreement(const struct options *o)
 {
 	struct configuration *config;
+	bool refused = false;
 
-	if (read_configuration(o, &config) != 0) {
-		agreement_refuse(log_reason(), stdout);
-	} else {
-		agreement_print(config, stdout);
+	if (configuration_read(o->file, give_reason, &refused, &config) == 0) {
+		take_name(o, config);
+		agreement_print(config, NULL, stdout);
 		configuration_free(config);
 	}
 	return fflush(stdout) == 0 ? 0 : 1;

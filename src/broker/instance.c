@@ -188,6 +188,16 @@ on_signal(evutil_socket_t signal, short what, void *arg)
 }
 
 static void
+on_sighup(evutil_socket_t signal, short what, void *arg)
+{
+	struct instance *i = arg;
+	const char *why = i->stopping ? "it is stopping" : restart_reload(i, "SIGHUP");
+
+	if (why != NULL)
+		log_warning("instance %s is not reloaded: %s", i->config->instance.instance, why);
+}
+
+static void
 on_hang_up(void *context, uint32_t pool, uint32_t slot, uint32_t generation)
 {
 	struct instance *i = context;
@@ -231,10 +241,12 @@ start_loop(struct instance *i)
 	/* Before anything that blocks: a signal that comes meanwhile stops the instance when it has started. */
 	i->sigterm = evsignal_new(base, SIGTERM, on_signal, i);
 	i->sigint = evsignal_new(base, SIGINT, on_signal, i);
+	i->sighup = evsignal_new(base, SIGHUP, on_sighup, i);
 	i->tick = event_new(base, -1, EV_PERSIST, on_tick, i);
 	i->shared.attention = event_new(base, -1, 0, on_attention, i);
-	if (i->sigterm == NULL || i->sigint == NULL || i->tick == NULL || i->shared.attention == NULL ||
+	if (i->sigterm == NULL || i->sigint == NULL || i->sighup == NULL || i->tick == NULL || i->shared.attention == NULL ||
 	    event_add(i->sigterm, NULL) != 0 || event_add(i->sigint, NULL) != 0 ||
+	    event_add(i->sighup, NULL) != 0 ||
 	    hangups_new(base, on_hang_up, i, &i->shared.hangups) != 0 ||
 	    resolver_new(base, getaddrinfo, &i->shared.resolver) != 0 ||
 	    cancels_new(base, on_cancel_returned, i, &i->shared.cancels) != 0)
@@ -308,6 +320,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .answer = control_answer,
 	    .stop = begin_stop,
 	    .restart = restart_begin,
+	    .reload = restart_reload,
 	    .context = i,
 	};
 	struct control_params control = {
@@ -572,6 +585,7 @@ instance_stop(struct instance *i)
 	free_event(i->shared.attention);
 	free_event(i->sigterm);
 	free_event(i->sigint);
+	free_event(i->sighup);
 	pidfile_release(i->pidfile);
 	sockdir_release(i->sockdir, i->started_at != 0);
 	if (i->shared.base != NULL)

@@ -44,6 +44,8 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 			return;
 		s->pool->has_replaced = true;
 		cause = COUNTER_CLOSED_ADMIN;
+	} else if (s->pool->open > settings_of->max_connections + settings_of->reserve_connections) {
+		cause = COUNTER_CLOSED_ADMIN; /* a reload has lowered it */
 	} else if (s->pool->open > settings_of->min_connections && is_over(since, settings_of->idle_timeout, now)) {
 		cause = COUNTER_CLOSED_IDLE;
 	} else {

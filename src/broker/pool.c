@@ -60,6 +60,7 @@ static void
 fields(struct handover *h, struct pool *p)
 {
 	handover_section(h, "pool");
+	HANDOVER(h, p->made_by);
 	HANDOVER(h, p->draining);
 	HANDOVER(h, p->paused);
 	HANDOVER(h, p->disabled);
@@ -96,8 +97,8 @@ take_segment(struct pool *p, const struct segment_params *wanted, struct handove
 	if (r != 0)
 		return log_refuse("pool %s: the lease segment that was handed over cannot be used: %s", wanted->pool_name,
 		    strerror(-r));
-	if (p->seg.nslots != wanted->nslots || p->seg.nrows != wanted->nrows || p->seg.nclients != wanted->nclients ||
-	    p->seg.nstatements != wanted->nstatements || p->seg.nblocks != 2 * wanted->nslots)
+	if (p->seg.nslots < p->settings->max_connections + p->settings->reserve_connections || p->seg.nrows != wanted->nrows || p->seg.nclients != wanted->nclients ||
+	    p->seg.nstatements != wanted->nstatements || p->seg.nblocks != 2 * p->seg.nslots)
 		return log_refuse("pool %s: the lease segment that was handed over has other sizes", wanted->pool_name);
 	return 0;
 }
@@ -105,6 +106,8 @@ take_segment(struct pool *p, const struct segment_params *wanted, struct handove
 static int
 take_servers(struct pool *p, struct handover *from)
 {
+	uint64_t made_by = p->made_by;
+
 	fields(from, p);
 	for (uint32_t i = 0; i < p->seg.nslots; i++)
 		if (server_take_over(&p->server[i], from) != 0)
@@ -112,7 +115,14 @@ take_servers(struct pool *p, struct handover *from)
 	for (uint32_t i = 0; i < p->nspares; i++)
 		if (p->spare_block[i] >= p->seg.nblocks)
 			return log_refuse("pool %s: a statistics block that was handed over does not exist", p->settings->name);
-	return handover_check(from, false);
+	if (handover_check(from, false) != 0)
+		return -1;
+	if (p->made_by != made_by) {
+		log_info("pool %s: its connections are replaced: they were made by other settings", p->settings->name);
+		p->made_by = made_by;
+		pool_reconnect(p);
+	}
+	return 0;
 }
 
 int
@@ -138,6 +148,7 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	p->context = params->context;
 	p->settings = settings_of;
 	p->index = params->index;
+	p->made_by = settings_number(SETTING_POOL, SETTING_RECONNECTS, settings_of);
 	if (target_init(params->conninfo, settings_of, &p->target) != 0) {
 		log_refuse("pool %s: out of memory", settings_of->name);
 		goto fail;

@@ -119,6 +119,7 @@ struct pool {
 	const struct pool_settings *settings;
 	struct target target;
 	struct access *access; /* who may open it */
+	uint64_t made_by; /* a number that follows from the settings that its connections are made by (SETTING_RECONNECTS) */
 	uint32_t index;
 	struct segment seg;
 	int fd;

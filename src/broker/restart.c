@@ -37,6 +37,7 @@
 #define ANSWER_MAX 65536
 #define LIMIT UINT64_C(1000000000) /* of becoming quiet */
 #define LOOK_US 1000
+#define OWN_PROGRAM "/proc/self/exe" /* of a child that has not run another yet, too */
 /* Signals are held from the first look on: one that came just before has been dealt with by then. */
 #define LOOKS 3
 
@@ -44,6 +45,8 @@ struct restart {
 	struct instance *instance;
 	char who[64];
 	uint64_t limit;
+	bool reload; /* the program is the one that runs, wherever its file is now */
+	unsigned reasons; /* against it */
 	/* H1 */
 	char *mine; /* this program's agreement */
 	struct process other;
@@ -66,6 +69,7 @@ restart_hold_signals(int hold)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
@@ -123,7 +127,7 @@ restart_abandon(struct instance *i, const char *why)
 	if (r == NULL)
 		return;
 	i->restart = NULL;
-	log_warning("instance %s is not restarted: %s", i->config->instance.instance, why);
+	log_warning("instance %s is not %s: %s", i->config->instance.instance, r->reload ? "reloaded" : "restarted", why);
 	if (was_quiet)
 		go_on(i);
 	commands_restarted(i->commands, why, NULL);
@@ -218,7 +222,7 @@ run_in_place(struct restart *r)
 		command_line(i, option, argv);
 		log_info("instance %s: %s takes the place of this program: %s", i->config->instance.instance, i->origin.program,
 		    r->who);
-		execv(argv[0], (char *const *)argv);
+		execv(r->reload ? OWN_PROGRAM : argv[0], (char *const *)argv);
 		error = errno;
 		handover_undo(to, fd);
 		handover_free(to);
@@ -275,11 +279,26 @@ become_quiet(struct restart *r)
 
 /* --- H1 --- */
 
+/* One of the reasons why it cannot be: the first is told at the end, the others now. */
+static void
+take_reason(void *context, const char *why)
+{
+	struct restart *r = context;
+	struct instance *i = r->instance;
+
+	if (r->reasons++ == 0) {
+		snprintf(r->why, sizeof(r->why), "%s", why);
+		return;
+	}
+	log_warning("instance %s is not %s, besides: %s", i->config->instance.instance, r->reload ? "reloaded" : "restarted", why);
+	commands_say(i->commands, why);
+}
+
 /* It has said all that it has to say. */
 static void
 judge(struct restart *r)
 {
-	char why[AGREEMENT_WHY], how[32];
+	char first[AGREEMENT_WHY + 64], how[32];
 	int status = 0;
 
 	r->answer[r->used] = '\0';
@@ -288,8 +307,9 @@ judge(struct restart *r)
 		return;
 	}
 	end_other(r);
-	if (!agreement_holds(r->mine, r->answer, why)) {
-		fail(r, "%s", why);
+	if (!agreement_holds(r->mine, r->answer, take_reason, r)) {
+		memcpy(first, r->why, sizeof(first));
+		fail(r, "%s", first);
 		return;
 	}
 	if (status != 0) {
@@ -331,9 +351,13 @@ say_mine(struct restart *r)
 	size_t size = 0;
 	FILE *f = open_memstream(&r->mine, &size);
 
+	uint32_t capacity[LAYOUT_MAX_POOLS];
+
 	if (f == NULL)
 		return false;
-	agreement_print(r->instance->config, f);
+	for (unsigned n = 0; n < r->instance->npools; n++)
+		capacity[n] = r->instance->pools[n]->seg.nslots;
+	agreement_print(r->instance->config, capacity, f);
 	return fclose(f) == 0;
 }
 
@@ -344,7 +368,8 @@ ask_other(struct restart *r)
 	struct instance *i = r->instance;
 	struct timeval late = {.tv_sec = CHECK_SECONDS};
 	const char *argv[10];
-	struct process_params params = {.argv = argv, .keep_environment = true, .folder = "/"};
+	struct process_params params = {
+	    .path = r->reload ? OWN_PROGRAM : NULL, .argv = argv, .keep_environment = true, .folder = "/"};
 	int ends[2], error;
 
 	command_line(i, "--agreement", argv);
@@ -363,16 +388,15 @@ ask_other(struct restart *r)
 	           : 0;
 }
 
-const char *
-restart_begin(void *instance, int64_t limit, const char *who)
+static const char *
+begin(struct instance *i, int64_t limit, bool reload, const char *who)
 {
 	static char why[512];
-	struct instance *i = instance;
 	struct restart *r;
 	int error;
 
 	if (i->restart != NULL)
-		return "a restart is under way already";
+		return "a restart or reload is under way already";
 	if (i->ready != NULL)
 		return "it has not finished starting";
 	if (i->origin.program == NULL)
@@ -382,6 +406,7 @@ restart_begin(void *instance, int64_t limit, const char *who)
 		return "the broker is out of memory";
 	r->instance = i;
 	r->output = -1;
+	r->reload = reload;
 	r->limit = limit < 0 ? LIMIT : (uint64_t)limit;
 	snprintf(r->who, sizeof(r->who), "%s", who);
 	error = say_mine(r) ? ask_other(r) : -ENOMEM;
@@ -392,4 +417,16 @@ restart_begin(void *instance, int64_t limit, const char *who)
 	}
 	i->restart = r;
 	return NULL;
+}
+
+const char *
+restart_begin(void *instance, int64_t limit, const char *who)
+{
+	return begin(instance, limit, false, who);
+}
+
+const char *
+restart_reload(void *instance, const char *who)
+{
+	return begin(instance, -1, true, who);
 }

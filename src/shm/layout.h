@@ -258,7 +258,7 @@ struct segment_header {
 	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
 	_Atomic uint32_t max_connections;
 	_Atomic uint32_t upstream_down; /* 1 while connects fail and nothing is connected; and then nobody waits whose pool fails fast */
-	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */
+	/* Written before SEGMENT_OPEN, and, down to max_leases, never again: no client sees another value. */
 	_Atomic uint32_t pooling_off;    /* 1: a lease ends with S10 */
 	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
 	_Atomic uint32_t reset_policy;   /* enum reset_policy */

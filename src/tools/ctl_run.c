@@ -38,6 +38,10 @@ show_progress(void *context, const struct wire_result *result)
 	json_t *item;
 
 	ctl->answers++;
+	if (result->code != 0) { /* one of several reasons; the first comes last */
+		fprintf(ctl->err, "pgleasectl: %s\n", result->text);
+		return;
+	}
 	if (ctl->restart && ctl->options->json)
 		return; /* the last one is all */
 	if (ctl->items == NULL) {
