@@ -132,6 +132,13 @@ verb_reload(struct commands *c, const struct request *r)
 	return restarting(c, r, true, c->stopping ? "it is stopping" : c->params.reload(c->params.context, r->who));
 }
 
+bool
+verb_set(struct commands *c, const struct request *r)
+{
+	return restarting(
+	    c, r, true, c->stopping ? "it is stopping" : c->params.set(c->params.context, r->argument, r->who));
+}
+
 void
 commands_say(struct commands *c, const char *why)
 {
@@ -299,7 +306,8 @@ commands_run(
 		    "configuration",
 		    (unsigned long)peer->uid, c->params.settings->instance);
 	}
-	log_info("command %s%s%s", r.who, argument[0] != '\0' ? ": " : "", argument);
+	/* A value that is set may be a secret, by mistake. */
+	log_info("command %s%s%.*s", r.who, argument[0] != '\0' ? ": " : "", (int)strcspn(argument, "="), argument);
 	for (i = 0; i < command_nverbs && strcmp(verbs[i].name, verb) != 0; i++)
 		;
 	if (i == command_nverbs)
@@ -312,7 +320,7 @@ commands_run(
 		return commands_answer(c, asker, PGLEASE_EINVAL, 0, "%s needs an argument: %s", verb, verbs[i].argument);
 	r.argument = argument;
 	r.pool = find_pool(c, verbs[i].run, argument);
-	if (verbs[i].run != verb_revoke && verbs[i].run != verb_show && argument[0] != '\0' && r.pool == NULL)
+	if (verbs[i].run != verb_revoke && verbs[i].run != verb_show && verbs[i].run != verb_set && argument[0] != '\0' && r.pool == NULL)
 		return commands_no_pool(c, &r);
 	r.given = command->timeout_ms < 0 ? -1 : (int64_t)command->timeout_ms * (int64_t)NS_PER_MS;
 	r.timeout = command->timeout_ms < 0 ? c->params.settings->drain_timeout

@@ -38,6 +38,7 @@ struct commands_params {
 	command_stop stop;
 	command_restart restart;
 	const char *(*reload)(void *context, const char *who); /* the same, of this program itself */
+	const char *(*set)(void *context, const char *assignment, const char *who); /* the same, with this setting */
 	void *context; /* of all */
 };
 

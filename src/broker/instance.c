@@ -321,6 +321,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .stop = begin_stop,
 	    .restart = restart_begin,
 	    .reload = restart_reload,
+	    .set = restart_set,
 	    .context = i,
 	};
 	struct control_params control = {

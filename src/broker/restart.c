@@ -37,6 +37,7 @@
 #define ANSWER_MAX 65536
 #define LIMIT UINT64_C(1000000000) /* of becoming quiet */
 #define LOOK_US 1000
+#define ARGUMENTS (10 + 2 * INSTANCE_MAX_SET)
 #define OWN_PROGRAM "/proc/self/exe" /* of a child that has not run another yet, too */
 /* Signals are held from the first look on: one that came just before has been dealt with by then. */
 #define LOOKS 3
@@ -47,6 +48,10 @@ struct restart {
 	uint64_t limit;
 	bool reload; /* the program is the one that runs, wherever its file is now */
 	unsigned reasons; /* against it */
+	/* What the other program is given besides the file: lives until that runs. */
+	const char *set[INSTANCE_MAX_SET];
+	unsigned nset;
+	char *assignment; /* one of them */
 	/* H1 */
 	char *mine; /* this program's agreement */
 	struct process other;
@@ -103,6 +108,7 @@ restart_free(struct restart *r)
 	end_other(r);
 	free_event(r->look);
 	free(r->mine);
+	free(r->assignment);
 	free(r);
 }
 
@@ -182,9 +188,9 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 
 /* The command line of the other program. `more`: after what tells it the configuration. */
 static void
-command_line(const struct instance *i, const char *more, const char *argv[static 10])
+command_line(const struct restart *r, const char *more, const char *argv[static ARGUMENTS])
 {
-	const struct instance_origin *o = &i->origin;
+	const struct instance_origin *o = &r->instance->origin;
 	unsigned n = 0;
 
 	argv[n++] = o->program;
@@ -198,6 +204,10 @@ command_line(const struct instance *i, const char *more, const char *argv[static
 	}
 	if (o->background)
 		argv[n++] = "-d";
+	for (unsigned s = 0; s < r->nset; s++) {
+		argv[n++] = "--set";
+		argv[n++] = r->set[s];
+	}
 	argv[n++] = more;
 	argv[n] = NULL;
 }
@@ -207,7 +217,7 @@ run_in_place(struct restart *r)
 {
 	struct instance *i = r->instance;
 	struct handover *to = handover_new();
-	const char *argv[10];
+	const char *argv[ARGUMENTS];
 	char option[32];
 	int fd = -1, error;
 
@@ -219,7 +229,7 @@ run_in_place(struct restart *r)
 	error = -handover_write(to, &fd);
 	if (error == 0) {
 		snprintf(option, sizeof(option), "--take-over=%d", fd);
-		command_line(i, option, argv);
+		command_line(r, option, argv);
 		log_info("instance %s: %s takes the place of this program: %s", i->config->instance.instance, i->origin.program,
 		    r->who);
 		execv(r->reload ? OWN_PROGRAM : argv[0], (char *const *)argv);
@@ -367,12 +377,12 @@ ask_other(struct restart *r)
 {
 	struct instance *i = r->instance;
 	struct timeval late = {.tv_sec = CHECK_SECONDS};
-	const char *argv[10];
+	const char *argv[ARGUMENTS];
 	struct process_params params = {
 	    .path = r->reload ? OWN_PROGRAM : NULL, .argv = argv, .keep_environment = true, .folder = "/"};
 	int ends[2], error;
 
-	command_line(i, "--agreement", argv);
+	command_line(r, "--agreement", argv);
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return -errno;
 	r->output = ends[0];
@@ -388,27 +398,44 @@ ask_other(struct restart *r)
 	           : 0;
 }
 
+/* Why none can be begun; NULL: it can. */
 static const char *
-begin(struct instance *i, int64_t limit, bool reload, const char *who)
+why_not(const struct instance *i)
 {
-	static char why[512];
-	struct restart *r;
-	int error;
-
 	if (i->restart != NULL)
 		return "a restart or reload is under way already";
 	if (i->ready != NULL)
 		return "it has not finished starting";
 	if (i->origin.program == NULL)
 		return "it does not know by which path it was started";
-	r = calloc(1, sizeof(*r));
+	return NULL;
+}
+
+static struct restart *
+restart_new(struct instance *i, int64_t limit, bool reload, const char *who)
+{
+	struct restart *r = calloc(1, sizeof(*r));
+
 	if (r == NULL)
-		return "the broker is out of memory";
+		return NULL;
 	r->instance = i;
 	r->output = -1;
 	r->reload = reload;
 	r->limit = limit < 0 ? LIMIT : (uint64_t)limit;
 	snprintf(r->who, sizeof(r->who), "%s", who);
+	return r;
+}
+
+static const char *
+begin(struct restart *r)
+{
+	static char why[512];
+	struct instance *i;
+	int error;
+
+	if (r == NULL)
+		return "the broker is out of memory";
+	i = r->instance;
 	error = say_mine(r) ? ask_other(r) : -ENOMEM;
 	if (error != 0) {
 		snprintf(why, sizeof(why), "%s cannot be run: %s", i->origin.program, strerror(-error));
@@ -419,14 +446,55 @@ begin(struct instance *i, int64_t limit, bool reload, const char *who)
 	return NULL;
 }
 
+static void
+keep_set(struct restart *r, const char *but)
+{
+	const struct instance_origin *o = &r->instance->origin;
+
+	for (unsigned n = 0; n < o->nset; n++)
+		if (but == NULL || !configuration_same_key(o->set[n], but))
+			r->set[r->nset++] = o->set[n];
+}
+
 const char *
 restart_begin(void *instance, int64_t limit, const char *who)
 {
-	return begin(instance, limit, false, who);
+	struct restart *r;
+	const char *why = why_not(instance);
+
+	if (why != NULL)
+		return why;
+	r = restart_new(instance, limit, false, who);
+	if (r != NULL)
+		keep_set(r, NULL);
+	return begin(r);
 }
 
 const char *
 restart_reload(void *instance, const char *who)
 {
-	return begin(instance, -1, true, who);
+	const char *why = why_not(instance);
+
+	return why != NULL ? why : begin(restart_new(instance, -1, true, who));
+}
+
+const char *
+restart_set(void *instance, const char *assignment, const char *who)
+{
+	struct restart *r;
+	const char *why = why_not(instance);
+
+	if (why != NULL)
+		return why;
+	r = restart_new(instance, -1, true, who);
+	if (r == NULL)
+		return begin(r);
+	keep_set(r, assignment);
+	r->assignment = strdup(assignment);
+	if (r->assignment == NULL || r->nset == INSTANCE_MAX_SET) {
+		restart_free(r);
+		return "too much is set already: put it into the configuration file";
+	}
+	r->set[r->nset++] = r->assignment;
+	return begin(r);
 }

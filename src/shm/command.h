@@ -25,6 +25,7 @@
 	X(reconnect,  "reconnect",  "[POOL]", "replaces every connection as it comes back") \
 	X(wait_close, "wait-close", "[POOL]", "returns when a reconnect has replaced all of them") \
 	X(revoke,     "revoke",     "POOL/SLOT|PID", "takes a lease, or all of a process, away from its holder") \
+	X(set,        "set",        "[POOL/]KEY=VALUE", "gives a setting a value until the next reload") \
 	X(reload,     "reload",     "",       "reads the configuration again: all of it, or, if anything is wrong, nothing") \
 	X(restart,    "restart",    "",       "has another program, perhaps a newer version, take the broker's place; no lease notices") \
 	X(stop,       "stop",       "",       "drains all pools and ends the broker; returns when it has gone")

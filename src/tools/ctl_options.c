@@ -37,7 +37,7 @@ ctl_options_usage(FILE *out)
 		const struct command_verb *v = &command_verbs[i];
 
 		fprintf(out, "  %s%s%-*s %s\n", v->name, *v->argument != '\0' ? " " : "",
-		    (int)(21 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
+		    (int)(22 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
 	}
 	fputs("\n"
 	      "Options:\n"

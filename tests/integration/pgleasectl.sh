@@ -112,7 +112,7 @@ for wrong in '' 'nonsense' 'kill' 'disable' 'enable a/b' 'pause app two' '-J pau
 done
 is 'no instance has such a name' status 1 ctl -n 'a b' status
 is 'help' status 0 ctl -h
-for verb in status show pause drain kill resume disable enable reconnect wait-close revoke reload restart stop; do
+for verb in status show pause drain kill resume disable enable reconnect wait-close revoke set reload restart stop; do
 	is "help names $verb" says "^  $verb "
 done
 is 'version' status 0 ctl -V

@@ -197,5 +197,41 @@ START_TEST(sizes)
 }
 END_TEST
 
+/* Until the next reload, over restarts; the last value of a key counts. */
+START_TEST(what_is_set_by_hand)
+{
+	start(1, 2, NULL);
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_eq(it_ctl("set", "app/acquire_timeout=7s", NULL), 0);
+	ck_assert_int_eq(it_ctl("set", "app/acquire_timeout=8s", NULL), 0);
+	ck_assert_int_eq(it_ctl("set", "drain_timeout=1min", NULL), 0);
+	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
+	ck_assert_int_eq(it_ctl("restart", NULL, NULL), 0);
+	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
+	ck_assert_int_eq(it_ctl("show", "config", NULL), 0);
+	ctl_said("drain_timeout = 1min");
+	/* What is wrong changes nothing, and is forgotten. */
+	ck_assert_int_eq(it_ctl("set", "app/acquire_timeout=soon", NULL), 3);
+	ctl_said("set: acquire_timeout: bad value: ");
+	ck_assert_int_eq(it_ctl("set", "app/min_connections=9", NULL), 3);
+	ctl_said("is above max_connections");
+	ck_assert_int_eq(it_ctl("set", "nope/acquire_timeout=1s", NULL), 3);
+	ctl_said("there is no pool \"nope\"");
+	ck_assert_int_eq(it_ctl("set", "acquire_timeout=1s", NULL), 3);
+	ctl_said("unknown key of the instance");
+	ck_assert_int_eq(it_ctl("set", "app/conninfo=password=s3cret", NULL), 3);
+	ctl_said("conninfo: it may have a password in it");
+	ck_assert_int_ne(pglease_test_await_log(it_env, "s3cret", 0), 0);
+	ck_assert_int_eq(it_ctl("set", "app/pooling=no", NULL), 3);
+	ctl_said("pooling of pool app is yes, and would be no");
+	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
+	reload();
+	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 10 * SECOND);
+	ck_assert_str_eq(it_query(conn, "select 1"), "1");
+	it_release(&lease);
+}
+END_TEST
+
 IT_MAIN("reload", settings_take_effect, another_program_on_disk_is_not_run, a_bad_file_changes_nothing_and_all_is_said,
-    what_needs_a_start_is_named_and_nothing_changes, a_new_conninfo_replaces_the_connections, sizes)
+    what_needs_a_start_is_named_and_nothing_changes, a_new_conninfo_replaces_the_connections, sizes,
+    what_is_set_by_hand)
