@@ -33,6 +33,7 @@
 #include "resolver.h"
 #include "restart.h"
 #include "server.h"
+#include "service.h"
 #include "sockdir.h"
 #include "takeover.h"
 
@@ -74,6 +75,7 @@ look_ready(struct instance *i)
 	publish(i, SEGMENT_OPEN);
 	log_info("instance %s is ready: %u pools, sockets in %s", i->config->instance.instance, i->npools,
 	    i->socket_dir);
+	service_ready();
 	i->ready(i->ready_context);
 	i->ready = NULL;
 }
@@ -124,6 +126,7 @@ begin_stop(void *context, uint64_t timeout, const char *why)
 	if (!i->stopping || now + timeout < i->stop_at)
 		i->stop_at = now + timeout;
 	i->stopping = true;
+	service_stopping();
 	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
 	for (unsigned n = 0; n < i->npools; n++)
@@ -156,6 +159,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	recorder_tick(i->recorder);
 	takeover_tick(i->takeover, now);
 	publish(i, state_of(i));
+	service_tick(i->pools, i->npools, now);
 	look_ready(i);
 	commands_look(i->commands, now);
 	look_stopped(i, now);
@@ -488,6 +492,7 @@ go_on(struct instance *i, uint64_t since, struct handover *from)
 	how.gap = clock_ns() - since;
 	log_info("instance %s goes on as pgleased " PACKAGE_VERSION ", with %u connections and %u clients, after %.1f ms",
 	    i->config->instance.instance, how.connections, how.clients, (double)how.gap / 1e6);
+	service_ready();
 	commands_restarted(i->commands, NULL, &how);
 	return 0;
 }

@@ -30,6 +30,7 @@
 #include "publish.h"
 #include "recorder.h"
 #include "server.h"
+#include "service.h"
 #include "sockdir.h"
 
 #define CHECK_SECONDS 10 /* what the other program may take to say what it is */
@@ -117,6 +118,7 @@ static void
 go_on(struct instance *i)
 {
 	i->shared.quiet = false;
+	service_ready();
 	restart_hold_signals(false);
 	http_go_on(i->http);
 	for (unsigned n = 0; n < i->npools; n++)
@@ -279,6 +281,7 @@ become_quiet(struct restart *r)
 	struct timeval often = {.tv_usec = LOOK_US};
 
 	r->since = clock_ns();
+	service_reloading();
 	i->shared.quiet = true;
 	http_pause(i->http);
 	restart_hold_signals(true);

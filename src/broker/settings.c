@@ -28,10 +28,12 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "instance", SETTING_NAME, IN_INSTANCE(instance), 0, 0, "main",
 	    "Name of the instance: clients and tools find it by this name.", SETTING_FIXED},
 	{SETTING_INSTANCE, "socket_dir", SETTING_PATH, IN_INSTANCE(socket_dir), 0, 0, "",
-	    "Folder of the broker's sockets, made if it is missing. Default: /run/pglease/INSTANCE for root, else\n"
+	    "Folder of the broker's sockets, made if it is missing. Default: /run/pglease/INSTANCE for root, and where that is\n"
+	    "there and the broker's user's own, else\n"
 	    "$XDG_RUNTIME_DIR/pglease/INSTANCE, else /tmp/pglease-UID/INSTANCE.", SETTING_FIXED},
 	{SETTING_INSTANCE, "data_dir", SETTING_PATH, IN_INSTANCE(data_dir), 0, 0, "",
-	    "Folder of the embedded PostgreSQL and of saved histories. Default: /var/lib/pglease/INSTANCE for root, else\n"
+	    "Folder of the embedded PostgreSQL and of saved histories. Default: /var/lib/pglease/INSTANCE for root, and where\n"
+	    "that is there and the broker's user's own, else\n"
 	    "$XDG_STATE_HOME/pglease/INSTANCE, else ~/.local/state/pglease/INSTANCE.", SETTING_FIXED},
 	{SETTING_INSTANCE, "max_clients", SETTING_COUNT, IN_INSTANCE(max_clients), 1, LAYOUT_MAX_CLIENTS, "256",
 	    "How many processes can be attached at a time.", SETTING_FIXED},
