@@ -3,6 +3,7 @@
 #include "agreement.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cancel_send.h"
@@ -12,10 +13,13 @@
 #include "log.h"
 #include "pool.h"
 #include "startup.h"
+#include "target.h"
 #include "wire.h"
 
 #define FIRST "pglease agreement"
 #define REFUSED "refused"
+/* Wanted by the one program, and had by the other: there must be as many. */
+#define ROOM "room for connections of"
 #define VALUE 512
 #define LINE (VALUE + 128)
 
@@ -54,7 +58,7 @@ print_settings(enum setting_section section, const void *values, const char *who
 	for (size_t i = 0; i < settings_count; i++) {
 		const struct setting *s = &settings[i];
 
-		if (s->section != section || !s->fixed)
+		if (s->section != section || s->change != SETTING_FIXED)
 			continue;
 		settings_show(s, values, value, sizeof(value));
 		if (s->type == SETTING_TEXT)
@@ -64,11 +68,31 @@ print_settings(enum setting_section section, const void *values, const char *who
 	}
 }
 
-void
-agreement_print(const struct configuration *c, FILE *out)
+/* What clients and the embedded server have been told once. */
+static void
+print_pool(const struct pool_settings *pool, const uint32_t *capacity, FILE *out)
 {
+	uint64_t connections = pool->max_connections + pool->reserve_connections;
 	char whose[LAYOUT_NAME + 8];
+	struct target target;
 
+	snprintf(whose, sizeof(whose), "pool %s", pool->name);
+	print_settings(SETTING_POOL, pool, whose, out);
+	if (pool->embedded) {
+		fprintf(out, "connections of %s\t%" PRIu64 "\n", whose, connections);
+		return;
+	}
+	fprintf(out, ROOM " %s\t%" PRIu64 "\n", whose, capacity != NULL ? *capacity : connections);
+	if (target_init(pool->conninfo, pool, &target) != 0)
+		return;
+	fprintf(out, "user of %s\t%s\n", whose, target.user);
+	fprintf(out, "database of %s\t%s\n", whose, target.dbname);
+	target_fini(&target);
+}
+
+void
+agreement_print(const struct configuration *c, const uint32_t *capacity, FILE *out)
+{
 	fprintf(out, FIRST "\t1\n");
 	fprintf(out, "version of the handed-over state\t%u (%016" PRIx64 ")\n", HANDOVER_VERSION, hash_of_state());
 	fprintf(out, "layout of the lease segments\t%u (%08x)\n", LAYOUT_VERSION, layout_hash());
@@ -77,15 +101,20 @@ agreement_print(const struct configuration *c, FILE *out)
 	fprintf(out, "number of pools\t%u\n", c->npools);
 	for (unsigned i = 0; i < c->npools; i++) {
 		fprintf(out, "name of pool %u\t%s\n", i + 1, c->pool[i].name);
-		snprintf(whose, sizeof(whose), "pool %s", c->pool[i].name);
-		print_settings(SETTING_POOL, &c->pool[i], whose, out);
+		print_pool(&c->pool[i], capacity != NULL ? &capacity[i] : NULL, out);
 	}
 }
 
 void
-agreement_refuse(const char *why, FILE *out)
+agreement_refuse(FILE *out)
 {
-	fprintf(out, FIRST "\t1\n" REFUSED "\t%s\n", why);
+	fprintf(out, FIRST "\t1\n");
+}
+
+void
+agreement_reason(const char *why, FILE *out)
+{
+	fprintf(out, REFUSED "\t%s\n", why);
 }
 
 /* The next line, without its end; false when there is none. A longer one than any of ours is cut. */
@@ -101,44 +130,69 @@ take_line(const char **at, char line[static LINE])
 	return true;
 }
 
-bool
-agreement_holds(const char *mine, const char *theirs, char why[static AGREEMENT_WHY])
+/* Two lines that differ; NULL: there is none. False when they fit all the same. */
+static bool
+differ(char *a, char *b, char why[static AGREEMENT_WHY])
 {
-	char a[LINE], b[LINE], *value_a, *value_b;
+	char *value_a, *value_b;
+
+	log_flatten(b != NULL ? b : a); /* the tab becomes a blank */
+	value_a = a != NULL ? strchr(a, '\t') : NULL;
+	if (value_a != NULL)
+		*value_a++ = '\0';
+	value_b = value_a != NULL && b != NULL && strncmp(a, b, strlen(a)) == 0 ? b + strlen(a) + 1 : NULL;
+	if (value_b == NULL)
+		snprintf(why, AGREEMENT_WHY, "%s knows nothing of the %.200s", a != NULL ? "the program on disk" : "this program",
+		    a != NULL ? a : b);
+	else if (strncmp(a, ROOM, sizeof(ROOM) - 1) == 0 && strtoul(value_b, NULL, 10) <= strtoul(value_a, NULL, 10))
+		return false;
+	else if (*value_a == '#')
+		snprintf(why, AGREEMENT_WHY, "%.200s has changed", a);
+	else
+		snprintf(why, AGREEMENT_WHY, "%.150s is %.150s, and would be %.150s", a, value_a, value_b);
+	strncat(why, "; stop and start it instead", AGREEMENT_WHY - strlen(why) - 1);
+	return true;
+}
+
+bool
+agreement_holds(const char *mine, const char *theirs, agreement_tell tell, void *context)
+{
+	char a[LINE], b[LINE], why[AGREEMENT_WHY];
+	bool more_a, more_b, holds = true;
 
 	if (strncmp(theirs, FIRST "\t", sizeof(FIRST)) != 0) {
 		if (!take_line(&theirs, b))
 			strcpy(b, "nothing");
 		log_flatten(b);
 		snprintf(why, AGREEMENT_WHY, "the program on disk does not know how to take its place; it says: %.300s", b);
+		tell(context, why);
 		return false;
 	}
 	take_line(&theirs, b);
 	take_line(&mine, a);
-	if (strncmp(theirs, REFUSED "\t", sizeof(REFUSED)) == 0) {
-		snprintf(why, AGREEMENT_WHY, "%.400s", theirs + sizeof(REFUSED));
-		return false;
+	for (; strncmp(theirs, REFUSED "\t", sizeof(REFUSED)) == 0; holds = false) {
+		take_line(&theirs, b);
+		log_flatten(b + sizeof(REFUSED));
+		tell(context, b + sizeof(REFUSED));
 	}
-	for (;;) {
-		bool more_a = take_line(&mine, a), more_b = take_line(&theirs, b);
+	/* Line by line; one that the other does not have ends the comparison: what follows is not of the same things. */
+	while (holds || *theirs != '\0') {
+		const char *key;
 
+		more_a = take_line(&mine, a);
+		more_b = take_line(&theirs, b);
 		if (!more_a && !more_b)
-			return true;
+			break;
 		if (more_a && more_b && strcmp(a, b) == 0)
 			continue;
-		log_flatten(b); /* the tab becomes a blank */
-		value_a = more_a ? strchr(a, '\t') : NULL;
-		if (value_a != NULL)
-			*value_a++ = '\0';
-		value_b = value_a != NULL && more_b && strncmp(a, b, strlen(a)) == 0 ? b + strlen(a) + 1 : NULL;
-		if (value_b == NULL)
-			snprintf(why, AGREEMENT_WHY, "%s knows nothing of the %.200s",
-			    more_a ? "the program on disk" : "this program", more_a ? a : b);
-		else if (*value_a == '#')
-			snprintf(why, AGREEMENT_WHY, "%.200s has changed", a);
-		else
-			snprintf(why, AGREEMENT_WHY, "%.150s is %.150s, and would be %.150s", a, value_a, value_b);
-		strncat(why, "; stop and start it instead", AGREEMENT_WHY - strlen(why) - 1);
-		return false;
+		key = more_a ? strchr(a, '\t') : NULL;
+		if (!differ(more_a ? a : NULL, more_b ? b : NULL, why))
+			continue;
+		tell(context, why);
+		holds = false;
+		/* differ() has cut a's value off. */
+		if (key == NULL || !more_b || strncmp(a, b, strlen(a)) != 0)
+			break;
 	}
+	return holds;
 }

@@ -13,10 +13,16 @@
 
 #define AGREEMENT_WHY 512
 
-void agreement_print(const struct configuration *configuration, FILE *out);
-/* In its place: why this program cannot take anybody's. */
-void agreement_refuse(const char *why, FILE *out);
-/* Whether both say the same; else the first difference, or what the other program says in its place, in `why`. */
-bool agreement_holds(const char *mine, const char *theirs, char why[static AGREEMENT_WHY]);
+/*
+ * `capacity`: how many connections each pool's segment has room for; NULL: of a program that would take the broker's place, which
+ * says how many it wants.
+ */
+void agreement_print(const struct configuration *configuration, const uint32_t *capacity, FILE *out);
+/* Comes first where a program cannot take anybody's place; then each reason. */
+void agreement_refuse(FILE *out);
+void agreement_reason(const char *why, FILE *out);
+/* Whether both fit together. Each difference, or reason that the other program gives in its place, is told. */
+typedef void (*agreement_tell)(void *context, const char *why);
+bool agreement_holds(const char *mine, const char *theirs, agreement_tell tell, void *context);
 
 #endif

@@ -37,7 +37,9 @@ struct commands_params {
 	command_answer answer;
 	command_stop stop;
 	command_restart restart;
-	void *context; /* of both */
+	const char *(*reload)(void *context, const char *who); /* the same, of this program itself */
+	const char *(*set)(void *context, const char *assignment, const char *who); /* the same, with this setting */
+	void *context; /* of all */
 };
 
 /* Who asks, by the kernel's word. */
@@ -62,6 +64,8 @@ void commands_stopping(struct commands *commands);
  * says how many clients and connections go on, and how long they were without a broker (ns).
  */
 void commands_restarted(struct commands *commands, const char *why, const struct command_restarted *how);
+/* A reason, of several, why it fails. */
+void commands_say(struct commands *commands, const char *why);
 /* What an asker waits for, to and from another broker's: `asker` is the session there, and here. */
 void commands_hand_over(struct commands *commands, void *asker, struct handover *to);
 int commands_take_over(struct commands *commands, void *asker, struct handover *from);

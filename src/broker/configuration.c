@@ -51,7 +51,7 @@ static void LOG_PRINTF(3, 4) complain(struct parse *p, bool at_line, const char 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (at_line)
+	if (at_line && p->number != 0)
 		snprintf(message, sizeof(message), "%s:%u: %s", p->path, p->number, text);
 	else
 		snprintf(
@@ -398,6 +398,52 @@ configuration_read(
 	}
 	*ret = p.config;
 	return 0;
+}
+
+static struct pool_settings *
+find_pool(struct configuration *c, const char *name, size_t length)
+{
+	for (unsigned i = 0; i < c->npools; i++)
+		if (strlen(c->pool[i].name) == length && memcmp(c->pool[i].name, name, length) == 0)
+			return &c->pool[i];
+	return NULL;
+}
+
+int
+configuration_set(struct configuration *c, const char *assignment, configuration_complain complain_to, void *context)
+{
+	struct parse p = {.path = "set", .config = c, .complain = complain_to, .context = context};
+	size_t key_size = strcspn(assignment, "="), pool_size = strcspn(assignment, "/");
+	struct pool_settings *pool = NULL;
+	char key[64], why[400];
+	const struct setting *s;
+
+	if (pool_size < key_size && (pool = find_pool(c, assignment, pool_size)) == NULL) {
+		complain(&p, false, "there is no pool \"%.*s\"", (int)pool_size, assignment);
+		return -1;
+	}
+	pool_size = pool != NULL ? pool_size + 1 : 0;
+	snprintf(key, sizeof(key), "%.*s", (int)(key_size - pool_size), assignment + pool_size);
+	s = settings_find(pool != NULL ? SETTING_POOL : SETTING_INSTANCE, key);
+	if (s == NULL)
+		complain(&p, false, "%s: unknown key of %s (a pool's are POOL/KEY)", key, pool != NULL ? "a pool" : "the instance");
+	else if (s->type == SETTING_TEXT)
+		complain(&p, false, "%s: it may have a password in it, and would be in the list of processes: put it into the file", key);
+	else if (assignment[key_size] != '=')
+		complain(&p, false, "%s: no value is given", key);
+	else if (settings_set(s, pool != NULL ? (void *)pool : &c->instance, assignment + key_size + 1, why, sizeof(why)) != 0)
+		complain(&p, false, "%s: bad value: %s", key, why);
+	else if (pool != NULL)
+		check_pool(&p, (unsigned)(pool - c->pool));
+	return p.complaints == 0 ? 0 : -1;
+}
+
+bool
+configuration_same_key(const char *assignment, const char *other)
+{
+	size_t n = strcspn(assignment, "=");
+
+	return n == strcspn(other, "=") && memcmp(assignment, other, n) == 0;
 }
 
 void

@@ -23,6 +23,14 @@ typedef void (*configuration_complain)(void *context, const char *message);
  */
 int configuration_read(
     const char *path, configuration_complain complain, void *context, struct configuration **ret);
+/*
+ * Sets a value as the file would: "KEY=VALUE", of the instance, or "POOL/KEY=VALUE". 0, or -1 after a complaint, and it is not to be
+ * used any more.
+ */
+int configuration_set(
+    struct configuration *configuration, const char *assignment, configuration_complain complain, void *context);
+/* Whether both are of the same key. */
+bool configuration_same_key(const char *assignment, const char *other);
 void configuration_free(struct configuration *configuration);
 
 #endif

@@ -25,6 +25,8 @@ struct options {
 	const char *file, *name;
 	bool background, check, done;
 	bool agreement; /* asked by a broker whose place this program may take */
+	const char *set[INSTANCE_MAX_SET]; /* a restarted broker's */
+	unsigned nset;
 	int take_over; /* the state of the one whose place it takes; -1: none */
 };
 
@@ -62,11 +64,12 @@ help_config(const char *format)
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
-	enum { HELP_CONFIG = 256, AGREEMENT, TAKE_OVER };
+	enum { HELP_CONFIG = 256, AGREEMENT, TAKE_OVER, SET };
 	static const struct option names[] = {
 	    {"help-config", optional_argument, NULL, HELP_CONFIG},
-	    {"agreement", no_argument, NULL, AGREEMENT},          /* these two are */
+	    {"agreement", no_argument, NULL, AGREEMENT},       /* these three are */
 	    {"take-over", required_argument, NULL, TAKE_OVER}, /* restart.c's */
+	    {"set", required_argument, NULL, SET},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'V'},
 	    {0},
@@ -101,6 +104,10 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case TAKE_OVER:
 			o->take_over = atoi(optarg);
+			break;
+		case SET:
+			if (o->nset < INSTANCE_MAX_SET)
+				o->set[o->nset++] = optarg;
 			break;
 		case HELP_CONFIG:
 			o->done = true;
@@ -158,19 +165,35 @@ check_configuration(const struct options *o)
 	return fflush(stdout) == 0 ? 0 : 1;
 }
 
+/* The file, and what the command line has in the place of what it says. */
+static int
+read_all(const struct options *o, configuration_complain complain, void *context, struct configuration **ret)
+{
+	int r = configuration_read(o->file, complain, context, ret);
+
+	if (r != 0)
+		return r;
+	for (unsigned i = 0; i < o->nset; i++)
+		if (configuration_set(*ret, o->set[i], complain, context) != 0)
+			r = -1;
+	if (r != 0)
+		configuration_free(*ret);
+	else if (o->name != NULL)
+		snprintf((*ret)->instance.instance, sizeof((*ret)->instance.instance), "%s", o->name);
+	return r;
+}
+
 static int
 read_configuration(const struct options *o, struct configuration **ret)
 {
 	struct complaints complaints = {0};
 
-	if (configuration_read(o->file, take_complaint, &complaints, ret) != 0) {
+	if (read_all(o, take_complaint, &complaints, ret) != 0) {
 		if (complaints.count > 1)
 			return log_refuse("%s (and %u more: pgleased -t says all)", complaints.first,
 			    complaints.count - 1);
 		return log_refuse("%s", complaints.first);
 	}
-	if (o->name != NULL)
-		snprintf((*ret)->instance.instance, sizeof((*ret)->instance.instance), "%s", o->name);
 	return 0;
 }
 
@@ -196,15 +219,25 @@ tell_parent(void *context)
 }
 
 /* For a broker that wants to know whether this program could take its place. */
+static void
+give_reason(void *context, const char *message)
+{
+	bool *refused = context;
+
+	if (!*refused)
+		agreement_refuse(stdout);
+	*refused = true;
+	agreement_reason(message, stdout);
+}
+
 static int
 say_agreement(const struct options *o)
 {
 	struct configuration *config;
+	bool refused = false;
 
-	if (read_configuration(o, &config) != 0) {
-		agreement_refuse(log_reason(), stdout);
-	} else {
-		agreement_print(config, stdout);
+	if (read_all(o, give_reason, &refused, &config) == 0) {
+		agreement_print(config, NULL, stdout);
 		configuration_free(config);
 	}
 	return fflush(stdout) == 0 ? 0 : 1;
@@ -355,9 +388,11 @@ daemon_main(int argc, char **argv)
 	    .origin = {.program = find_program(argv[0]),
 		.file = absolute(options.file),
 		.name = options.name,
-		.background = options.background},
+		.background = options.background,
+		.nset = options.nset},
 	    .from = from,
 	};
+	memcpy(params.origin.set, options.set, sizeof(options.set));
 	if (options.background && from == NULL) {
 		status = serve_in_background(&params);
 	} else {

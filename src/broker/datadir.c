@@ -14,12 +14,12 @@ int
 datadir_path(const char *instance, const char *setting, char *buf, size_t size)
 {
 	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-	int n;
+	int n = snprintf(buf, size, "/var/lib/pglease/%s", instance);
 
 	if (*setting != '\0')
 		n = snprintf(buf, size, "%s", setting);
-	else if (geteuid() == 0)
-		n = snprintf(buf, size, "/var/lib/pglease/%s", instance);
+	else if (geteuid() == 0 || paths_is_own_dir(buf))
+		; /* root's, or made for it by a service manager */
 	else if (state != NULL && *state == '/')
 		n = snprintf(buf, size, "%s/pglease/%s", state, instance);
 	else if (home != NULL && *home == '/')

@@ -160,9 +160,8 @@ add_reasons(const struct http_pages *pages, struct text *body)
 		uint32_t reasons = totals_health(pages->pools[n], now) & ((1u << HEALTH_NREASONS) - 1);
 		char name[LAYOUT_NAME], word[HEALTH_TEXT];
 
-		/* What the tick has found; a drain is known at once. */
-		if (atomic_load_explicit(&pages->pools[n]->header->state, memory_order_relaxed) == SEGMENT_DRAINING)
-			reasons |= HEALTH_DRAINING;
+		/* What the tick has found; a drain and the like are known at once. */
+		reasons |= health_of_state(atomic_load_explicit(&pages->pools[n]->header->state, memory_order_relaxed));
 		all |= reasons;
 		stats_copy_text(name, sizeof(name), pages->pools[n]->header->pool_name, LAYOUT_NAME);
 		for (unsigned bit = 0; bit < HEALTH_NREASONS; bit++) {

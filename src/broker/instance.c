@@ -33,6 +33,7 @@
 #include "resolver.h"
 #include "restart.h"
 #include "server.h"
+#include "service.h"
 #include "sockdir.h"
 #include "takeover.h"
 
@@ -74,6 +75,7 @@ look_ready(struct instance *i)
 	publish(i, SEGMENT_OPEN);
 	log_info("instance %s is ready: %u pools, sockets in %s", i->config->instance.instance, i->npools,
 	    i->socket_dir);
+	service_ready();
 	i->ready(i->ready_context);
 	i->ready = NULL;
 }
@@ -124,6 +126,7 @@ begin_stop(void *context, uint64_t timeout, const char *why)
 	if (!i->stopping || now + timeout < i->stop_at)
 		i->stop_at = now + timeout;
 	i->stopping = true;
+	service_stopping();
 	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
 	for (unsigned n = 0; n < i->npools; n++)
@@ -156,6 +159,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	recorder_tick(i->recorder);
 	takeover_tick(i->takeover, now, !i->shared.quiet);
 	publish(i, state_of(i));
+	service_tick(i->pools, i->npools, now);
 	look_ready(i);
 	commands_look(i->commands, now);
 	look_stopped(i, now);
@@ -185,6 +189,16 @@ on_signal(evutil_socket_t signal, short what, void *arg)
 		log_info("instance %s stops at once: %s while it drains", i->config->instance.instance,
 		    signal == SIGTERM ? "SIGTERM" : "SIGINT");
 	begin_stop(i, at_once ? 0 : i->config->instance.drain_timeout, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void
+on_sighup(evutil_socket_t signal, short what, void *arg)
+{
+	struct instance *i = arg;
+	const char *why = i->stopping ? "it is stopping" : restart_reload(i, "SIGHUP");
+
+	if (why != NULL)
+		log_warning("instance %s is not reloaded: %s", i->config->instance.instance, why);
 }
 
 static void
@@ -231,10 +245,12 @@ start_loop(struct instance *i)
 	/* Before anything that blocks: a signal that comes meanwhile stops the instance when it has started. */
 	i->sigterm = evsignal_new(base, SIGTERM, on_signal, i);
 	i->sigint = evsignal_new(base, SIGINT, on_signal, i);
+	i->sighup = evsignal_new(base, SIGHUP, on_sighup, i);
 	i->tick = event_new(base, -1, EV_PERSIST, on_tick, i);
 	i->shared.attention = event_new(base, -1, 0, on_attention, i);
-	if (i->sigterm == NULL || i->sigint == NULL || i->tick == NULL || i->shared.attention == NULL ||
+	if (i->sigterm == NULL || i->sigint == NULL || i->sighup == NULL || i->tick == NULL || i->shared.attention == NULL ||
 	    event_add(i->sigterm, NULL) != 0 || event_add(i->sigint, NULL) != 0 ||
+	    event_add(i->sighup, NULL) != 0 ||
 	    hangups_new(base, on_hang_up, i, &i->shared.hangups) != 0 ||
 	    resolver_new(base, getaddrinfo, &i->shared.resolver) != 0 ||
 	    cancels_new(base, on_cancel_returned, i, &i->shared.cancels) != 0)
@@ -308,6 +324,8 @@ start_sockets(struct instance *i, struct handover *from)
 	    .answer = control_answer,
 	    .stop = begin_stop,
 	    .restart = restart_begin,
+	    .reload = restart_reload,
+	    .set = restart_set,
 	    .context = i,
 	};
 	struct control_params control = {
@@ -479,6 +497,7 @@ go_on(struct instance *i, uint64_t since, struct handover *from)
 	how.gap = clock_ns() - since;
 	log_info("instance %s goes on as pgleased " PACKAGE_VERSION ", with %u connections and %u clients, after %.1f ms",
 	    i->config->instance.instance, how.connections, how.clients, (double)how.gap / 1e6);
+	service_ready();
 	commands_restarted(i->commands, NULL, &how);
 	return 0;
 }
@@ -577,6 +596,7 @@ instance_stop(struct instance *i)
 	free_event(i->shared.attention);
 	free_event(i->sigterm);
 	free_event(i->sigint);
+	free_event(i->sighup);
 	pidfile_release(i->pidfile);
 	sockdir_release(i->sockdir, i->started_at != 0);
 	if (i->shared.base != NULL)

@@ -8,12 +8,17 @@
 struct handover;
 struct instance;
 
+#define INSTANCE_MAX_SET 64
+
 /* How the broker was started, in absolute paths: so it is started again, in its own place. */
 struct instance_origin {
 	const char *program; /* NULL: not known */
 	const char *file; /* the configuration; NULL: none */
 	const char *name; /* of the instance, if it was given */
 	bool background;
+	/* Settings given besides the file's (configuration_set), by `pgleasectl set`. */
+	const char *set[INSTANCE_MAX_SET];
+	unsigned nset;
 };
 
 /* Called once in the loop, when the instance serves. */

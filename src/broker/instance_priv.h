@@ -18,7 +18,7 @@ struct instance {
 	struct sockdir *sockdir;
 	struct pidfile *pidfile;
 	struct pool_context shared;
-	struct event *tick, *sigterm, *sigint;
+	struct event *tick, *sigterm, *sigint, *sighup;
 	struct embedded *embedded;
 	struct pool *pools[LAYOUT_MAX_POOLS];
 	const struct segment *segments[LAYOUT_MAX_POOLS];

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The broker's log: one line per event, to stderr in the foreground, to syslog in the background. Control characters
- * in a message (a server's error text has line ends) become spaces, so one event is always one line.
+ * in a message (a server's error text has line ends) become spaces, so one event is always one line. Of each kind (a place in the
+ * code) at most LOG_MOST lines are written in a second, so that nobody fills a disk by what he has logged; how many were left out
+ * is said before the next one of that kind; debug lines are not counted. Any thread.
  * Never give a conninfo or a password to these functions.
  */
 #ifndef PGLEASE_BROKER_LOG_H
@@ -9,6 +11,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#define LOG_MOST 100
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 

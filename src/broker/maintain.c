@@ -38,6 +38,14 @@ look_at_idle(struct server *s, uint64_t w, uint64_t now)
 		cause = COUNTER_CLOSED_UPSTREAM;
 	} else if (now >= s->expires_at) {
 		cause = COUNTER_CLOSED_LIFETIME;
+	} else if (s->outdated) {
+		/* One after the other, so that the others serve meanwhile; and none while its place could not be filled. */
+		if (s->pool->has_replaced || s->pool->connecting != 0 || s->pool->failures != 0)
+			return;
+		s->pool->has_replaced = true;
+		cause = COUNTER_CLOSED_ADMIN;
+	} else if (s->pool->open > settings_of->max_connections + settings_of->reserve_connections) {
+		cause = COUNTER_CLOSED_ADMIN; /* a reload has lowered it */
 	} else if (s->pool->open > settings_of->min_connections && is_over(since, settings_of->idle_timeout, now)) {
 		cause = COUNTER_CLOSED_IDLE;
 	} else {
@@ -85,11 +93,13 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 			    s->pool->settings->name, s->slot);
 		return;
 	}
-	if ((s->hung_up || now >= s->expires_at) && (word_flags(w) & SLOT_RETIRE) == 0) {
+	if ((s->hung_up || s->outdated || now >= s->expires_at) && (word_flags(w) & SLOT_RETIRE) == 0) {
 		if (s->hung_up)
 			server_hung_up(s);
-		else
+		else if (now >= s->expires_at)
 			server_retire(s, w);
+		else
+			server_outdate(s); /* claimed while it was idle */
 		return;
 	}
 	age = leaks_age(s, w, now);
@@ -140,7 +150,7 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 	unsigned lent = 0;
 	uint32_t down;
 
-	p->attention = false;
+	p->attention = p->has_replaced = false;
 	for (uint32_t i = 0; i < p->seg.nslots; i++) {
 		struct server *s = &p->server[i];
 		uint64_t w = slot_load(&p->seg, i);
@@ -173,6 +183,8 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 	if (queue_maybe_waiting(&p->seg))
 		handoff_wake_all(&p->seg);
 	pool_grow(p, now);
+	if (p->has_replaced)
+		pool_want_attention(p);
 	dirty_look(p, now);
 	/*
 	 * "Down" is for those who would wait in vain: connects fail and there is no connection. Sequentially consistent, before the

@@ -60,7 +60,10 @@ static void
 fields(struct handover *h, struct pool *p)
 {
 	handover_section(h, "pool");
+	HANDOVER(h, p->made_by);
 	HANDOVER(h, p->draining);
+	HANDOVER(h, p->paused);
+	HANDOVER(h, p->disabled);
 	HANDOVER(h, p->failures);
 	HANDOVER(h, p->retry_at);
 	HANDOVER(h, p->suspected_at);
@@ -94,8 +97,8 @@ take_segment(struct pool *p, const struct segment_params *wanted, struct handove
 	if (r != 0)
 		return log_refuse("pool %s: the lease segment that was handed over cannot be used: %s", wanted->pool_name,
 		    strerror(-r));
-	if (p->seg.nslots != wanted->nslots || p->seg.nrows != wanted->nrows || p->seg.nclients != wanted->nclients ||
-	    p->seg.nstatements != wanted->nstatements || p->seg.nblocks != 2 * wanted->nslots)
+	if (p->seg.nslots < p->settings->max_connections + p->settings->reserve_connections || p->seg.nrows != wanted->nrows || p->seg.nclients != wanted->nclients ||
+	    p->seg.nstatements != wanted->nstatements || p->seg.nblocks != 2 * p->seg.nslots)
 		return log_refuse("pool %s: the lease segment that was handed over has other sizes", wanted->pool_name);
 	return 0;
 }
@@ -103,6 +106,8 @@ take_segment(struct pool *p, const struct segment_params *wanted, struct handove
 static int
 take_servers(struct pool *p, struct handover *from)
 {
+	uint64_t made_by = p->made_by;
+
 	fields(from, p);
 	for (uint32_t i = 0; i < p->seg.nslots; i++)
 		if (server_take_over(&p->server[i], from) != 0)
@@ -110,7 +115,14 @@ take_servers(struct pool *p, struct handover *from)
 	for (uint32_t i = 0; i < p->nspares; i++)
 		if (p->spare_block[i] >= p->seg.nblocks)
 			return log_refuse("pool %s: a statistics block that was handed over does not exist", p->settings->name);
-	return handover_check(from, false);
+	if (handover_check(from, false) != 0)
+		return -1;
+	if (p->made_by != made_by) {
+		log_info("pool %s: its connections are replaced: they were made by other settings", p->settings->name);
+		p->made_by = made_by;
+		pool_reconnect(p);
+	}
+	return 0;
 }
 
 int
@@ -136,6 +148,7 @@ pool_new(const struct pool_params *params, struct pool **ret)
 	p->context = params->context;
 	p->settings = settings_of;
 	p->index = params->index;
+	p->made_by = settings_number(SETTING_POOL, SETTING_RECONNECTS, settings_of);
 	if (target_init(params->conninfo, settings_of, &p->target) != 0) {
 		log_refuse("pool %s: out of memory", settings_of->name);
 		goto fail;
@@ -197,19 +210,49 @@ pool_wake_waiters(struct pool *p)
 			row_post(&p->seg, row, true);
 }
 
-void
-pool_drain(struct pool *p)
+/* What clients read before they wait and when they wake. */
+static void
+publish_state(struct pool *p)
 {
-	if (p->draining || p->stopping)
-		return;
+	enum segment_state state = SEGMENT_OPEN;
+
+	if (p->draining && !p->paused)
+		state = SEGMENT_DRAINING;
+	else if (p->disabled)
+		state = SEGMENT_DISABLED;
+	else if (p->paused)
+		state = SEGMENT_PAUSED;
+	atomic_store(&p->seg.header->state, state);
+}
+
+static void
+drain(struct pool *p, bool paused)
+{
+	bool anew = !p->draining;
+
 	p->draining = true;
-	/* Clients read the state before they wait and when they wake. */
-	atomic_store(&p->seg.header->state, SEGMENT_DRAINING);
-	for (uint32_t i = 0; i < p->seg.nslots; i++)
+	p->paused = paused;
+	publish_state(p);
+	for (uint32_t i = 0; anew && i < p->seg.nslots; i++)
 		server_drain(&p->server[i]);
+	/* Of a pause, too: who waits says that he waits for its end. */
 	pool_wake_waiters(p);
 	/* Also when nothing was open: whoever waits for the end looks then. */
 	pool_want_attention(p);
+}
+
+void
+pool_drain(struct pool *p)
+{
+	if (!p->stopping && (!p->draining || p->paused))
+		drain(p, false);
+}
+
+void
+pool_pause(struct pool *p)
+{
+	if (!p->stopping && !p->draining)
+		drain(p, true);
 }
 
 void
@@ -217,9 +260,49 @@ pool_resume(struct pool *p)
 {
 	if (!p->draining || p->stopping)
 		return;
-	p->draining = false;
-	atomic_store(&p->seg.header->state, SEGMENT_OPEN);
+	p->draining = p->paused = false;
+	publish_state(p);
 	pool_want_attention(p);
+}
+
+void
+pool_disable(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	p->disabled = true;
+	publish_state(p);
+	pool_wake_waiters(p);
+}
+
+void
+pool_enable(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	p->disabled = false;
+	publish_state(p);
+	pool_want_attention(p);
+}
+
+void
+pool_reconnect(struct pool *p)
+{
+	if (p->stopping)
+		return;
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		server_outdate(&p->server[i]);
+	pool_want_attention(p);
+}
+
+unsigned
+pool_count_outdated(const struct pool *p)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		n += p->server[i].state != SERVER_NONE && p->server[i].outdated;
+	return n;
 }
 
 unsigned

@@ -79,6 +79,7 @@ struct server {
 	bool going; /* ENDING: its end is left to the backend, and is seen (server_end) */
 	bool retired; /* over age: RETIRE is set */
 	bool drained; /* wanted back by a drain, perhaps one that was undone since: RETIRE is set */
+	bool outdated; /* to be replaced as soon as nobody holds it (a reconnect) */
 	enum broker_counter close_cause; /* ENDING */
 	unsigned cancels; /* of this generation, in flight */
 	uint64_t connected_at;
@@ -118,6 +119,7 @@ struct pool {
 	const struct pool_settings *settings;
 	struct target target;
 	struct access *access; /* who may open it */
+	uint64_t made_by; /* a number that follows from the settings that its connections are made by (SETTING_RECONNECTS) */
 	uint32_t index;
 	struct segment seg;
 	int fd;
@@ -129,6 +131,9 @@ struct pool {
 	unsigned voids; /* of these, VOID */
 	bool attention; /* a client rang, or something changed: look at it before the next tick */
 	bool draining; /* no new leases, no new connections, until pool_resume */
+	bool paused; /* it drains, but who wants a lease waits */
+	bool disabled; /* no new leases, until pool_enable */
+	bool has_replaced; /* an idle connection in this pass: one at a time (maintain.c) */
 	bool stopping;
 	/* The upstream's health. */
 	unsigned failures; /* connects in a row that failed */
@@ -158,8 +163,17 @@ int pool_new(const struct pool_params *params, struct pool **ret);
  * rest (F2). It is drained when nothing is open any more. Does nothing to one that drains already.
  */
 void pool_drain(struct pool *pool);
-/* Undoes it; connections that are leased still come back once, and are replaced. */
+/* The same, but whoever wants a lease waits. Of a pool that drains, nothing changes. */
+void pool_pause(struct pool *pool);
+/* Undoes both; connections that are leased still come back once, and are replaced. */
 void pool_resume(struct pool *pool);
+/* No new leases: who wants one is refused. Connections and leases that are out stay as they are. */
+void pool_disable(struct pool *pool);
+void pool_enable(struct pool *pool);
+/* Each connection that there is, is replaced when it is idle or comes back. */
+void pool_reconnect(struct pool *pool);
+/* Connections that wait for that. */
+unsigned pool_count_outdated(const struct pool *pool);
 /* Leases that are out at this moment. */
 unsigned pool_count_leases(const struct pool *pool);
 /*

@@ -48,7 +48,7 @@ become(const struct process_params *params, pid_t broker)
 	/* All else is close-on-exec already, as long as nobody forgot it. */
 	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) != 0)
 		return;
-	execve(params->argv[0], (char *const *)params->argv,
+	execve(params->path != NULL ? params->path : params->argv[0], (char *const *)params->argv,
 	    params->keep_environment ? environ : (char *const *)environment);
 }
 

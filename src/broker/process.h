@@ -7,7 +7,8 @@
 #include <sys/types.h>
 
 struct process_params {
-	const char *const *argv; /* argv[0] is the program's path */
+	const char *path; /* of the program; NULL: argv[0] */
+	const char *const *argv;
 	const char *user; /* NULL: stay who we are */
 	uid_t uid;
 	gid_t gid;

@@ -114,7 +114,7 @@ renew_connected(struct server *s)
 		tell(s, "55000", LAPSED);
 		return;
 	}
-	s->hung_up = s->retired = false;
+	s->hung_up = s->retired = s->outdated = false;
 	s->drained = p->draining;
 	r = server_publish(s); /* N4 */
 	if (r != 0) {

@@ -30,6 +30,7 @@
 #include "publish.h"
 #include "recorder.h"
 #include "server.h"
+#include "service.h"
 #include "sockdir.h"
 #include "takeover.h"
 
@@ -38,6 +39,8 @@
 #define ANSWER_MAX 65536
 #define LIMIT UINT64_C(1000000000) /* of becoming quiet */
 #define LOOK_US 1000
+#define ARGUMENTS (10 + 2 * INSTANCE_MAX_SET)
+#define OWN_PROGRAM "/proc/self/exe" /* of a child that has not run another yet, too */
 /* Signals are held from the first look on: one that came just before has been dealt with by then. */
 #define LOOKS 3
 
@@ -45,6 +48,12 @@ struct restart {
 	struct instance *instance;
 	char who[64];
 	uint64_t limit;
+	bool reload; /* the program is the one that runs, wherever its file is now */
+	unsigned reasons; /* against it */
+	/* What the other program is given besides the file: lives until that runs. */
+	const char *set[INSTANCE_MAX_SET];
+	unsigned nset;
+	char *assignment; /* one of them */
 	/* H1 */
 	char *mine; /* this program's agreement */
 	struct process other;
@@ -67,6 +76,7 @@ restart_hold_signals(int hold)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
@@ -100,6 +110,7 @@ restart_free(struct restart *r)
 	end_other(r);
 	free_event(r->look);
 	free(r->mine);
+	free(r->assignment);
 	free(r);
 }
 
@@ -108,6 +119,7 @@ static void
 go_on(struct instance *i)
 {
 	i->shared.quiet = false;
+	service_ready();
 	restart_hold_signals(false);
 	http_go_on(i->http);
 	for (unsigned n = 0; n < i->npools; n++)
@@ -124,7 +136,7 @@ restart_abandon(struct instance *i, const char *why)
 	if (r == NULL)
 		return;
 	i->restart = NULL;
-	log_warning("instance %s is not restarted: %s", i->config->instance.instance, why);
+	log_warning("instance %s is not %s: %s", i->config->instance.instance, r->reload ? "reloaded" : "restarted", why);
 	if (was_quiet)
 		go_on(i);
 	commands_restarted(i->commands, why, NULL);
@@ -180,9 +192,9 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 
 /* The command line of the other program. `more`: after what tells it the configuration. */
 static void
-command_line(const struct instance *i, const char *more, const char *argv[static 10])
+command_line(const struct restart *r, const char *more, const char *argv[static ARGUMENTS])
 {
-	const struct instance_origin *o = &i->origin;
+	const struct instance_origin *o = &r->instance->origin;
 	unsigned n = 0;
 
 	argv[n++] = o->program;
@@ -196,6 +208,10 @@ command_line(const struct instance *i, const char *more, const char *argv[static
 	}
 	if (o->background)
 		argv[n++] = "-d";
+	for (unsigned s = 0; s < r->nset; s++) {
+		argv[n++] = "--set";
+		argv[n++] = r->set[s];
+	}
 	argv[n++] = more;
 	argv[n] = NULL;
 }
@@ -205,7 +221,7 @@ run_in_place(struct restart *r)
 {
 	struct instance *i = r->instance;
 	struct handover *to = handover_new();
-	const char *argv[10];
+	const char *argv[ARGUMENTS];
 	char option[32];
 	int fd = -1, error;
 
@@ -217,10 +233,10 @@ run_in_place(struct restart *r)
 	error = -handover_write(to, &fd);
 	if (error == 0) {
 		snprintf(option, sizeof(option), "--take-over=%d", fd);
-		command_line(i, option, argv);
+		command_line(r, option, argv);
 		log_info("instance %s: %s takes the place of this program: %s", i->config->instance.instance, i->origin.program,
 		    r->who);
-		execv(argv[0], (char *const *)argv);
+		execv(r->reload ? OWN_PROGRAM : argv[0], (char *const *)argv);
 		error = errno;
 		handover_undo(to, fd);
 		handover_free(to);
@@ -269,6 +285,7 @@ become_quiet(struct restart *r)
 	r->since = clock_ns();
 	log_info("instance %s: what is under way has %.3g s to come to its end before another program takes this one's place",
 	    i->config->instance.instance, (double)r->limit / 1e9);
+	service_reloading();
 	i->shared.quiet = true;
 	http_pause(i->http);
 	restart_hold_signals(true);
@@ -279,11 +296,26 @@ become_quiet(struct restart *r)
 
 /* --- H1 --- */
 
+/* One of the reasons why it cannot be: the first is told at the end, the others now. */
+static void
+take_reason(void *context, const char *why)
+{
+	struct restart *r = context;
+	struct instance *i = r->instance;
+
+	if (r->reasons++ == 0) {
+		snprintf(r->why, sizeof(r->why), "%s", why);
+		return;
+	}
+	log_warning("instance %s is not %s, besides: %s", i->config->instance.instance, r->reload ? "reloaded" : "restarted", why);
+	commands_say(i->commands, why);
+}
+
 /* It has said all that it has to say. */
 static void
 judge(struct restart *r)
 {
-	char why[AGREEMENT_WHY], how[32];
+	char first[AGREEMENT_WHY + 64], how[32];
 	int status = 0;
 
 	r->answer[r->used] = '\0';
@@ -292,8 +324,9 @@ judge(struct restart *r)
 		return;
 	}
 	end_other(r);
-	if (!agreement_holds(r->mine, r->answer, why)) {
-		fail(r, "%s", why);
+	if (!agreement_holds(r->mine, r->answer, take_reason, r)) {
+		memcpy(first, r->why, sizeof(first));
+		fail(r, "%s", first);
 		return;
 	}
 	if (status != 0) {
@@ -335,9 +368,13 @@ say_mine(struct restart *r)
 	size_t size = 0;
 	FILE *f = open_memstream(&r->mine, &size);
 
+	uint32_t capacity[LAYOUT_MAX_POOLS];
+
 	if (f == NULL)
 		return false;
-	agreement_print(r->instance->config, f);
+	for (unsigned n = 0; n < r->instance->npools; n++)
+		capacity[n] = r->instance->pools[n]->seg.nslots;
+	agreement_print(r->instance->config, capacity, f);
 	return fclose(f) == 0;
 }
 
@@ -347,11 +384,12 @@ ask_other(struct restart *r)
 {
 	struct instance *i = r->instance;
 	struct timeval late = {.tv_sec = CHECK_SECONDS};
-	const char *argv[10];
-	struct process_params params = {.argv = argv, .keep_environment = true, .folder = "/"};
+	const char *argv[ARGUMENTS];
+	struct process_params params = {
+	    .path = r->reload ? OWN_PROGRAM : NULL, .argv = argv, .keep_environment = true, .folder = "/"};
 	int ends[2], error;
 
-	command_line(i, "--agreement", argv);
+	command_line(r, "--agreement", argv);
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return -errno;
 	r->output = ends[0];
@@ -367,27 +405,44 @@ ask_other(struct restart *r)
 	           : 0;
 }
 
-const char *
-restart_begin(void *instance, int64_t limit, const char *who)
+/* Why none can be begun; NULL: it can. */
+static const char *
+why_not(const struct instance *i)
 {
-	static char why[512];
-	struct instance *i = instance;
-	struct restart *r;
-	int error;
-
 	if (i->restart != NULL)
-		return "a restart is under way already";
+		return "a restart or reload is under way already";
 	if (i->ready != NULL)
 		return "it has not finished starting";
 	if (i->origin.program == NULL)
 		return "it does not know by which path it was started";
-	r = calloc(1, sizeof(*r));
+	return NULL;
+}
+
+static struct restart *
+restart_new(struct instance *i, int64_t limit, bool reload, const char *who)
+{
+	struct restart *r = calloc(1, sizeof(*r));
+
 	if (r == NULL)
-		return "the broker is out of memory";
+		return NULL;
 	r->instance = i;
 	r->output = -1;
+	r->reload = reload;
 	r->limit = limit < 0 ? LIMIT : (uint64_t)limit;
 	snprintf(r->who, sizeof(r->who), "%s", who);
+	return r;
+}
+
+static const char *
+begin(struct restart *r)
+{
+	static char why[512];
+	struct instance *i;
+	int error;
+
+	if (r == NULL)
+		return "the broker is out of memory";
+	i = r->instance;
 	error = say_mine(r) ? ask_other(r) : -ENOMEM;
 	if (error != 0) {
 		snprintf(why, sizeof(why), "%s cannot be run: %s", i->origin.program, strerror(-error));
@@ -396,4 +451,57 @@ restart_begin(void *instance, int64_t limit, const char *who)
 	}
 	i->restart = r;
 	return NULL;
+}
+
+static void
+keep_set(struct restart *r, const char *but)
+{
+	const struct instance_origin *o = &r->instance->origin;
+
+	for (unsigned n = 0; n < o->nset; n++)
+		if (but == NULL || !configuration_same_key(o->set[n], but))
+			r->set[r->nset++] = o->set[n];
+}
+
+const char *
+restart_begin(void *instance, int64_t limit, const char *who)
+{
+	struct restart *r;
+	const char *why = why_not(instance);
+
+	if (why != NULL)
+		return why;
+	r = restart_new(instance, limit, false, who);
+	if (r != NULL)
+		keep_set(r, NULL);
+	return begin(r);
+}
+
+const char *
+restart_reload(void *instance, const char *who)
+{
+	const char *why = why_not(instance);
+
+	return why != NULL ? why : begin(restart_new(instance, -1, true, who));
+}
+
+const char *
+restart_set(void *instance, const char *assignment, const char *who)
+{
+	struct restart *r;
+	const char *why = why_not(instance);
+
+	if (why != NULL)
+		return why;
+	r = restart_new(instance, -1, true, who);
+	if (r == NULL)
+		return begin(r);
+	keep_set(r, assignment);
+	r->assignment = strdup(assignment);
+	if (r->assignment == NULL || r->nset == INSTANCE_MAX_SET) {
+		restart_free(r);
+		return "too much is set already: put it into the configuration file";
+	}
+	r->set[r->nset++] = r->assignment;
+	return begin(r);
 }

@@ -16,11 +16,17 @@ struct instance;
  * changed.
  */
 const char *restart_begin(void *instance, int64_t limit, const char *who);
+/*
+ * A reload: this program itself takes its place, with the configuration as it is now. Also without anybody who waits for its end.
+ */
+const char *restart_reload(void *instance, const char *who);
+/* The same, with one more setting given besides the file (configuration_set); a reload forgets them, a restart does not. */
+const char *restart_set(void *instance, const char *assignment, const char *who);
 /* Another end has come, for this reason. Does nothing when none is under way. */
 void restart_abandon(struct instance *instance, const char *why);
 /* The words of the instance itself, to and from another program's; *since: when H2 began. */
 void restart_instance_fields(struct instance *instance, uint64_t *since, struct handover *handover);
-/* SIGTERM and SIGINT wait: one that comes between two programs must find a handler. */
+/* SIGTERM, SIGINT and SIGHUP wait: one that comes between two programs must find a handler. */
 void restart_hold_signals(int hold);
 
 #endif

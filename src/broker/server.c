@@ -124,7 +124,7 @@ server_open(struct server *s)
 		return false;
 	server_set_state(s, SERVER_CONNECTING);
 	pool_slot_used(p, s->slot);
-	s->hung_up = s->retired = s->drained = false;
+	s->hung_up = s->retired = s->drained = s->outdated = false;
 	s->cancels = 0;
 	s->started_at = clock_ns();
 	connect_start(s);
@@ -252,6 +252,8 @@ server_connected(struct server *s)
 		server_connect_failed(s, SQLSTATE_NONE, strerror(-r));
 	else
 		server_lend(s);
+	/* The next one of a reconnect. */
+	pool_want_attention(s->pool);
 }
 
 void
@@ -428,14 +430,14 @@ server_settle(struct server *s, uint64_t w)
 	 * reset that is not answered yet, may the session be sound: then the reset tells.
 	 */
 	if ((flags & (SLOT_CANCELLING | SLOT_OWED)) != 0 && (flags & SLOT_RETIRE) == 0 && pooling && !s->hung_up &&
-	    !s->retired && !s->drained)
+	    !s->retired && !s->drained && !s->outdated)
 		server_reset(s, owed);
 	else if (s->hung_up)
 		server_end(s, COUNTER_CLOSED_UPSTREAM);
 	else
-		server_end(s, s->drained      ? COUNTER_CLOSED_ADMIN
-		              : s->retired ? COUNTER_CLOSED_LIFETIME
-		                           : COUNTER_CLOSED_BROKEN);
+		server_end(s, s->drained || s->outdated ? COUNTER_CLOSED_ADMIN
+		              : s->retired           ? COUNTER_CLOSED_LIFETIME
+		                                     : COUNTER_CLOSED_BROKEN);
 }
 
 void
@@ -515,6 +517,23 @@ server_drain(struct server *s)
 			return;
 		}
 	}
+}
+
+void
+server_outdate(struct server *s)
+{
+	uint64_t w = slot_load(&s->pool->seg, s->slot);
+
+	if (s->state == SERVER_CONNECTING) {
+		server_close(s, COUNTER_CLOSED_ADMIN);
+		return;
+	}
+	/* One that is being renewed is another soon; one that is ending goes. */
+	if (s->state != SERVER_LENT && s->state != SERVER_RESETTING)
+		return;
+	s->outdated = true;
+	if (s->state == SERVER_LENT && word_state(w) == SLOT_LEASED)
+		server_wants_back(s, w);
 }
 
 void

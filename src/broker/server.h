@@ -64,6 +64,9 @@ void server_retire(struct server *server, uint64_t w);
 /* The pool drains: closes the connection, or asks its lessee for it (F2). */
 void server_drain(struct server *server);
 
+/* Its connection, if it has one, serves the present lease at most (F2); one that is being opened is given up. */
+void server_outdate(struct server *server);
+
 /* Nothing is under way on it that a handover would have to wait for. */
 bool server_is_quiet(const struct server *server);
 /* What is under way on it ends as at its time-out; a connection that cannot be handed over goes (H3). */

@@ -58,6 +58,7 @@ fields(struct handover *h, struct server *s)
 	HANDOVER(h, s->hung_up);
 	HANDOVER(h, s->retired);
 	HANDOVER(h, s->drained);
+	HANDOVER(h, s->outdated);
 	HANDOVER(h, s->connected_at);
 	HANDOVER(h, s->expires_at);
 	HANDOVER(h, s->lent_at);

@@ -26,165 +26,167 @@
 /* clang-format off */
 const struct setting settings[] = {
 	{SETTING_INSTANCE, "instance", SETTING_NAME, IN_INSTANCE(instance), 0, 0, "main",
-	    "Name of the instance: clients and tools find it by this name.", true},
+	    "Name of the instance: clients and tools find it by this name.", SETTING_FIXED},
 	{SETTING_INSTANCE, "socket_dir", SETTING_PATH, IN_INSTANCE(socket_dir), 0, 0, "",
-	    "Folder of the broker's sockets, made if it is missing. Default: /run/pglease/INSTANCE for root, else\n"
-	    "$XDG_RUNTIME_DIR/pglease/INSTANCE, else /tmp/pglease-UID/INSTANCE.", true},
+	    "Folder of the broker's sockets, made if it is missing. Default: /run/pglease/INSTANCE for root, and where that is\n"
+	    "there and the broker's user's own, else\n"
+	    "$XDG_RUNTIME_DIR/pglease/INSTANCE, else /tmp/pglease-UID/INSTANCE.", SETTING_FIXED},
 	{SETTING_INSTANCE, "data_dir", SETTING_PATH, IN_INSTANCE(data_dir), 0, 0, "",
-	    "Folder of the embedded PostgreSQL and of saved histories. Default: /var/lib/pglease/INSTANCE for root, else\n"
-	    "$XDG_STATE_HOME/pglease/INSTANCE, else ~/.local/state/pglease/INSTANCE.", true},
+	    "Folder of the embedded PostgreSQL and of saved histories. Default: /var/lib/pglease/INSTANCE for root, and where\n"
+	    "that is there and the broker's user's own, else\n"
+	    "$XDG_STATE_HOME/pglease/INSTANCE, else ~/.local/state/pglease/INSTANCE.", SETTING_FIXED},
 	{SETTING_INSTANCE, "max_clients", SETTING_COUNT, IN_INSTANCE(max_clients), 1, LAYOUT_MAX_CLIENTS, "256",
-	    "How many processes can be attached at a time.", true},
+	    "How many processes can be attached at a time.", SETTING_FIXED},
 	{SETTING_INSTANCE, "max_clients_per_user", SETTING_COUNT, IN_INSTANCE(max_clients_per_user), 0, LAYOUT_MAX_CLIENTS, "0",
 	    "How many of them can be one Unix user's, so that the workers of one pool leave places for those of another.\n"
-	    "0: as many as there are.", false},
+	    "0: as many as there are.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "log_level", SETTING_LEVEL, IN_INSTANCE(log_level), 0, 0, "info",
-	    "How much is logged.", false},
+	    "How much is logged.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "stats_mode", SETTING_MODE, IN_INSTANCE(stats_mode), 0, 0777, "0644",
-	    "Mode of the statistics segment (octal): who may read it with pgleasestat.", false},
+	    "Mode of the statistics segment (octal): who may read it with pgleasestat.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "monitoring", SETTING_BOOL, IN_INSTANCE(monitoring), 0, 1, "yes",
-	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so.", true},
+	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so.", SETTING_FIXED},
 	{SETTING_INSTANCE, "history", SETTING_BOOL, IN_INSTANCE(history), 0, 1, "yes",
 	    "yes: each pool has a history in shared memory, of a row for each second of metrics_retention and one for\n"
-	    "each minute of a day; 15.4 MB with the defaults. With monitoring = no there is none.", true},
+	    "each minute of a day; 15.4 MB with the defaults. With monitoring = no there is none.", SETTING_FIXED},
 	{SETTING_INSTANCE, "metrics_retention", SETTING_DURATION, IN_INSTANCE(metrics_retention), 0, 24 * HOUR, "1h",
 	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 264 MB, for each\n"
-	    "pool. 0: there are only rows of a minute each (4.4 MB).", true},
+	    "pool. 0: there are only rows of a minute each (4.4 MB).", SETTING_FIXED},
 	{SETTING_INSTANCE, "history_save", SETTING_BOOL, IN_INSTANCE(history_save), 0, 1, "yes",
-	    "yes: at a stop the histories are saved in data_dir, for the next start.", false},
+	    "yes: at a stop the histories are saved in data_dir, for the next start.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "monitor_group", SETTING_GROUP, IN_INSTANCE(monitor_group), 0, 0, "",
-	    "Group of the statistics segment, by name or number, for a stats_mode of 0640. Default: the broker's.", false},
+	    "Group of the statistics segment, by name or number, for a stats_mode of 0640. Default: the broker's.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "admin_users", SETTING_USERS, IN_INSTANCE(admin_users), 0, 0, "",
 	    "Users, by name or number and separated by commas, who may give control commands (pgleasectl), besides\n"
-	    "root and the broker's own user; * is everybody.", false},
+	    "root and the broker's own user; * is everybody.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "admin_groups", SETTING_GROUPS, IN_INSTANCE(admin_groups), 0, 0, "",
-	    "Groups whose members may do so too.", false},
+	    "Groups whose members may do so too.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "drain_timeout", SETTING_DURATION, IN_INSTANCE(drain_timeout), 0, 24 * HOUR, "30s",
-	    "How long a stop or drain waits for leases that are out; 0: it does not wait.", false},
+	    "How long a stop or drain waits for leases that are out; 0: it does not wait.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
-	    "File that holds the broker's process ID while it runs. Default: none.", true},
+	    "File that holds the broker's process ID while it runs. Default: none.", SETTING_FIXED},
 	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
 	    "Where HTTP is served for monitors (/metrics, /stats.json, /history.json, /healthz, /readyz): a Unix socket,\n"
-	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere.", true},
+	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere.", SETTING_FIXED},
 	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
-	    "Mode of http_listen's Unix socket (octal).", true},
+	    "Mode of http_listen's Unix socket (octal).", SETTING_FIXED},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
-	    "SOCKET_DIR/postgres. All embedded pools of an instance share it.", true},
+	    "SOCKET_DIR/postgres. All embedded pools of an instance share it.", SETTING_FIXED},
 	{SETTING_POOL, "conninfo", SETTING_TEXT, IN_POOL(conninfo), 0, 0, "",
 	    "The upstream, as a libpq connection string, when it is not embedded. sslmode and gssencmode are\n"
-	    "\"disable\" unless given: an encrypted server connection cannot be leased.", true},
+	    "\"disable\" unless given: an encrypted server connection cannot be leased.", SETTING_RECONNECTS},
 	{SETTING_POOL, "pooling", SETTING_BOOL, IN_POOL(pooling), 0, 1, "yes",
-	    "no: a server connection serves one lease and is then replaced.", true},
+	    "no: a server connection serves one lease and is then replaced.", SETTING_FIXED},
 	{SETTING_POOL, "min_connections", SETTING_COUNT, IN_POOL(min_connections), 0, LAYOUT_MAX_SLOTS, "1",
-	    "Server connections that are kept open.", false},
+	    "Server connections that are kept open.", SETTING_CHANGES},
 	{SETTING_POOL, "max_connections", SETTING_COUNT, IN_POOL(max_connections), 1, LAYOUT_MAX_SLOTS, "5",
-	    "Server connections at most: more are opened, up to this number, while workers wait.", true},
+	    "Server connections at most: more are opened, up to this number, while workers wait.", SETTING_CHANGES},
 	{SETTING_POOL, "acquire_timeout", SETTING_DURATION, IN_POOL(acquire_timeout), 1, 24 * HOUR, "10s",
-	    "How long a worker waits for a connection unless it says otherwise.", false},
+	    "How long a worker waits for a connection unless it says otherwise.", SETTING_CHANGES},
 	{SETTING_POOL, "idle_timeout", SETTING_DURATION, IN_POOL(idle_timeout), 0, 365 * 24 * HOUR, "5min",
-	    "Idle connections above min_connections are closed after this time.", false},
+	    "Idle connections above min_connections are closed after this time.", SETTING_CHANGES},
 	{SETTING_POOL, "max_lifetime", SETTING_DURATION, IN_POOL(max_lifetime), 0, 365 * 24 * HOUR, "1h",
-	    "Connections are replaced at this age, some up to a tenth earlier, so that they do not all go at once.", false},
+	    "Connections are replaced at this age, some up to a tenth earlier, so that they do not all go at once.", SETTING_CHANGES},
 	{SETTING_POOL, "keepalive", SETTING_DURATION, IN_POOL(keepalive), 0, 365 * 24 * HOUR, "2min",
 	    "Connections that have been idle for this long are tried with an empty query, and again after as long; and at\n"
-	    "once when another one of the pool was lost, or the server does not answer a new one. 0: never.", false},
+	    "once when another one of the pool was lost, or the server does not answer a new one. 0: never.", SETTING_CHANGES},
 	{SETTING_POOL, "connect_timeout", SETTING_DURATION, IN_POOL(connect_timeout), MS, HOUR, "5s",
-	    "How long opening a server connection may take.", false},
+	    "How long opening a server connection may take.", SETTING_CHANGES},
 	{SETTING_POOL, "connects_at_once", SETTING_COUNT, IN_POOL(connects_at_once), 1, LAYOUT_MAX_SLOTS, "4",
-	    "Server connections of the pool that are being opened at a time, at most; one while the server is down.", false},
+	    "Server connections of the pool that are being opened at a time, at most; one while the server is down.", SETTING_CHANGES},
 	{SETTING_POOL, "retry_min", SETTING_DURATION, IN_POOL(retry_min), MS, HOUR, "100ms",
 	    "After a failed connect the next one waits for this long, doubled with each further failure, more or less\n"
-	    "a quarter ...", false},
+	    "a quarter ...", SETTING_CHANGES},
 	{SETTING_POOL, "retry_max", SETTING_DURATION, IN_POOL(retry_max), MS, 24 * HOUR, "10s",
-	    "... up to this.", false},
+	    "... up to this.", SETTING_CHANGES},
 	{SETTING_POOL, "fail_fast", SETTING_BOOL, IN_POOL(fail_fast), 0, 1, "no",
 	    "yes: while the server takes no connections and the pool has none, workers are told so at once, in the server's\n"
-	    "own words, those that wait already too. no: they wait for it, as long as for any connection.", true},
+	    "own words, those that wait already too. no: they wait for it, as long as for any connection.", SETTING_CHANGES},
 	{SETTING_POOL, "validation_bypass", SETTING_DURATION, IN_POOL(validation_bypass), 0, HOUR, "500ms",
-	    "A connection used within this time is leased again without a look at its socket.", false},
+	    "A connection used within this time is leased again without a look at its socket.", SETTING_CHANGES},
 	{SETTING_POOL, "grant_after", SETTING_DURATION, IN_POOL(grant_after), 0, HOUR, "1ms",
-	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it.", false},
+	    "A worker that has waited for this long gets the next connection; before, whoever comes may take it.", SETTING_CHANGES},
 	{SETTING_POOL, "turn_leases", SETTING_COUNT, IN_POOL(turn_leases), 1, 1000000, "8",
 	    "So many leases in a row a worker that leases again at once (within 30 us) gets of its connection while others\n"
-	    "wait: then it is the next one's. More is throughput, less is fairness; 1: it hands over at each release.", true},
+	    "wait: then it is the next one's. More is throughput, less is fairness; 1: it hands over at each release.", SETTING_CHANGES},
 	{SETTING_POOL, "turn_time", SETTING_DURATION, IN_POOL(turn_time), 0, HOUR, "5ms",
-	    "Such a worker hands over sooner than after turn_leases when it has had the connection for so long.", false},
+	    "Such a worker hands over sooner than after turn_leases when it has had the connection for so long.", SETTING_CHANGES},
 	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
 	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
 	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"
-	    "never: it is not; only a LISTEN is ended before another process gets it, but not one that a function made.", true},
+	    "never: it is not; only a LISTEN is ended before another process gets it, but not one that a function made.", SETTING_FIXED},
 	{SETTING_POOL, "reset_kind", SETTING_RESET_KIND, IN_POOL(reset_kind), 0, 0, "full",
 	    "How. full: DISCARD ALL. light: all of that but plans, prepared statements and sequence caches. sql: UNLISTEN\n"
-	    "and then reset_sql.", true},
+	    "and then reset_sql.", SETTING_FIXED},
 	{SETTING_POOL, "reset_sql", SETTING_TEXT, IN_POOL(reset_sql), 0, 0, "",
 	    "The statements of reset_kind = sql. They must put back every setting that the server reports to clients\n"
-	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment.", true},
+	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment.", SETTING_FIXED},
 	{SETTING_POOL, "reset_after", SETTING_DURATION, IN_POOL(reset_after), 0, HOUR, "1ms",
 	    "A session that was left dirty is reset by the broker when it has been idle for this long, so that nobody\n"
 	    "has to wait for it; unless nobody has had to within the last second: then after 100 ms, or this if it is\n"
-	    "more. 0: it is reset when another process leases it.", false},
+	    "more. 0: it is reset when another process leases it.", SETTING_CHANGES},
 	{SETTING_POOL, "reset_timeout", SETTING_DURATION, IN_POOL(reset_timeout), MS, HOUR, "2s",
-	    "How long resetting a session may take before its connection is replaced.", false},
+	    "How long resetting a session may take before its connection is replaced.", SETTING_CHANGES},
 	{SETTING_POOL, "prepared_statements", SETTING_COUNT, IN_POOL(prepared_statements), 0, LAYOUT_MAX_STATEMENTS, "100",
 	    "Statements that pglease_exec_cached keeps prepared in a session, at most; 0: none. They survive all resets\n"
-	    "but those of reset_kind = full (and of a reset_sql that deallocates or discards).", true},
+	    "but those of reset_kind = full (and of a reset_sql that deallocates or discards).", SETTING_FIXED},
 	{SETTING_POOL, "leak_detection", SETTING_BOOL, IN_POOL(leak_detection), 0, 1, "yes",
 	    "yes: a lease that is held for longer than leak_threshold is reported in the log, once, with who holds it\n"
-	    "and where it was acquired, and counted. Nothing else happens to it.", false},
+	    "and where it was acquired, and counted. Nothing else happens to it.", SETTING_CHANGES},
 	{SETTING_POOL, "leak_threshold", SETTING_DURATION, IN_POOL(leak_threshold), MS, 365 * 24 * HOUR, "60s",
-	    "How long a lease may be held before leak_detection reports it.", false},
+	    "How long a lease may be held before leak_detection reports it.", SETTING_CHANGES},
 	{SETTING_POOL, "lease_limit", SETTING_DURATION, IN_POOL(lease_limit), 0, 365 * 24 * HOUR, "0",
 	    "A lease that is held for longer is revoked: its connection is closed, and whoever holds it gets an error\n"
-	    "from the next query and from the release. 0: a lease may be held for as long as its process lives.", false},
+	    "from the next query and from the release. 0: a lease may be held for as long as its process lives.", SETTING_CHANGES},
 	{SETTING_POOL, "max_leases_per_client", SETTING_COUNT, IN_POOL(max_leases_per_client), 0, LAYOUT_MAX_SLOTS, "0",
 	    "How many leases of the pool a process may hold at a time; one more is refused. 0: any number. With 1, no\n"
-	    "two processes can wait for each other's connections.", true},
+	    "two processes can wait for each other's connections.", SETTING_FIXED},
 	{SETTING_POOL, "broker_down", SETTING_BROKER_DOWN, IN_POOL(broker_down), 0, 0, "wait",
 	    "What becomes of an acquire that needs the broker when that has gone. wait: it waits for the next broker, up to\n"
 	    "its deadline. fail: it fails at once. Leases that a process can take by itself, of connections that it has had\n"
-	    "before, go on in any case.", false},
+	    "before, go on in any case.", SETTING_CHANGES},
 	{SETTING_POOL, "takeover_limit", SETTING_DURATION, IN_POOL(takeover_limit), 0, 365 * 24 * HOUR, "60s",
 	    "After a broker was killed, its server sessions live on in the processes that have them, and end with these or\n"
 	    "with their next call. What is left of them after this time the next broker ends (pg_terminate_backend);\n"
-	    "after five seconds if none of these processes lives. 0: never.", false},
+	    "after five seconds if none of these processes lives. 0: never.", SETTING_CHANGES},
 	{SETTING_POOL, "reserve_connections", SETTING_COUNT, IN_POOL(reserve_connections), 0, LAYOUT_MAX_SLOTS, "0",
 	    "So many connections above max_connections are opened while a worker has waited for longer than\n"
-	    "reserve_after. They are closed when they have been idle for idle_timeout, as all above min_connections.", true},
+	    "reserve_after. They are closed when they have been idle for idle_timeout, as all above min_connections.", SETTING_CHANGES},
 	{SETTING_POOL, "reserve_after", SETTING_DURATION, IN_POOL(reserve_after), MS, HOUR, "5s",
-	    "See reserve_connections.", false},
+	    "See reserve_connections.", SETTING_CHANGES},
 	{SETTING_POOL, "statement_timeout", SETTING_DURATION, IN_POOL(statement_timeout), 0, SERVER_MAX, "0",
 	    "The server's setting of this name, as the default of the pool's sessions, in whole milliseconds. 0: what\n"
-	    "the server has. Goes into the connection's options, after those that conninfo gives.", true},
+	    "the server has. Goes into the connection's options, after those that conninfo gives.", SETTING_RECONNECTS},
 	{SETTING_POOL, "idle_in_transaction_session_timeout", SETTING_DURATION,
 	    IN_POOL(idle_in_transaction_session_timeout), 0, SERVER_MAX, "0",
-	    "Likewise.", true},
+	    "Likewise.", SETTING_RECONNECTS},
 	{SETTING_POOL, "lock_timeout", SETTING_DURATION, IN_POOL(lock_timeout), 0, SERVER_MAX, "0",
-	    "Likewise.", true},
+	    "Likewise.", SETTING_RECONNECTS},
 	{SETTING_POOL, "tcp_keepalives_idle", SETTING_DURATION, IN_POOL(tcp_keepalives_idle), 0, 9 * HOUR, "0",
 	    "TCP keepalive of server connections, in whole seconds: after how long without traffic. 0: the system's,\n"
-	    "or what conninfo gives (keepalives_idle).", false},
+	    "or what conninfo gives (keepalives_idle).", SETTING_RECONNECTS},
 	{SETTING_POOL, "tcp_keepalives_interval", SETTING_DURATION, IN_POOL(tcp_keepalives_interval), 0, 9 * HOUR, "0",
-	    "Likewise: how often.", false},
+	    "Likewise: how often.", SETTING_RECONNECTS},
 	{SETTING_POOL, "tcp_keepalives_count", SETTING_COUNT, IN_POOL(tcp_keepalives_count), 0, 127, "0",
-	    "Likewise: how many may be lost.", false},
+	    "Likewise: how many may be lost.", SETTING_RECONNECTS},
 	{SETTING_POOL, "tcp_user_timeout", SETTING_DURATION, IN_POOL(tcp_user_timeout), 0, SERVER_MAX, "0",
 	    "How long sent data may stay unacknowledged before TCP gives a server connection up, in milliseconds. 0:\n"
-	    "the system's, or what conninfo gives (tcp_user_timeout).", false},
+	    "the system's, or what conninfo gives (tcp_user_timeout).", SETTING_RECONNECTS},
 	{SETTING_POOL, "match_dbname", SETTING_TEXT, IN_POOL(match_dbname), 0, 0, "",
 	    "Programs under pglease-run get a lease of the pool for a connection to one of these databases, separated by\n"
-	    "commas, ... Default: the database of conninfo. * is any.", false},
+	    "commas, ... Default: the database of conninfo. * is any.", SETTING_CHANGES},
 	{SETTING_POOL, "match_user", SETTING_TEXT, IN_POOL(match_user), 0, 0, "",
-	    "... as one of these database users ... Default: the user of conninfo. * is any.", false},
+	    "... as one of these database users ... Default: the user of conninfo. * is any.", SETTING_CHANGES},
 	{SETTING_POOL, "match_host", SETTING_TEXT, IN_POOL(match_host), 0, 0, "",
 	    "... on one of these hosts: HOST or HOST:PORT, or the folder of a Unix socket. Default: hosts and ports of\n"
-	    "conninfo. * is any, on any port.", false},
+	    "conninfo. * is any, on any port.", SETTING_CHANGES},
 	{SETTING_POOL, "users", SETTING_USERS, IN_POOL(users), 0, 0, "",
 	    "Users, by name or number and separated by commas, who may use the pool, besides root and the broker's\n"
-	    "own user; * is everybody.", false},
+	    "own user; * is everybody.", SETTING_CHANGES},
 	{SETTING_POOL, "groups", SETTING_GROUPS, IN_POOL(groups), 0, 0, "",
-	    "Groups whose members may use the pool too.", false},
+	    "Groups whose members may use the pool too.", SETTING_CHANGES},
 };
 /* clang-format on */
 const size_t settings_count = sizeof(settings) / sizeof(settings[0]);
@@ -368,6 +370,7 @@ settings_show(const struct setting *setting, const void *values, char *buf, size
 	case SETTING_LEVEL:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
+	case SETTING_BROKER_DOWN:
 		snprintf(buf, size, "%s", words[setting->type][n]);
 		break;
 	default:
@@ -486,4 +489,23 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 	else
 		*(uint64_t *)to = n;
 	return 0;
+}
+
+uint64_t
+settings_number(enum setting_section section, enum setting_change change, const void *values)
+{
+	uint64_t n = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	char value[SETTINGS_CONNINFO + 1];
+
+	for (size_t i = 0; i < settings_count; i++) {
+		if (settings[i].section != section || settings[i].change != change)
+			continue;
+		settings_show(&settings[i], values, value, sizeof(value));
+		for (const char *c = value;; c++) {
+			n = (n ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+			if (*c == '\0')
+				break;
+		}
+	}
+	return n;
 }

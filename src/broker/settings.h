@@ -84,6 +84,13 @@ enum setting_type {
 	SETTING_LISTEN,
 };
 
+/* What a reload or restart (pgleasectl) does about one that has changed. */
+enum setting_change {
+	SETTING_CHANGES,    /* it is in force at once */
+	SETTING_RECONNECTS, /* the pool's connections are replaced as they come back */
+	SETTING_FIXED,      /* refuses: what is handed over has been made by it */
+};
+
 struct setting {
 	enum setting_section section;
 	const char *name;
@@ -92,7 +99,7 @@ struct setting {
 	uint64_t min, max; /* numbers and durations; a duration with min 1 cannot be switched off */
 	const char *initial; /* as it would be written in the file */
 	const char *help;
-	bool fixed; /* a restart (pgleasectl) cannot change it: what is handed over has been made by it */
+	enum setting_change change;
 };
 
 extern const struct setting settings[];
@@ -107,6 +114,8 @@ void settings_init(enum setting_section section, void *values);
 int settings_set(const struct setting *setting, void *values, const char *value, char *why, size_t why_size);
 /* A value as it would be written in the file. */
 void settings_show(const struct setting *setting, const void *values, char *buf, size_t size);
+/* A number that follows from all values that change so. */
+uint64_t settings_number(enum setting_section section, enum setting_change change, const void *values);
 /* "from 1 to 1024" and the like: what a value may be. */
 void settings_describe(const struct setting *setting, char *buf, size_t size);
 

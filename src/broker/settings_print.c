@@ -111,8 +111,10 @@ settings_print_manual(FILE *out)
 		print_roff(out, s->help);
 		fputs("Allowed:\n", out);
 		print_roff(out, allowed);
-		if (s->fixed)
-			fputs("A restart (pgleasectl) does not change it.\n", out);
+		if (s->change == SETTING_FIXED)
+			fputs("A reload or restart (pgleasectl) does not change it.\n", out);
+		else if (s->change == SETTING_RECONNECTS)
+			fputs("A reload that changes it replaces the pool's connections.\n", out);
 		if (*s->initial != '\0')
 			fprintf(out, ".br\nDefault:\n.Li %s\n", s->initial);
 	}

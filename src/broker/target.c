@@ -124,6 +124,41 @@ either(const PQconninfoOption *given, const PQconninfoOption *defaults, const ch
 	return value != NULL ? value : value_of(defaults, keyword);
 }
 
+/* A quoted value, or what stands for it. */
+static size_t
+show_option(const PQconninfoOption *o, char *buf, size_t size)
+{
+	size_t used = (size_t)snprintf(buf, size, "%s='", o->keyword);
+
+	for (const char *c = o->dispchar[0] == '*' ? "***" : o->val; *c != '\0' && used + 4 < size; c++) {
+		if (*c == '\'' || *c == '\\')
+			buf[used++] = '\\';
+		buf[used++] = *c;
+	}
+	if (used + 2 < size) {
+		buf[used++] = '\'';
+		buf[used] = '\0';
+	}
+	return used;
+}
+
+void
+target_show(const char *conninfo, char *buf, size_t size)
+{
+	PQconninfoOption *given = PQconninfoParse(conninfo, NULL);
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (const PQconninfoOption *o = given; o != NULL && o->keyword != NULL && used + 64 < size; o++) {
+		if (o->val == NULL)
+			continue;
+		if (used != 0)
+			buf[used++] = ' ';
+		used += show_option(o, buf + used, size - used);
+	}
+	PQconninfoFree(given);
+}
+
 int
 target_init(const char *conninfo, const struct pool_settings *settings_of, struct target *ret)
 {

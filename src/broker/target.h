@@ -25,6 +25,8 @@ struct target {
 	unsigned count;
 };
 
+/* A conninfo for people: as keywords and values, without what is secret. */
+void target_show(const char *conninfo, char *buf, size_t size);
 /* 0, or -ENOMEM. The conninfo and the settings must outlive it. */
 int target_init(const char *conninfo, const struct pool_settings *settings_of, struct target *ret);
 void target_fini(struct target *target); /* accepts a zeroed one */

@@ -45,6 +45,13 @@ claim_open(const struct pool_state *state)
 			return gone(state);
 		return error_set(PGLEASE_EDRAINING, "pool %s is draining: it grants no new leases",
 		    state->seg.header->pool_name);
+	case SEGMENT_PAUSED: /* until it is resumed, or the deadline */
+		return process_is_gone(state->process) ? gone(state) : 0;
+	case SEGMENT_DISABLED:
+		if (process_is_gone(state->process))
+			return gone(state);
+		return error_set(PGLEASE_EDRAINING, "pool %s is disabled: it grants no new leases until it is enabled",
+		    state->seg.header->pool_name);
 	default:
 		return error_set(PGLEASE_EGONE, "the broker of %s has stopped", state->seg.header->instance_name);
 	}
@@ -451,6 +458,9 @@ claim_timeout(struct pool_state *state, uint64_t since, uint64_t now)
 		return gone(state);
 	if (connected == 0 && atomic_load_explicit(&h->upstream_down, memory_order_relaxed) != 0)
 		return refused(state, since, now);
+	if (atomic_load_explicit(&h->state, memory_order_relaxed) == SEGMENT_PAUSED)
+		return error_set(PGLEASE_ETIMEOUT, "pool %s is paused: no connection within %.3g s (pgleasectl resume ends it)",
+		    h->pool_name, (double)(now - since) / 1e9);
 	longest_holder(seg, now, holder, sizeof(holder));
 	return error_set(PGLEASE_ETIMEOUT, "no connection free in pool %s within %.3g s: %u of %u leased, %u waiting%s%s",
 	    h->pool_name, (double)(now - since) / 1e9, leased, max, queue_count(seg, NULL), holder,

@@ -5,7 +5,7 @@
 #include "health.h"
 
 /* Of the columns `state`, `health` and `reasons`. */
-static const char *const state_words[] = {"new", "open", "down", "draining", "closed", NULL};
+static const char *const state_words[] = {"new", "open", "down", "draining", "paused", "disabled", "closed", NULL};
 static const char *const health_words[] = {"ok", "degraded", "down", NULL};
 #define REASON_WORD(id, level, name, text) name,
 static const char *const reason_words[] = {HEALTH_REASONS(REASON_WORD) NULL};

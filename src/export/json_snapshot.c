@@ -129,6 +129,10 @@ export_state_name(uint32_t state)
 		return "draining";
 	case SEGMENT_CLOSED:
 		return "closed";
+	case SEGMENT_PAUSED:
+		return "paused";
+	case SEGMENT_DISABLED:
+		return "disabled";
 	default:
 		return "?";
 	}

@@ -66,6 +66,10 @@ state_name(const struct pool_totals *totals)
 		return "draining";
 	case SEGMENT_CLOSED:
 		return "closed";
+	case SEGMENT_PAUSED:
+		return "paused";
+	case SEGMENT_DISABLED:
+		return "disabled";
 	default:
 		return "?";
 	}

@@ -16,7 +16,7 @@
 
 /* clang-format off */
 const struct command_verb command_verbs[] = {
-#define VERB_INFO(name, argument, help) {#name, argument, help},
+#define VERB_INFO(id, name, argument, help) {name, argument, help},
 	COMMAND_VERBS(VERB_INFO)
 #undef VERB_INFO
 };

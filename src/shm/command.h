@@ -9,14 +9,26 @@
 #include "wire.h"
 
 /* clang-format off */
-/* verb; what its argument is ("" for none, in brackets if it may be left out); what it does */
+/*
+ * id and verb; what its argument is ("" for none, in brackets if it may be left out); what it does. Those that PgBouncer has mean
+ * what they mean there.
+ */
 #define COMMAND_VERBS(X) \
-	X(status, "",       "shows the state of every pool") \
-	X(drain,  "[POOL]", "grants no new leases, waits for those that are out, closes the connections") \
-	X(resume, "[POOL]", "undoes a drain") \
-	X(revoke, "POOL/SLOT|PID", "takes a lease, or all of a process, away from its holder") \
-	X(restart, "",      "has another program, perhaps a newer version, take the broker's place; no lease notices") \
-	X(stop,   "",       "drains all pools and ends the broker; returns when it has gone")
+	X(status,     "status",     "",       "shows the state of every pool") \
+	X(show,       "show",       "config[/POOL]", "shows every setting of the instance, or of a pool, with its value") \
+	X(pause,      "pause",      "[POOL]", "closes the connections as they come back; whoever wants a lease waits") \
+	X(drain,      "drain",      "[POOL]", "the same, but whoever wants a lease is refused") \
+	X(kill,       "kill",       "POOL",   "takes all leases of a pool away, and pauses it") \
+	X(resume,     "resume",     "[POOL]", "undoes a pause, kill or drain") \
+	X(disable,    "disable",    "POOL",   "refuses new leases; connections and leases stay as they are") \
+	X(enable,     "enable",     "POOL",   "undoes that") \
+	X(reconnect,  "reconnect",  "[POOL]", "replaces every connection as it comes back") \
+	X(wait_close, "wait-close", "[POOL]", "returns when a reconnect has replaced all of them") \
+	X(revoke,     "revoke",     "POOL/SLOT|PID", "takes a lease, or all of a process, away from its holder") \
+	X(set,        "set",        "[POOL/]KEY=VALUE", "gives a setting a value until the next reload") \
+	X(reload,     "reload",     "",       "reads the configuration again: all of it, or, if anything is wrong, nothing") \
+	X(restart,    "restart",    "",       "has another program, perhaps a newer version, take the broker's place; no lease notices") \
+	X(stop,       "stop",       "",       "drains all pools and ends the broker; returns when it has gone")
 /* clang-format on */
 
 struct command_verb {

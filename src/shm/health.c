@@ -15,16 +15,31 @@ static const struct {
 #undef HEALTH_INFO
 
 uint32_t
+health_of_state(uint32_t state)
+{
+	switch (state) {
+	case SEGMENT_CLOSED:
+		return HEALTH_CLOSED;
+	case SEGMENT_DRAINING:
+		return HEALTH_DRAINING;
+	case SEGMENT_PAUSED:
+		return HEALTH_PAUSED;
+	case SEGMENT_DISABLED:
+		return HEALTH_DISABLED;
+	default:
+		return 0;
+	}
+}
+
+uint32_t
 health_judge(const struct health_facts *facts)
 {
-	uint32_t reasons = 0;
+	uint32_t reasons = health_of_state(facts->state);
 
 	if (facts->state == SEGMENT_CLOSED)
-		return HEALTH_CLOSED;
+		return reasons;
 	if (facts->connects_fail)
 		reasons |= facts->connections == 0 ? HEALTH_UPSTREAM : HEALTH_CONNECTS;
-	if (facts->state == SEGMENT_DRAINING)
-		reasons |= HEALTH_DRAINING;
 	if (facts->maxwait > HEALTH_WAIT_LIMIT)
 		reasons |= HEALTH_WAITING;
 	if (facts->acquires >= HEALTH_FAILURE_SAMPLES && facts->failures > facts->acquires / HEALTH_FAILURE_SHARE)

@@ -7,6 +7,8 @@
  *   down      upstream    connects to the server fail, and there is no connection
  *   degraded  connects    connects to the server fail; the connections that there are go on
  *   degraded  draining    no leases are granted: a drain, or a stop
+ *   degraded  paused      no leases are granted: a pause or a kill
+ *   degraded  disabled    no leases are granted: it was disabled
  *   degraded  waiting     a thread has waited for a lease for more than 1 second
  *   degraded  failing     more than 5 % of the acquires of the last minute, at least 20, gave no lease
  *
@@ -28,6 +30,8 @@ enum health_level { HEALTH_OK = 0, HEALTH_DEGRADED, HEALTH_DOWN };
 	X(UPSTREAM,  HEALTH_DOWN,     "upstream",  "connects to the server fail, and there is no connection") \
 	X(CONNECTS,  HEALTH_DEGRADED, "connects",  "connects to the server fail; the connections that there are go on") \
 	X(DRAINING,  HEALTH_DEGRADED, "draining",  "no leases are granted: a drain, or a stop") \
+	X(PAUSED,    HEALTH_DEGRADED, "paused",    "no leases are granted: a pause or a kill") \
+	X(DISABLED,  HEALTH_DEGRADED, "disabled",  "no leases are granted: it was disabled") \
 	X(WAITING,   HEALTH_DEGRADED, "waiting",   "a thread has waited for a lease for more than 1 second") \
 	X(FAILING,   HEALTH_DEGRADED, "failing",   "more than 5 % of the acquires of the last minute gave no lease")
 /* clang-format on */
@@ -58,6 +62,8 @@ enum health_level health_level(uint32_t reasons);
 const char *health_level_name(enum health_level level); /* static */
 /* The reasons' names, "upstream,waiting"; "" for none. */
 void health_names(uint32_t reasons, char buf[static HEALTH_TEXT]);
+/* What a state (enum segment_state) alone is a reason for; 0: nothing. */
+uint32_t health_of_state(uint32_t state);
 /* One reason in words, static; bit: 0 to HEALTH_NREASONS - 1. */
 const char *health_reason_text(unsigned bit);
 

@@ -44,6 +44,8 @@ enum segment_state {
 	SEGMENT_OPEN = 1,     /* leases are granted */
 	SEGMENT_DRAINING = 2, /* no new leases */
 	SEGMENT_CLOSED = 3,   /* the broker has stopped or given the segment up */
+	SEGMENT_PAUSED = 4,   /* no new leases: who wants one waits */
+	SEGMENT_DISABLED = 5, /* no new leases; the connections stay */
 };
 
 /* When a session is reset between two lessees. */
@@ -256,7 +258,7 @@ struct segment_header {
 	_Atomic uint64_t connect_timeout_ns; /* how long a PQreset may take */
 	_Atomic uint32_t max_connections;
 	_Atomic uint32_t upstream_down; /* 1 while connects fail and nothing is connected; and then nobody waits whose pool fails fast */
-	/* Written before SEGMENT_OPEN, and never again: no client sees another value. */
+	/* Written before SEGMENT_OPEN, and, down to max_leases, never again: no client sees another value. */
 	_Atomic uint32_t pooling_off;    /* 1: a lease ends with S10 */
 	_Atomic uint32_t monitoring_off; /* 1: lessees count nothing */
 	_Atomic uint32_t reset_policy;   /* enum reset_policy */

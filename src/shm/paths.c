@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -50,11 +51,22 @@ runtime_dir(void)
 	return dir != NULL && *dir == '/' ? dir : NULL;
 }
 
+bool
+paths_is_own_dir(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
+}
+
 int
 paths_default_socket_dir(const char *instance, char *buf, size_t size)
 {
-	if (geteuid() == 0)
-		return print_path(buf, size, "/run/pglease/%s", instance);
+	int r = print_path(buf, size, "/run/pglease/%s", instance);
+
+	/* Made for it by a service manager. */
+	if (r != 0 || geteuid() == 0 || paths_is_own_dir(buf))
+		return r;
 	if (runtime_dir() != NULL)
 		return print_path(buf, size, "%s/pglease/%s", runtime_dir(), instance);
 	return print_path(buf, size, "/tmp/pglease-%u/%s", (unsigned)geteuid(), instance);

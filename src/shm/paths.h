@@ -5,6 +5,7 @@
 #ifndef PGLEASE_SHM_PATHS_H
 #define PGLEASE_SHM_PATHS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define PATHS_DEFAULT_INSTANCE "main"
@@ -16,10 +17,12 @@ int paths_check_name(const char *name);
 const char *paths_instance(const char *name);
 
 /*
- * Where a broker puts its sockets when its configuration does not say: /run/pglease/<instance> for root, else
- * $XDG_RUNTIME_DIR/pglease/<instance>, else /tmp/pglease-<uid>/<instance>. Returns 0 or -ENAMETOOLONG.
+ * Where a broker puts its sockets when its configuration does not say: /run/pglease/<instance> for root, and for
+ * the user whose own folder that is; else $XDG_RUNTIME_DIR/pglease/<instance>, else /tmp/pglease-<uid>/<instance>. Returns 0 or -ENAMETOOLONG.
  */
 int paths_default_socket_dir(const char *instance, char *buf, size_t size);
+/* Whether it is a folder of the process's own user. */
+bool paths_is_own_dir(const char *path);
 
 /*
  * Where a client looks, in order; index from 0; returns 0, or -ENOENT past the last. $PGLEASE_SOCKET_DIR (the folder

@@ -75,7 +75,7 @@ enum stats_table_id {
 	TEXT(name, LAYOUT_NAME, "pool") \
 	TEXT(database, LAYOUT_NAME, "database") \
 	TEXT(user, LAYOUT_NAME, "database user") \
-	TEXT(state, 16, "open, down (the server refuses connections), draining, closed or new") \
+	TEXT(state, 16, "open, down (the server refuses connections), draining, paused, disabled, closed or new") \
 	U32(max, STATS_COUNT, 0, "max_connections") \
 	U32(total, STATS_COUNT, 0, "slots with a connection or about to have one") \
 	U32(idle, STATS_COUNT, 0, "slots that can be leased at once") \

@@ -27,7 +27,7 @@
  * Another one for every change of a message, its size or its meaning. Versions refuse each other, and say so: struct
  * wire_header and struct wire_error never change, and an error is sent in the version of whoever asked.
  */
-#define WIRE_VERSION 3u
+#define WIRE_VERSION 4u
 #define WIRE_PORT 5432 /* a file name, not a TCP port */
 #define WIRE_NONCE 16
 #define WIRE_MAX 1024 /* longest control message */
@@ -114,10 +114,12 @@ struct wire_error {
 
 enum { WIRE_COMMAND_JSON = 1 }; /* texts are JSON objects */
 
+#define WIRE_ARGUMENT 320
+
 struct wire_command {
 	struct wire_header header;
 	char verb[16];
-	char argument[LAYOUT_NAME];
+	char argument[WIRE_ARGUMENT];
 	int32_t timeout_ms; /* how long leases may stay out; negative: the instance's drain_timeout */
 	uint32_t flags;
 };
@@ -139,7 +141,7 @@ static_assert(sizeof(struct wire_pool) == 16, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_ring) == 16, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_ask) == 16, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_match) == 912, "of WIRE_VERSION");
-static_assert(sizeof(struct wire_command) == 96, "of WIRE_VERSION");
+static_assert(sizeof(struct wire_command) == 352, "of WIRE_VERSION");
 static_assert(sizeof(struct wire_result) == 820, "of WIRE_VERSION");
 
 /*

@@ -37,17 +37,17 @@ ctl_options_usage(FILE *out)
 		const struct command_verb *v = &command_verbs[i];
 
 		fprintf(out, "  %s%s%-*s %s\n", v->name, *v->argument != '\0' ? " " : "",
-		    (int)(21 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
+		    (int)(22 - strlen(v->name) - (*v->argument != '\0')), v->argument, v->help);
 	}
 	fputs("\n"
 	      "Options:\n"
 	      "  -n, --name NAME         instance ($PGLEASE_INSTANCE, else main)\n"
 	      "  -s, --socket-dir FOLDER folder of the broker's sockets ($PGLEASE_SOCKET_DIR, else by the "
 	      "name)\n"
-	      "  -t, --timeout SECS      how long drain and stop wait for leases (else the instance's "
-	      "drain_timeout),\n"
+	      "  -t, --timeout SECS      how long pause, kill, drain, wait-close and stop wait for leases (else the\n"
+	      "                          instance's drain_timeout),\n"
 	      "                          and restart for what is under way (else 1)\n"
-	      "  -J, --json              status, or the result of restart, as one JSON document\n"
+	      "  -J, --json              status, show, or the result of restart, as one JSON document\n"
 	      "  -h, --help              this help\n"
 	      "  -V, --version           version\n"
 	      "\n"
@@ -99,12 +99,13 @@ parse_command(int argc, char **argv, FILE *err, struct ctl_options *options)
 		options->argument = argv[1];
 		if (strlen(argv[1]) >= sizeof(((struct wire_command *)0)->argument))
 			return fail(err, "the argument of %s is too long", argv[0]);
-		if (strcmp(options->verb->argument, "[POOL]") == 0 && paths_check_name(argv[1]) != 0)
+		if (strstr("[POOL]", options->verb->argument) != NULL && paths_check_name(argv[1]) != 0)
 			return fail(
 			    err, "'%s' is no pool's name: at most 47 letters, digits, '_' and '-'", argv[1]);
 	}
-	if (options->json && strcmp(options->verb->name, "status") != 0 && strcmp(options->verb->name, "restart") != 0)
-		return fail(err, "-J goes with status and restart");
+	if (options->json && strcmp(options->verb->name, "status") != 0 && strcmp(options->verb->name, "show") != 0 &&
+	    strcmp(options->verb->name, "restart") != 0)
+		return fail(err, "-J goes with status, show and restart");
 	return 0;
 }
 

@@ -24,8 +24,8 @@ enum { EXIT_DONE = 0, EXIT_USAGE = 1, EXIT_NO_INSTANCE = 2, EXIT_REFUSED = 3, EX
 struct ctl {
 	const struct ctl_options *options;
 	FILE *out, *err;
-	bool restart;
-	json_t *pools; /* NULL unless status is wanted as JSON */
+	bool restart, show;
+	json_t *items; /* of status or show, as JSON; else NULL */
 	bool bad_json;
 	unsigned answers; /* that were not the last */
 };
@@ -35,18 +35,22 @@ static void
 show_progress(void *context, const struct wire_result *result)
 {
 	struct ctl *ctl = context;
-	json_t *pool;
+	json_t *item;
 
 	ctl->answers++;
+	if (result->code != 0) { /* one of several reasons; the first comes last */
+		fprintf(ctl->err, "pgleasectl: %s\n", result->text);
+		return;
+	}
 	if (ctl->restart && ctl->options->json)
 		return; /* the last one is all */
-	if (ctl->pools == NULL) {
+	if (ctl->items == NULL) {
 		fprintf(ctl->out, "%s\n", result->text);
 		fflush(ctl->out);
 		return;
 	}
-	pool = json_loads(result->text, 0, NULL);
-	if (pool == NULL || json_array_append_new(ctl->pools, pool) != 0)
+	item = json_loads(result->text, 0, NULL);
+	if (item == NULL || json_array_append_new(ctl->items, item) != 0)
 		ctl->bad_json = true;
 }
 
@@ -56,7 +60,7 @@ show_json(struct ctl *ctl, const char *text)
 	json_t *document = json_loads(text, 0, NULL);
 
 	if (ctl->bad_json || !json_is_object(document) ||
-	    (ctl->pools != NULL && json_object_set(document, "pools", ctl->pools) != 0)) {
+	    (ctl->items != NULL && json_object_set(document, ctl->show ? "settings" : "pools", ctl->items) != 0)) {
 		json_decref(document);
 		fprintf(ctl->err,
 		    "pgleasectl: the broker of instance %s answered with something unexpected\n",
@@ -183,13 +187,14 @@ ctl_run(int argc, char **argv, FILE *out, FILE *err)
 		return EXIT_NO_INSTANCE;
 	}
 	ctl.restart = strcmp(options.verb->name, "restart") == 0;
-	if (options.json && !ctl.restart && (ctl.pools = json_array()) == NULL) {
+	ctl.show = strcmp(options.verb->name, "show") == 0;
+	if (options.json && !ctl.restart && (ctl.items = json_array()) == NULL) {
 		fprintf(err, "pgleasectl: out of memory\n");
 		close(sock);
 		return EXIT_REFUSED;
 	}
 	status = ask(&ctl, sock);
-	json_decref(ctl.pools);
+	json_decref(ctl.items);
 	close(sock);
 	return status;
 }

@@ -35,7 +35,7 @@ config() {
 	{
 		printf '[pglease]\ninstance = %s\nsocket_dir = %s/run\ndata_dir = %s/data\n' "$instance" "$dir" "$dir"
 		printf '%s\n' "$@"
-		printf '[pool app]\nconninfo = host=%s/nowhere user=nobody\nconnect_timeout = 1s\n' "$dir"
+		printf "[pool app]\nconninfo = host='%s/nowhere' user=nobody password=s3cret\nconnect_timeout = 1s\n" "$dir"
 		printf '[pool two]\nconninfo = host=%s/nowhere user=nobody\nmin_connections = 0\n' "$dir"
 	} >"$file"
 }
@@ -106,13 +106,13 @@ is 'version says which' says '^pgleased .*[0-9]'
 # Without a broker.
 is 'no instance' status 2 ctl status
 is 'the message says where it looked' grep -qF "$dir/run" "$dir/err"
-for wrong in '' 'nonsense' 'status app' 'drain app two' '-t -1 drain' '-t x drain' '-J drain' '-x' '-n' "drain a/b"; do
+for wrong in '' 'nonsense' 'kill' 'disable' 'enable a/b' 'pause app two' '-J pause' 'show' 'status app' 'drain app two' '-t -1 drain' '-t x drain' '-J drain' '-x' '-n' "drain a/b"; do
 	# shellcheck disable=SC2086 # words
 	is "usage: '$wrong'" status 1 ctl $wrong
 done
 is 'no instance has such a name' status 1 ctl -n 'a b' status
 is 'help' status 0 ctl -h
-for verb in status drain resume revoke restart stop; do
+for verb in status show pause drain kill resume disable enable reconnect wait-close revoke set reload restart stop; do
 	is "help names $verb" says "^  $verb "
 done
 is 'version' status 0 ctl -V
@@ -153,7 +153,42 @@ is 'the other is as it was' says '^pool app: down'
 is 'resume' status 0 ctl resume two
 is 'it says so' says '^pool two: resumed$'
 is 'resume of what does not drain' status 0 ctl resume two
-is 'it says so' says '^pool two: nothing was draining$'
+is 'it says so' says '^pool two: nothing was paused or draining$'
+is 'pause' status 0 ctl pause two
+is 'it says so' says '^pool two: paused$'
+ctl status
+is 'status shows it' says '^pool two: paused, 0 of 5'
+is 'resume of a pause' status 0 ctl resume two
+is 'kill' status 0 ctl kill two
+is 'it is paused then' says '^pool two: paused$'
+is 'resume of a kill' status 0 ctl resume two
+is 'disable' status 0 ctl disable two
+is 'it says so' says '^pool two: disabled, 0 leases are out$'
+ctl status
+is 'status shows it' says '^pool two: disabled, 0 of 5'
+is 'enable' status 0 ctl enable two
+is 'it says so' says '^pool two: enabled$'
+is 'enable again' status 0 ctl enable two
+is 'it says so' says '^pool two: it was not disabled$'
+is 'reconnect' status 0 ctl reconnect
+is 'it says so' says '^all pools: 0 connections are replaced as they come back$'
+is 'wait-close' status 0 ctl wait-close
+is 'it says so' says '^all pools: all connections are new$'
+is 'show config' status 0 ctl show config
+is 'it has what was set' says "^pid_file = $dir/pid\$"
+is 'and what was not' says '^drain_timeout = 30s$'
+is 'show config of a pool' status 0 ctl show config/app
+is 'it has what was set' says '^connect_timeout = 1s$'
+is 'words are words' says '^broker_down = wait$'
+is 'the conninfo is shown' says "^conninfo = .*user='nobody'"
+is 'without its password' says "password='\*\*\*'"
+is 'which is nowhere' sh -c '! grep -q s3cret "$1"' sh "$dir/out"
+is 'show config as JSON' status 0 ctl -J show config/app
+is 'JSON has the pool' says '"pool": "app"'
+is 'JSON has settings' says '"setting": "max_connections"'
+is 'without the password, too' sh -c '! grep -q s3cret "$1"' sh "$dir/out"
+is 'show of an unknown pool' status 3 ctl show config/nope
+is 'show of something else' status 3 ctl show tables
 is 'unknown pool' status 3 ctl drain nope
 is 'the message names it' grep -qF '"nope"' "$dir/err"
 is 'drain of all' status 0 ctl drain

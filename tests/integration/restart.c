@@ -112,3 +112,30 @@ restart_refused(const char *why)
 	it_release(&lease);
 	pglease_detach(client);
 }
+
+void
+restart_set(const char *line)
+{
+	static char first[4096];
+	const char *at = first;
+	size_t key = line != NULL ? strcspn(line, " =") : 0;
+	FILE *config = fopen(pglease_test_config(it_env), "re");
+
+	ck_assert_ptr_nonnull(config);
+	if (first[0] == '\0')
+		ck_assert_uint_lt(fread(first, 1, sizeof(first), config), sizeof(first));
+	fclose(config);
+	config = fopen(pglease_test_config(it_env), "we");
+	ck_assert_ptr_nonnull(config);
+	while (*at != '\0') {
+		size_t length = strcspn(at, "\n") + 1;
+
+		/* A key is given once. */
+		if (line == NULL || line[0] == '[' || strncmp(at, line, key) != 0)
+			fwrite(at, 1, length, config);
+		at += length;
+	}
+	if (line != NULL)
+		fprintf(config, "%s\n", line);
+	ck_assert_int_eq(fclose(config), 0);
+}

@@ -23,6 +23,9 @@ void restart_nothing(void);
 void restart_go(void);
 const char *restart_path(void);
 
+/* The configuration file as the kit has made it, but for this line, in the place of its key's, or at the end. NULL: as it was made. */
+void restart_set(const char *line);
+
 /* pgleasectl restart: it succeeds. */
 void restart_now(void);
 /* It is refused, with this in the broker's log, and the broker goes on. */

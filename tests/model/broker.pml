@@ -155,6 +155,7 @@ inline rewake()
 }
 #endif
 
+#define is_wanted(i) (ST(sw[i]) == EMPTY && (RST(rw[0]) == WAITING || RST(rw[1]) == WAITING || RST(rw[2]) == WAITING))
 #if DRAIN
 #define drains(i) (ST(sw[i]) == IDLE || ST(sw[i]) == GRANTED || (ST(sw[i]) == LEASED && !(FL(sw[i]) & R)))
 
@@ -333,6 +334,19 @@ cancelled:
 	:: atomic { drain && (drains(0) || drains(1)) -> brk = 0 }	/* the tick */
 		take_all();
 		atomic { brk = 1 }
+#if PAUSE
+	:: atomic { drain && resumes > 0 -> resumes = 0 }
+	:: atomic { drain && resumes > 0 -> resumes = 0; drain = 0 }
+#ifndef BUG_RESUME
+	/* What the pause has closed is opened for who waits. */
+	:: atomic { !drain && is_wanted(0) -> brk = 0; n = 0; sw[n] = NEXT(sw[n], BROKER, 0, NONE) }	/* S1 */
+		give();
+		atomic { n = 0; brk = 1 }
+	:: atomic { !drain && is_wanted(1) -> brk = 0; n = 1; sw[n] = NEXT(sw[n], BROKER, 0, NONE) }
+		give();
+		atomic { n = 0; brk = 1 }
+#endif
+#endif
 #endif
 #if DETACH
 	:: atomic { to_fence(0) -> p = 0; brk = 0; goto fence }
@@ -385,6 +399,9 @@ proctype Broker()
 #endif
 #if DRAIN
 	byte drainings = 1;
+#if PAUSE
+	byte resumes = 1;
+#endif
 #endif
 	short lw, e;
 #if MAY_REVOKE

@@ -169,7 +169,7 @@ inline lessee_life()
 #endif
 next:
 	if
-	:: atomic { left > 0 && !drain -> left-- }
+	:: atomic { left > 0 && (!drain || PAUSE) -> left-- }
 	:: atomic { left = 0; goto leaves }
 	fi;
 	rescan(1, usable, again);
@@ -218,8 +218,8 @@ lost:
 	atomic { assert(taken[r]); goto leave }	/* R5, and waits anew */
 doze:
 	if
-	:: atomic { drain || gone -> goto expire }
-	:: atomic { !drain && !gone -> st[r] = ASLEEP }
+	:: atomic { (drain && !PAUSE) || gone -> goto expire }
+	:: atomic { (!drain || PAUSE) && !gone -> st[r] = ASLEEP }
 	fi;
 sleep:
 	if

@@ -60,6 +60,9 @@
 #ifndef DRAIN
 #define DRAIN 0		/* 1: the pool may be drained at any moment */
 #endif
+#ifndef PAUSE
+#define PAUSE 0		/* with DRAIN, 1: it is a pause: who wants a lease waits; and it may be resumed at any moment, or never */
+#endif
 #ifndef UNPOOLED
 #define UNPOOLED 0	/* 1: the header says pooling_off */
 #endif

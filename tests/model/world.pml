@@ -48,7 +48,7 @@ proctype Detach()
 /* A slot that nobody will touch again: idle and telling the truth, held, or without a connection as it must be. */
 #define settled(i, x) \
 	((is_idle(sw[i]) && truth(i, sw[i]) && !drain) || \
-	(ST(sw[i]) == EMPTY && (OPENING || drain)) || \
+	(ST(sw[i]) == EMPTY && (OPENING || drain || PAUSE)) || \
 	(ST(sw[i]) == LEASED && st[x % NR] == HOLDS && !(FL(sw[i]) & C) && holder[i] == x + 1 && !detached[PROC(x)] && \
 		(!drain || (FL(sw[i]) & R))))
 
@@ -71,7 +71,8 @@ proctype Quiet()
 		:: i < NR ->
 			assert(st[i] != RUNS);
 			assert(st[i] != ASLEEP || (RST(rw[i]) == WAITING && !is_idle(sw[0]) && !is_idle(sw[1]) &&
-				!bdead && !detached[PROC(i)] && !drain));
+				!bdead && !detached[PROC(i)] && (!drain || PAUSE)));
+			assert(st[i] != ASLEEP || !PAUSE || drain || (ST(sw[0]) != EMPTY && ST(sw[1]) != EMPTY));
 			assert(st[i] != DONE || RST(rw[i]) == OWNED);
 			assert(st[i] != GONE || RST(rw[i]) == FREE || bdead);
 			i++

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What a service manager is told, where there is one that listens (systemd's protocol, sd_notify(3); $NOTIFY_SOCKET), and where
+ * pgleased was built with libsystemd; else all of this does nothing.
+ */
+#ifndef PGLEASE_BROKER_SERVICE_H
+#define PGLEASE_BROKER_SERVICE_H
+
+#include <stdint.h>
+
+#include "pool.h"
+
+/* The instance serves; also after a reload or restart. */
+void service_ready(void);
+void service_reloading(void);
+void service_stopping(void);
+/*
+ * At each tick of the loop: a line of the pools' state, once a second if it has changed; and that the loop runs, for the manager's
+ * watchdog, twice in its time.
+ */
+void service_tick(struct pool *const *pools, unsigned npools, uint64_t now);
+
+#endif
