@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "alerts.h"
 #include "cancel.h"
 #include "control.h"
 #include "handoff.h"
@@ -46,6 +47,8 @@ static struct commands *commands;
 static struct control *control;
 static struct adopt *adopt;
 static struct publisher *publisher;
+static struct alerts *alerts;
+static unsigned ticks;
 
 /* The clients' side. */
 static struct {
@@ -120,6 +123,8 @@ tick(void)
 		pulse_beat(&pools[i]->pulse, &pools[i]->seg, &beat);
 		segments[i] = &pools[i]->seg;
 	}
+	/* A second each. */
+	alerts_tick(alerts, now + ++ticks * UINT64_C(1000000000), 5000000);
 	clients_tick(clients);
 	control_tick(control, now);
 	adopt_tick(adopt, now);
@@ -180,6 +185,7 @@ start(void)
 	    .admin_groups = ""};
 	struct publisher_params publisher_params = {
 	    .instance = instance, .socket_dir = folder, .mode = 0600, .pools = segments, .npools = NPOOLS};
+	struct alerts_params alerts_params = {.settings = &instance_of, .pools = pools, .npools = NPOOLS};
 	const char *error;
 
 	shared.base = event_base_new();
@@ -205,6 +211,9 @@ start(void)
 	fuzz_must(publisher_new(&publisher_params, &publisher, &error) == 0);
 	/* Nobody looks for it by its name. */
 	fuzz_must(paths_stats_name(instance, name, sizeof(name)) == 0 && shm_unlink(name) == 0);
+	alerts_params.base = shared.base;
+	ticks = 0;
+	fuzz_must(alerts_new(&alerts_params, &alerts) == 0);
 	fuzz_must(clients_new(shared.base, pools, NPOOLS, CLIENTS + 1, &clients) == 0);
 	commands_params.clients = clients;
 	commands = commands_new(&commands_params);
@@ -231,6 +240,7 @@ stop(void)
 	commands_free(commands);
 	adopt_free(adopt);
 	clients_free(clients);
+	alerts_free(alerts);
 	upstream_stop(); /* lets its cancels go */
 	cancels_free(shared.cancels, 2000);
 	for (unsigned i = 0; i < NPOOLS; i++)
