@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alert_command.h"
+#include "alert_watch.h"
 #include "cancel_send.h"
 #include "cancels.h"
 #include "handover.h"
@@ -40,7 +42,8 @@ hash(uint64_t h, const void *bytes, size_t size)
 static uint64_t
 hash_of_state(void)
 {
-	const size_t sizes[] = {sizeof(struct server), sizeof(struct server_key), sizeof(struct backend), sizeof(struct pulse),
+	const size_t sizes[] = {sizeof(struct server), sizeof(struct server_key), sizeof(struct backend), sizeof(struct pulse), sizeof(struct alert_watch),
+	    sizeof(struct alert_news), ALERT_N,
 	    sizeof(struct startup_claim), sizeof(struct cancels_ticket), sizeof(struct cancel_target),
 	    sizeof(struct history_row), sizeof(struct stats_process), STATS_NTIMES, HISTORY_BUCKETS, LAYOUT_BASELINE};
 	struct stats_column columns[HISTORY_MAX_COLUMNS];

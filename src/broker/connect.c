@@ -112,6 +112,7 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 	snprintf(text, sizeof(text), "%s within connect_timeout (%" PRIu64 " ms)",
 	    s->lookup != NULL ? "the host's name was not looked up" : "no answer",
 	    s->pool->settings->connect_timeout / 1000000);
+	s->pool->connect_timeouts++;
 	pool_suspect(s->pool, clock_ns());
 	fail(s, text);
 }

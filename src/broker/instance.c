@@ -15,6 +15,8 @@
 
 #include "access.h"
 #include "adopt.h"
+#include "alert_command.h"
+#include "alerts.h"
 #include "cancel.h"
 #include "cancels.h"
 #include "clients.h"
@@ -152,6 +154,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 
 		pulse_beat(&i->pools[n]->pulse, &i->pools[n]->seg, &beat);
 	}
+	alerts_tick(i->alerts, now, publisher_own_memory(i->publisher));
 	clients_tick(i->clients);
 	control_tick(i->control, now);
 	adopt_tick(i->adopt, now);
@@ -226,7 +229,7 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 static unsigned
 descriptors_wanted(const struct configuration *config)
 {
-	uint64_t n = 64 + (config->instance.http_listen[0] != '\0' ? HTTP_DESCRIPTORS : 0) + 2 * config->instance.max_clients;
+	uint64_t n = 64 + ALERT_COMMANDS + (config->instance.http_listen[0] != '\0' ? HTTP_DESCRIPTORS : 0) + 2 * config->instance.max_clients;
 
 	for (unsigned i = 0; i < config->npools; i++)
 		n += 2 + 2 * config->pool[i].max_connections;
@@ -463,6 +466,20 @@ start_recorder(struct instance *i, struct handover *from)
 	return 0;
 }
 
+static int
+start_alerts(struct instance *i, struct handover *from)
+{
+	struct alerts_params params = {
+	    .base = i->shared.base,
+	    .settings = &i->config->instance,
+	    .pools = i->pools,
+	    .npools = i->npools,
+	    .from = from,
+	};
+
+	return alerts_new(&params, &i->alerts);
+}
+
 /* Folder and files that say that this instance is served. */
 static int
 start_claims(struct instance *i, struct handover *from)
@@ -519,7 +536,7 @@ start(struct instance *i, struct handover *from)
 		return log_refuse("no random numbers: %m");
 	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_loop(i) != 0 || start_claims(i, from) != 0 ||
 	    start_embedded(i, from) != 0 || start_pools(i, from) != 0 || start_publisher(i, from) != 0 ||
-	    start_recorder(i, from) != 0 || start_sockets(i, from) != 0 || start_http(i, from) != 0)
+	    start_recorder(i, from) != 0 || start_alerts(i, from) != 0 || start_sockets(i, from) != 0 || start_http(i, from) != 0)
 		return -1;
 	if (from != NULL)
 		return event_add(i->tick, &tick) != 0 ? log_refuse("cannot make the event loop: %m") : go_on(i, since, from);
@@ -586,6 +603,7 @@ instance_stop(struct instance *i)
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
 	takeover_free(i->takeover, TAKEOVER_WAIT_MS);
 	recorder_free(i->recorder, i->started_at != 0);
+	alerts_free(i->alerts);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_free(i->pools[n]);
 	embedded_stop(i->embedded);

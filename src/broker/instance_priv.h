@@ -31,6 +31,7 @@ struct instance {
 	struct takeover *takeover; /* NULL: nothing is left of a broker before */
 	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
 	struct recorder *recorder; /* NULL: no history */
+	struct alerts *alerts;
 	int publish_error;
 	struct http *http; /* NULL: none */
 	instance_ready ready;

@@ -65,6 +65,9 @@ fields(struct handover *h, struct pool *p)
 	HANDOVER(h, p->paused);
 	HANDOVER(h, p->disabled);
 	HANDOVER(h, p->failures);
+	HANDOVER(h, p->failing_since);
+	HANDOVER(h, p->failed_at);
+	HANDOVER(h, p->connect_timeouts);
 	HANDOVER(h, p->retry_at);
 	HANDOVER(h, p->suspected_at);
 	HANDOVER(h, p->no_block_told);
@@ -483,7 +486,9 @@ pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 		memcpy(h->upstream_error, text, strlen(text) + 1);
 	if (changed || p->failures == 0)
 		log_warning("pool %s: no connection to the server, retrying: %s", p->settings->name, text);
-	p->failures++;
+	p->failed_at = clock_ns();
+	if (p->failures++ == 0)
+		p->failing_since = p->failed_at;
 	pool_count(p, COUNTER_OPEN_FAILED);
 	pool_count(p, failure_counter(sqlstate));
 }

@@ -137,6 +137,8 @@ struct pool {
 	bool stopping;
 	/* The upstream's health. */
 	unsigned failures; /* connects in a row that failed */
+	uint64_t failing_since, failed_at; /* the first and the last of these; CLOCK_MONOTONIC ns */
+	uint32_t connect_timeouts; /* connects that ended at connect_timeout */
 	uint64_t retry_at; /* no connect before this time */
 	uint64_t suspected_at; /* when its connections were last doubted; 0: never */
 	bool no_block_told; /* the log has said that no statistics block is free */

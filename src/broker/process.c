@@ -15,13 +15,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+const char *const process_environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
+
 /* In the child, between fork and exec. Returns only when it fails. */
 static void
 become(const struct process_params *params, pid_t broker)
 {
-	/* No PGDATA, PGPORT or LC_ALL of whoever started the broker. */
-	static const char *const environment[] = {
-	    "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
+	const char *const *environment = params->environment != NULL ? params->environment : process_environment;
 	sigset_t none;
 	int null = open("/dev/null", O_RDONLY);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Child processes: PostgreSQL's own programs, as another user if need be, with nothing of the broker's inherited. */
+/* Child processes: PostgreSQL's own programs, and the operator's; as another user if need be, with nothing of the broker's inherited. */
 #ifndef PGLEASE_BROKER_PROCESS_H
 #define PGLEASE_BROKER_PROCESS_H
 
@@ -14,7 +14,8 @@ struct process_params {
 	gid_t gid;
 	const char *folder; /* to run in */
 	int output; /* stdout and stderr */
-	bool keep_environment; /* else one of a few harmless variables */
+	bool keep_environment;
+	const char *const *environment; /* NULL-terminated; NULL: process_environment, or this process's if that is kept */
 	int death_signal; /* sent to it when the broker dies; 0: none */
 };
 
@@ -22,6 +23,9 @@ struct process {
 	pid_t pid; /* 0: none */
 	int pidfd; /* readable when it has ended */
 };
+
+/* A few harmless variables, NULL-terminated: no PGDATA, PGPORT or LC_ALL of whoever started the broker. */
+extern const char *const process_environment[];
 
 /* 0 or -errno, that of exec included. */
 int process_start(const struct process_params *params, struct process *ret);

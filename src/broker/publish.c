@@ -72,6 +72,7 @@ struct publisher {
 	struct stats_client_row *client_rows;
 	struct stats_waiter_row *waiter_rows;
 	struct stats_histogram_row *histogram_rows; /* npools * STATS_NTIMES */
+	struct stats_alert_row *alert_rows;         /* npools * ALERT_N */
 	struct stats_instance_row instance_row;
 	/* Of the slots' backends, and behind them of the clients; a group for each pool, and behind them the clients'. */
 	struct resources *resources;
@@ -121,9 +122,11 @@ publisher_size(struct publisher *p, const struct publisher_params *params)
 	p->client_at = calloc(clients + 1, sizeof(*p->client_at));
 	p->waiter_rows = calloc((size_t)p->waiter_capacity + 1, sizeof(*p->waiter_rows));
 	p->histogram_rows = calloc(params->npools * STATS_NTIMES + 1, sizeof(*p->histogram_rows));
+	p->alert_rows = calloc(params->npools * ALERT_N + 1, sizeof(*p->alert_rows));
 	p->resources = resources_new(p->slot_capacity + p->client_capacity, params->npools + 1);
 	if (p->memory == NULL || p->pool_rows == NULL || p->slot_rows == NULL || p->client_rows == NULL ||
-	    p->client_at == NULL || p->waiter_rows == NULL || p->histogram_rows == NULL || p->resources == NULL)
+	    p->client_at == NULL || p->waiter_rows == NULL || p->histogram_rows == NULL || p->alert_rows == NULL ||
+	    p->resources == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < params->npools; i++) {
 		p->memory[i].first_place = place;
@@ -218,6 +221,7 @@ publisher_new(const struct publisher_params *params, struct publisher **ret, con
 		writer_params.capacity[STATS_WAITERS] = p->waiter_capacity;
 		writer_params.capacity[STATS_INSTANCE] = 1;
 		writer_params.capacity[STATS_HISTOGRAMS] = p->npools * STATS_NTIMES;
+		writer_params.capacity[STATS_ALERTS] = p->npools * ALERT_N;
 	}
 	if (params->from != NULL) {
 		fields(p, params->from, &writer_params.fd);
@@ -250,6 +254,7 @@ publisher_free(struct publisher *p)
 	free(p->client_at);
 	free(p->waiter_rows);
 	free(p->histogram_rows);
+	free(p->alert_rows);
 	resources_free(p->resources);
 	free(p);
 }
@@ -436,6 +441,7 @@ collect_all_of_pool(struct publisher *p, const struct segment *seg, unsigned ind
 	struct stats_pool_row *pool = &p->pool_rows[index];
 
 	collect_pool(seg, &memory->names, p->now, &memory->times, pool, &p->histogram_rows[index * STATS_NTIMES]);
+	collect_alerts(seg, &memory->names, p->now, p->real, &p->alert_rows[index * ALERT_N]);
 	stats_take_limits(pool, memory->limits);
 	TAKE_GROUP(pool, server, resources_of_group(p->resources, index));
 	collect_slots(p, seg, memory, pool);
@@ -490,6 +496,7 @@ list_rows(const struct publisher *p, struct stats_rows rows[STATS_NTABLES])
 	rows[STATS_INSTANCE] = (struct stats_rows){&p->instance_row, 1, 1};
 	rows[STATS_HISTOGRAMS] =
 	    (struct stats_rows){p->histogram_rows, p->npools * STATS_NTIMES, p->npools * STATS_NTIMES};
+	rows[STATS_ALERTS] = (struct stats_rows){p->alert_rows, p->npools * ALERT_N, p->npools * ALERT_N};
 }
 
 int

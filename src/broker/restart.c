@@ -16,6 +16,7 @@
 
 #include "adopt.h"
 #include "agreement.h"
+#include "alerts.h"
 #include "cancels.h"
 #include "clients.h"
 #include "commands.h"
@@ -182,6 +183,7 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 	publisher_hand_over(i->publisher, to);
 	if (i->recorder != NULL)
 		recorder_hand_over(i->recorder, to);
+	alerts_hand_over(i->alerts, to);
 	clients_hand_over(i->clients, to);
 	adopt_hand_over(i->adopt, to);
 	control_hand_over(i->control, to);

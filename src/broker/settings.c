@@ -24,6 +24,10 @@
 #define IN_POOL(member) offsetof(struct pool_settings, member), sizeof(((struct pool_settings *)0)->member)
 
 /* clang-format off */
+#define ALERT_SETTING(id, name, unit, initial, most, text, more) \
+	{SETTING_POOL, "alert_" #name, SETTING_##unit, IN_POOL(alert[ALERT_##id]), 0, most, initial, \
+	    "Threshold of this alert: " text ".\n" more " 0: off.", SETTING_CHANGES},
+
 const struct setting settings[] = {
 	{SETTING_INSTANCE, "instance", SETTING_NAME, IN_INSTANCE(instance), 0, 0, "main",
 	    "Name of the instance: clients and tools find it by this name.", SETTING_FIXED},
@@ -70,6 +74,11 @@ const struct setting settings[] = {
 	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere.", SETTING_FIXED},
 	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
 	    "Mode of http_listen's Unix socket (octal).", SETTING_FIXED},
+	{SETTING_INSTANCE, "alert_command", SETTING_PATH, IN_INSTANCE(alert_command), 0, 0, "",
+	    "Program that is run when an alert is raised or cleared: without a shell and without arguments, as the broker's\n"
+	    "user; what there is to say is in its environment (pgleased(8), ALERTS). Default: none.", SETTING_CHANGES},
+	{SETTING_INSTANCE, "alert_command_limit", SETTING_DURATION, IN_INSTANCE(alert_command_limit), 10 * MS, HOUR, "10s",
+	    "It is killed when it has not ended after this time.", SETTING_CHANGES},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
@@ -174,6 +183,13 @@ const struct setting settings[] = {
 	{SETTING_POOL, "tcp_user_timeout", SETTING_DURATION, IN_POOL(tcp_user_timeout), 0, SERVER_MAX, "0",
 	    "How long sent data may stay unacknowledged before TCP gives a server connection up, in milliseconds. 0:\n"
 	    "the system's, or what conninfo gives (tcp_user_timeout).", SETTING_RECONNECTS},
+	ALERTS(ALERT_SETTING)
+	{SETTING_POOL, "alert_window", SETTING_DURATION, IN_POOL(alert_window), SECOND, 10 * MINUTE, "30s",
+	    "What the alerts are judged by: the shares and percentiles of so much time before now.", SETTING_CHANGES},
+	{SETTING_POOL, "alert_raise_after", SETTING_DURATION, IN_POOL(alert_raise_after), 0, HOUR, "5s",
+	    "An alert is raised when its threshold has been reached for this long, looked at once a second. 0: at once.", SETTING_CHANGES},
+	{SETTING_POOL, "alert_clear_after", SETTING_DURATION, IN_POOL(alert_clear_after), 0, HOUR, "30s",
+	    "It is cleared when the value has been below four fifths of the threshold for this long. 0: at once.", SETTING_CHANGES},
 	{SETTING_POOL, "match_dbname", SETTING_TEXT, IN_POOL(match_dbname), 0, 0, "",
 	    "Programs under pglease-run get a lease of the pool for a connection to one of these databases, separated by\n"
 	    "commas, ... Default: the database of conninfo. * is any.", SETTING_CHANGES},
@@ -192,10 +208,12 @@ const struct setting settings[] = {
 const size_t settings_count = sizeof(settings) / sizeof(settings[0]);
 static_assert(sizeof(settings) / sizeof(settings[0]) <= SETTINGS_MAX, "SETTINGS_MAX");
 
-static const struct {
+/* From the smallest on, then NULL. */
+static const struct unit {
 	const char *name;
-	uint64_t ns;
-} units[] = {{"us", US}, {"ms", MS}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}};
+	uint64_t size;
+} times[] = {{"us", US}, {"ms", MS}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {NULL, 0}},
+  sizes[] = {{"kB", UINT64_C(1) << 10}, {"MB", UINT64_C(1) << 20}, {"GB", UINT64_C(1) << 30}, {"TB", UINT64_C(1) << 40}, {NULL, 0}};
 
 static const char *const levels[] = {
     [LOG_LEVEL_ERROR] = "error",
@@ -271,13 +289,34 @@ parse_number(const char *text, int base, uint64_t *ret)
 }
 
 static void
+format_with_unit(const struct unit *units, uint64_t n, char *buf, size_t size)
+{
+	const struct unit *unit = units;
+
+	for (const struct unit *larger = unit + 1; larger->name != NULL; larger++)
+		if (n >= larger->size && n % larger->size == 0)
+			unit = larger;
+	snprintf(buf, size, "%" PRIu64 "%s", n / unit->size, unit->name);
+}
+
+static void
 format_duration(uint64_t ns, char *buf, size_t size)
 {
-	size_t i = sizeof(units) / sizeof(units[0]);
+	format_with_unit(times, ns, buf, size);
+}
 
-	while (--i > 0 && (ns < units[i].ns || ns % units[i].ns != 0))
-		;
-	snprintf(buf, size, "%" PRIu64 "%s", ns / units[i].ns, units[i].name);
+/* Millionths, without zeros at the end. */
+static void
+format_share(uint64_t n, char *buf, size_t size)
+{
+	char digits[32];
+	size_t length = (size_t)snprintf(digits, sizeof(digits), "%" PRIu64 ".%06" PRIu64, n / 1000000, n % 1000000);
+
+	while (digits[length - 1] == '0')
+		digits[--length] = '\0';
+	if (digits[length - 1] == '.')
+		digits[--length] = '\0';
+	snprintf(buf, size, "%s", digits);
 }
 
 void
@@ -309,6 +348,14 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 		}
 		format_duration(setting->min < US ? US : setting->min, low, sizeof(low));
 		snprintf(buf, size, "a number with a unit (us, ms, s, min, h) from %s to %s", low, high);
+		break;
+	case SETTING_SHARE:
+		format_share(setting->max, high, sizeof(high));
+		snprintf(buf, size, "a share from 0.000001 to %s, or 0 for off", high);
+		break;
+	case SETTING_SIZE:
+		format_with_unit(sizes, setting->max, high, sizeof(high));
+		snprintf(buf, size, "a number with a unit (kB, MB, GB, TB) up to %s, or 0 for off", high);
 		break;
 	case SETTING_MODE:
 		snprintf(buf, size, "an octal mode up to 0%" PRIo64, setting->max);
@@ -364,6 +411,12 @@ settings_show(const struct setting *setting, const void *values, char *buf, size
 	case SETTING_DURATION:
 		format_duration(n, buf, size);
 		break;
+	case SETTING_SHARE:
+		format_share(n, buf, size);
+		break;
+	case SETTING_SIZE:
+		format_with_unit(sizes, n, buf, size);
+		break;
 	case SETTING_MODE:
 		snprintf(buf, size, "0%" PRIo64, n);
 		break;
@@ -380,9 +433,9 @@ settings_show(const struct setting *setting, const void *values, char *buf, size
 }
 
 static bool
-parse_duration(const struct setting *setting, const char *value, uint64_t *ret)
+parse_with_unit(const struct setting *setting, const struct unit *units, const char *value, uint64_t *ret)
 {
-	uint64_t n = 0, ns = 0;
+	uint64_t n = 0, size = 0;
 	const char *unit = parse_number(value, 10, &n);
 	bool known = false;
 
@@ -391,17 +444,40 @@ parse_duration(const struct setting *setting, const char *value, uint64_t *ret)
 	} else if (unit != NULL) {
 		while (*unit == ' ')
 			unit++;
-		for (size_t i = 0; i < sizeof(units) / sizeof(units[0]) && !known; i++) {
+		for (size_t i = 0; units[i].name != NULL && !known; i++) {
 			if (strcmp(unit, units[i].name) != 0)
 				continue;
 			known = true;
-			if (__builtin_mul_overflow(n, units[i].ns, &ns))
-				ns = UINT64_MAX;
+			if (__builtin_mul_overflow(n, units[i].size, &size))
+				size = UINT64_MAX;
 		}
 	}
-	if (!known || ns < setting->min || ns > setting->max)
+	if (!known || size < setting->min || size > setting->max)
 		return false;
-	*ret = ns;
+	*ret = size;
+	return true;
+}
+
+/* A decimal fraction with up to six digits after the point, in millionths. */
+static bool
+parse_share(const struct setting *setting, const char *value, uint64_t *ret)
+{
+	uint64_t whole = 0, part = 0, n;
+	const char *end = parse_number(value, 10, &whole), *point = end;
+	size_t digits = 0;
+
+	if (end != NULL && *end == '.') {
+		end = parse_number(point + 1, 10, &part);
+		digits = end != NULL ? (size_t)(end - point) - 1 : 0;
+	}
+	if (end == NULL || *end != '\0' || digits > 6 || whole > setting->max / 1000000)
+		return false;
+	for (; digits < 6; digits++)
+		part *= 10;
+	n = whole * 1000000 + part;
+	if (n < setting->min || n > setting->max)
+		return false;
+	*ret = n;
 	return true;
 }
 
@@ -457,7 +533,13 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 		text = true;
 		break;
 	case SETTING_DURATION:
-		sound = parse_duration(setting, value, &n);
+		sound = parse_with_unit(setting, times, value, &n);
+		break;
+	case SETTING_SIZE:
+		sound = parse_with_unit(setting, sizes, value, &n);
+		break;
+	case SETTING_SHARE:
+		sound = parse_share(setting, value, &n);
 		break;
 	case SETTING_BOOL:
 		n = value[0] == 'y';

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "alert.h"
 #include "layout.h"
 #include "paths.h"
 
@@ -35,6 +36,8 @@ struct instance_settings {
 	char pid_file[PATHS_MAX]; /* empty: none */
 	char http_listen[PATHS_MAX]; /* http_address_parse(); empty: no HTTP */
 	uint64_t http_mode; /* mode_t */
+	char alert_command[PATHS_MAX]; /* empty: none */
+	uint64_t alert_command_limit; /* nanoseconds */
 };
 
 struct pool_settings {
@@ -60,6 +63,8 @@ struct pool_settings {
 	/* Of the server's sessions and sockets; nanoseconds but for the count; 0: the server's or the system's own. */
 	uint64_t statement_timeout, idle_in_transaction_session_timeout, lock_timeout;
 	uint64_t tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout;
+	uint64_t alert[ALERT_N]; /* in each one's unit (alert.h); 0: off */
+	uint64_t alert_window, alert_raise_after, alert_clear_after; /* nanoseconds */
 	char match_dbname[SETTINGS_LIST], match_user[SETTINGS_LIST], match_host[SETTINGS_LIST]; /* empty: as conninfo says */
 	char users[SETTINGS_LIST], groups[SETTINGS_LIST]; /* who may open it, besides root and the broker's user */
 };
@@ -72,6 +77,8 @@ enum setting_type {
 	SETTING_TEXT,
 	SETTING_BOOL,
 	SETTING_COUNT,
+	SETTING_SHARE, /* millionths */
+	SETTING_SIZE, /* bytes */
 	SETTING_DURATION,
 	SETTING_MODE,
 	SETTING_LEVEL,

@@ -129,17 +129,13 @@ struct pool_state {
 	int sweep_row; /* a row of our own that claims idle slots; -1: none yet; who sweeps */
 };
 
-/* Thresholds (threshold.c). `seen` and `above` belong to whoever looks. */
+/* Thresholds (threshold.c). `above` belongs to whoever looks. */
 #define THRESHOLD_N (PGLEASE_THRESHOLD_HEALTH + 1)
 struct threshold_watch {
 	struct threshold_watcher *_Atomic watcher; /* NULL: nobody has ever been told */
 	_Atomic uint64_t next_look;                /* CLOCK_MONOTONIC ns */
 	_Atomic uint64_t looking;                  /* serial of the process whose thread looks; 0: none does */
-	_Atomic double limit[THRESHOLD_N];
-	struct threshold_seen {
-		uint64_t count[STATS_NTIMES], sum[STATS_NTIMES];
-		uint64_t acquired, failed;
-	} seen;
+	_Atomic double limit[THRESHOLD_N]; /* this process's own; PGLEASE_THRESHOLD_POOL: none */
 	uint32_t above; /* bits */
 };
 

@@ -21,6 +21,7 @@ struct collected {
 	struct collect_times times;
 	struct stats_pool_row pool;
 	struct stats_histogram_row histogram[STATS_NTIMES];
+	struct stats_alert_row alert[ALERT_N];
 };
 
 static void
@@ -60,7 +61,10 @@ take_snapshot(const struct pool_state *state, struct stats_snapshot *ret)
 	collect_names(seg, &c->names);
 	collect_pool(seg, &c->names, now, &c->times, &c->pool, c->histogram);
 	rows[STATS_POOLS] = (struct stats_rows){&c->pool, 1, 1};
+	/* The header has the moment of the last tick on both clocks. */
+	collect_alerts(seg, &c->names, now, c->header.published_at + (now - c->header.published_mono), c->alert);
 	rows[STATS_HISTOGRAMS] = (struct stats_rows){c->histogram, STATS_NTIMES, STATS_NTIMES};
+	rows[STATS_ALERTS] = (struct stats_rows){c->alert, ALERT_N, ALERT_N};
 	r = stats_snapshot_of_rows(&c->header, rows, ret);
 	if (r == 0) {
 		ret->age_ns = now - c->header.published_mono;

@@ -353,37 +353,61 @@ typedef struct pglease_health {
 PGLEASE_API int pglease_health_get(pglease_pool *pool, pglease_health *ret_health);
 
 /*
- * Thresholds, of this process and pool: each is looked at, at most once a second, by a thread that has just released a
- * lease, after that release; no thread of the library's own and no system call. The callback hears of a value that has gone above
- * its threshold, and of one that has come back: the values are those since the last look, where that makes sense. A process that
- * releases nothing looks at nothing, unless it calls pglease_threshold_check.
+ * Alerts. The broker judges each pool once a second, by rules and thresholds that the pool's settings give (pgleased.ini(5), alert_*);
+ * the rules are in pgleased(8), "ALERTS". The names are the settings', the units base units.
  */
 enum pglease_threshold {
-	PGLEASE_THRESHOLD_CONNECT_TIME, /* mean time of opening a server connection; seconds; 5 */
-	PGLEASE_THRESHOLD_FAILURE_RATE, /* share of the acquires that gave no lease, of at least 20; 0.05 */
-	PGLEASE_THRESHOLD_MEMORY,       /* the broker's resident memory; bytes; 100 MB (104857600) */
-	PGLEASE_THRESHOLD_WAIT_TIME,    /* mean wait for a lease; seconds; off */
-	PGLEASE_THRESHOLD_MAX_WAIT,     /* age of the oldest waiter; seconds; 1 */
-	PGLEASE_THRESHOLD_POOL_USAGE,   /* active slots by max_connections; off */
-	PGLEASE_THRESHOLD_QUERY_P99,    /* 99th percentile of the query time, of all queries; seconds; off */
-	PGLEASE_THRESHOLD_HEALTH,       /* enum pglease_health_level; 0: any trouble; 0 */
+	PGLEASE_THRESHOLD_CONNECTION_TIME, /* half of the connects to the server took that long; seconds */
+	PGLEASE_THRESHOLD_FAILURE_RATE,    /* share of the acquires that gave no lease */
+	PGLEASE_THRESHOLD_MEMORY_USAGE,    /* the broker's resident memory; bytes */
+	PGLEASE_THRESHOLD_WAIT_TIME,       /* one in twenty leases was waited for that long; seconds */
+	PGLEASE_THRESHOLD_MAXWAIT,         /* age of the oldest waiter; seconds */
+	PGLEASE_THRESHOLD_POOL_USAGE,      /* leased connections, of max_connections; a share */
+	PGLEASE_THRESHOLD_QUERY_TIME_P99,  /* one in a hundred queries took that long; seconds */
+	PGLEASE_THRESHOLD_LEAKS,           /* leases held for longer than leak_threshold; a number */
+	PGLEASE_THRESHOLD_UPSTREAM_DOWN,   /* for so long every connect has failed; seconds */
+	PGLEASE_THRESHOLD_HEALTH,          /* enum pglease_health_level */
 };
-#define PGLEASE_THRESHOLD_OFF HUGE_VAL /* of <math.h>: nothing is above it */
 
-/* Values as said above. Errors: EINVAL (negative, not a number, or no threshold of that name). */
+typedef struct pglease_alert {
+	const char *name;    /* "connection_time" and so on; static */
+	int raised;          /* 1: it is */
+	double value;        /* what it is judged by; NAN: too little has happened, or it is not known */
+	double threshold;    /* of the pool's settings; PGLEASE_THRESHOLD_OFF when it is off */
+	uint64_t lasting_ns; /* for how long it has been raised, or not; 0: not known */
+	uint64_t count;      /* how often it was raised, while the instance lives */
+} pglease_alert;
+
+/* As the broker has judged last, without a system call. Errors: EINVAL. */
+PGLEASE_API int pglease_alert_get(pglease_pool *pool, enum pglease_threshold threshold, pglease_alert *ret_alert);
+
+#define PGLEASE_THRESHOLD_OFF HUGE_VAL /* of <math.h>: nothing reaches it */
+#define PGLEASE_THRESHOLD_POOL (-1.0)  /* what the pool's settings say: so all of them are to begin with */
+
+/*
+ * This process's own thresholds, for pglease_on_threshold: what the broker has measured last is compared with them, whatever it makes
+ * of it itself, and without waiting: reached is above, below four fifths is not. Health is judged here too: so a process can
+ * hear that the broker is gone. Errors: EINVAL (negative, not a number, or no threshold of that name).
+ */
 PGLEASE_API int pglease_threshold_set(pglease_pool *pool, enum pglease_threshold threshold, double value);
 PGLEASE_API int pglease_threshold_get(pglease_pool *pool, enum pglease_threshold threshold, double *ret_value);
 
+/*
+ * value may be NAN, and limit PGLEASE_THRESHOLD_OFF: it was switched off. Of a process's own threshold it is that; else the pool's.
+ */
 typedef void (*pglease_threshold_callback)(
     pglease_pool *pool, enum pglease_threshold threshold, double value, double limit, int is_above, void *context);
 
 /*
- * Who is told; one for each pool, another takes its place; NULL: nobody, and nothing is looked at. It is called by one thread at a
+ * Who is told when an alert is raised and when it is over; one for each pool, another takes its place; NULL: nobody, and nothing is
+ * looked at. That is done, at most once a second, by a thread of this process that has just released a lease, after that release: no
+ * thread of the library's own, no system call. A process that releases nothing looks at nothing, unless it calls
+ * pglease_threshold_check. What was raised and is over between two looks is not heard of. The callback is called by one thread at a
  * time, holds up that thread's release, and may use the library, but for pglease_detach. One that is being replaced may still be
  * called for a moment: its context must live until the attachment ends. Errors: EINVAL, ENOMEM.
  */
 PGLEASE_API int pglease_on_threshold(pglease_pool *pool, pglease_threshold_callback callback, void *context);
-/* "connect_time" and so on; "?" for none; static. */
+/* "connection_time" and so on; "?" for none; static. */
 PGLEASE_API const char *pglease_threshold_name(enum pglease_threshold threshold);
 /* Looks at once, if nobody else does. Errors: EINVAL. */
 PGLEASE_API int pglease_threshold_check(pglease_pool *pool);

@@ -1,34 +1,25 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Thresholds. One thread at a time looks: who has swapped `looking` from 0 to its process's serial. A child of fork finds its
- * parent's there, when a thread of the parent was looking, and takes it over: that thread is not in the child. If the looking
- * thread ends within the callback (pthread_exit), nobody in this process looks any more, which is what it has asked for.
+ * Alerts as the broker has judged them (alert.h), and this process's own thresholds. One thread at a time looks: who has swapped
+ * `looking` from 0 to its process's serial. A child of fork finds its parent's there, when a thread of the parent was looking, and takes
+ * it over: that thread is not in the child. If the looking thread ends within the callback (pthread_exit), nobody in this process looks
+ * any more, which is what it has asked for.
  */
 #include "threshold.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "alert.h"
 #include "health.h"
 #include "totals.h"
 
 #define SECOND UINT64_C(1000000000)
-#define LEAST_ACQUIRES 20
 
-static const struct {
-	const char *name;
-	double limit;
-} defaults[THRESHOLD_N] = {
-    [PGLEASE_THRESHOLD_CONNECT_TIME] = {"connect_time", 5},
-    [PGLEASE_THRESHOLD_FAILURE_RATE] = {"failure_rate", 0.05},
-    [PGLEASE_THRESHOLD_MEMORY] = {"memory", 100.0 * 1024 * 1024},
-    [PGLEASE_THRESHOLD_WAIT_TIME] = {"wait_time", PGLEASE_THRESHOLD_OFF},
-    [PGLEASE_THRESHOLD_MAX_WAIT] = {"max_wait", 1},
-    [PGLEASE_THRESHOLD_POOL_USAGE] = {"pool_usage", PGLEASE_THRESHOLD_OFF},
-    [PGLEASE_THRESHOLD_QUERY_P99] = {"query_p99", PGLEASE_THRESHOLD_OFF},
-    [PGLEASE_THRESHOLD_HEALTH] = {"health", 0},
-};
+#define SAME_ALERT(id, name, unit, initial, most, text, more) \
+	static_assert((int)PGLEASE_THRESHOLD_##id == (int)ALERT_##id, "one list");
+ALERTS(SAME_ALERT)
+static_assert((int)THRESHOLD_N == (int)ALERT_N, "all of it");
 
 /* Who is told. Those that were replaced stay until the pool's end: a thread may be calling them. */
 struct threshold_watcher {
@@ -47,7 +38,7 @@ void
 threshold_init(struct threshold_watch *watch)
 {
 	for (unsigned i = 0; i < THRESHOLD_N; i++)
-		atomic_init(&watch->limit[i], defaults[i].limit);
+		atomic_init(&watch->limit[i], PGLEASE_THRESHOLD_POOL);
 }
 
 void
@@ -64,108 +55,48 @@ threshold_fini(struct threshold_watch *watch)
 	atomic_store(&watch->watcher, NULL);
 }
 
+/* A value of the alert's in base units, or `none`. */
 static double
-seconds(uint64_t ns)
+in_base_units(enum alert_id id, uint64_t value, double none)
 {
-	return (double)ns / 1e9;
+	return value != ALERT_NONE ? (double)alert_millionths(id, value) / 1e6 : none;
 }
 
-/* The mean of a time since the last look; false when there was none. */
-static bool
-mean_since(const struct threshold_seen *before, const struct threshold_seen *now, enum stats_time time, double *ret)
+/* An alert that cannot be read is one of which nothing is known. */
+static struct alert
+alert_of(const struct segment *seg, enum alert_id id)
 {
-	uint64_t count = now->count[time] - before->count[time];
+	struct alert alert = {.value = ALERT_NONE, .limit = ALERT_NONE};
 
-	if (count == 0 || now->count[time] < before->count[time] || now->sum[time] < before->sum[time])
-		return false;
-	*ret = seconds(now->sum[time] - before->sum[time]) / (double)count;
-	return true;
-}
-
-/* As long as there are too few to judge, the count goes on from where it began. */
-static bool
-failure_rate(struct threshold_seen *before, const struct pool_totals *t, double *ret)
-{
-	uint64_t acquired = totals_acquired(t), failed = t->client[COUNTER_TIMEOUTS] + t->client[COUNTER_FAILURES];
-	uint64_t good = acquired - before->acquired, bad = failed - before->failed;
-	/* Another broker counts from 0 on. */
-	bool is_anew = acquired < before->acquired || failed < before->failed;
-
-	if (!is_anew && good + bad < LEAST_ACQUIRES)
-		return false;
-	before->acquired = acquired;
-	before->failed = failed;
-	if (is_anew)
-		return false;
-	*ret = (double)bad / (double)(good + bad);
-	return true;
-}
-
-static bool
-query_p99(const struct segment *seg, double *ret)
-{
-	struct histogram_sum sum;
-
-	totals_times(seg, TIME_QUERY, &sum);
-	*ret = seconds(histogram_quantile(&sum, 0.99));
-	return sum.count != 0;
-}
-
-/* The value now; false: nothing has happened that could have changed it. */
-static bool
-value_of(enum pglease_threshold threshold, const struct segment *seg, const struct pool_totals *t, uint64_t now,
-    struct threshold_seen *before, const struct threshold_seen *seen, double *ret)
-{
-	switch (threshold) {
-	case PGLEASE_THRESHOLD_CONNECT_TIME:
-		return mean_since(before, seen, TIME_CONNECT, ret);
-	case PGLEASE_THRESHOLD_FAILURE_RATE:
-		return failure_rate(before, t, ret);
-	case PGLEASE_THRESHOLD_MEMORY:
-		*ret = (double)atomic_load_explicit(&seg->header->broker_memory, memory_order_relaxed);
-		return true;
-	case PGLEASE_THRESHOLD_WAIT_TIME:
-		return mean_since(before, seen, TIME_WAIT, ret);
-	case PGLEASE_THRESHOLD_MAX_WAIT:
-		*ret = seconds(t->maxwait);
-		return true;
-	case PGLEASE_THRESHOLD_POOL_USAGE:
-		*ret = t->max != 0 ? (double)(t->leased + t->granted) / t->max : 0;
-		return true;
-	case PGLEASE_THRESHOLD_QUERY_P99:
-		return query_p99(seg, ret);
-	case PGLEASE_THRESHOLD_HEALTH:
-		*ret = health_level(totals_health(seg, now));
-		return true;
-	}
-	return false;
+	(void)alert_read(seg, id, &alert);
+	if (alert.state == ALERT_OFF)
+		alert.limit = ALERT_NONE;
+	return alert;
 }
 
 static void
-look(pglease_pool *pool, const struct pool_state *state, const struct threshold_watcher *watcher, uint64_t now)
+look_at(pglease_pool *pool, const struct segment *seg, const struct threshold_watcher *watcher, enum pglease_threshold threshold,
+    uint64_t now)
 {
+	enum alert_id id = (enum alert_id)threshold;
 	struct threshold_watch *watch = &pool->watch;
-	struct threshold_seen seen = watch->seen;
-	struct pool_totals t;
+	bool was_above = (watch->above & 1u << id) != 0, is_above;
+	struct alert alert = alert_of(seg, id);
+	double limit = limit_of(watch, threshold), value;
 
-	totals_read(&state->seg, now, &t);
-	for (enum stats_time time = 0; time < STATS_NTIMES; time++) {
-		seen.count[time] = totals_time_count(&t, time);
-		seen.sum[time] = totals_time_sum(&t, time);
+	if (id == ALERT_HEALTH)
+		alert.value = health_level(totals_health(seg, now) & ((1u << HEALTH_NREASONS) - 1));
+	value = in_base_units(id, alert.value, NAN);
+	if (limit < 0) {
+		limit = in_base_units(id, alert.limit, PGLEASE_THRESHOLD_OFF);
+		is_above = alert.state == ALERT_RAISED;
+	} else {
+		is_above = value >= (was_above ? limit * 0.8 : limit); /* not a number: it is not */
 	}
-	for (enum pglease_threshold i = 0; i < THRESHOLD_N; i++) {
-		double limit = limit_of(watch, i), value;
-		bool was_above = (watch->above & 1u << i) != 0;
-
-		if (!was_above && isinf(limit))
-			continue;
-		if (!value_of(i, &state->seg, &t, now, &watch->seen, &seen, &value) || (value > limit) == was_above)
-			continue;
-		watch->above ^= 1u << i;
-		watcher->callback(pool, i, value, limit, !was_above, watcher->context);
-	}
-	memcpy(watch->seen.count, seen.count, sizeof(seen.count));
-	memcpy(watch->seen.sum, seen.sum, sizeof(seen.sum));
+	if (is_above == was_above)
+		return;
+	watch->above ^= 1u << id;
+	watcher->callback(pool, threshold, value, limit, is_above, watcher->context);
 }
 
 void
@@ -182,7 +113,8 @@ threshold_look(pglease_pool *pool, const struct pool_state *state, uint64_t now)
 	if (!atomic_compare_exchange_strong_explicit(
 		&watch->looking, &looking, state->serial, memory_order_acquire, memory_order_relaxed))
 		return;
-	look(pool, state, watcher, now);
+	for (enum pglease_threshold i = 0; i < THRESHOLD_N; i++)
+		look_at(pool, &state->seg, watcher, i, now);
 	atomic_store_explicit(&watch->next_look, now + SECOND, memory_order_relaxed);
 	atomic_store_explicit(&watch->looking, 0, memory_order_release);
 }
@@ -217,9 +149,10 @@ pglease_threshold_set(pglease_pool *pool, enum pglease_threshold threshold, doub
 
 	if (r != 0)
 		return r;
-	if (isnan(value) || value < 0)
-		return error_set(PGLEASE_EINVAL, "value of %s is %g: give a number from 0 on, or PGLEASE_THRESHOLD_OFF",
-		    defaults[threshold].name, value);
+	if (isnan(value) || (value < 0 && value > PGLEASE_THRESHOLD_POOL) || value < PGLEASE_THRESHOLD_POOL)
+		return error_set(PGLEASE_EINVAL,
+		    "value of %s is %g: give a number from 0 on, PGLEASE_THRESHOLD_OFF or PGLEASE_THRESHOLD_POOL",
+		    alert_name((enum alert_id)threshold), value);
 	/* Relaxed: a look under way may miss it. */
 	atomic_store_explicit(&pool->watch.limit[threshold], value, memory_order_relaxed);
 	return 0;
@@ -228,20 +161,56 @@ pglease_threshold_set(pglease_pool *pool, enum pglease_threshold threshold, doub
 int
 pglease_threshold_get(pglease_pool *pool, enum pglease_threshold threshold, double *ret_value)
 {
+	struct pool_state *state;
+	enum alert_id id = (enum alert_id)threshold;
+	double own;
 	int r = check(pool, threshold);
 
 	if (r != 0)
 		return r;
 	if (ret_value == NULL)
 		return error_set(PGLEASE_EINVAL, "ret_value is NULL");
-	*ret_value = limit_of(&pool->watch, threshold);
+	r = client_pool_state(pool, &state);
+	if (r != 0)
+		return r;
+	own = limit_of(&pool->watch, threshold);
+	*ret_value = own >= 0 ? own : in_base_units(id, alert_of(&state->seg, id).limit, PGLEASE_THRESHOLD_OFF);
+	return 0;
+}
+
+int
+pglease_alert_get(pglease_pool *pool, enum pglease_threshold threshold, pglease_alert *ret_alert)
+{
+	enum alert_id id = (enum alert_id)threshold;
+	struct pool_state *state;
+	struct alert alert;
+	uint64_t now;
+	int r = check(pool, threshold);
+
+	if (r != 0)
+		return r;
+	if (ret_alert == NULL)
+		return error_set(PGLEASE_EINVAL, "ret_alert is NULL");
+	r = client_pool_state(pool, &state);
+	if (r != 0)
+		return r;
+	now = clock_ns();
+	alert = alert_of(&state->seg, id);
+	*ret_alert = (pglease_alert){
+	    .name = alert_name(id),
+	    .raised = alert.state == ALERT_RAISED,
+	    .value = in_base_units(id, alert.value, NAN),
+	    .threshold = in_base_units(id, alert.limit, PGLEASE_THRESHOLD_OFF),
+	    .lasting_ns = alert.since != 0 && alert.since < now ? now - alert.since : 0,
+	    .count = alert.count,
+	};
 	return 0;
 }
 
 const char *
 pglease_threshold_name(enum pglease_threshold threshold)
 {
-	return (unsigned)threshold < THRESHOLD_N ? defaults[threshold].name : "?";
+	return (unsigned)threshold < THRESHOLD_N ? alert_name((enum alert_id)threshold) : "?";
 }
 
 int

@@ -23,7 +23,8 @@ const char *export_content_type(enum export_format format); /* static */
  * JSON. One object: "instance" (who publishes, whether it is one moment of a living broker, and the instance's own
  * numbers), an array of objects for each table, and "omitted", the rows that did not fit the segment, by table. Numbers are
  * numbers in base units (seconds, bytes, shares from 0 to 1, events per second); what is not there is null. Seconds
- * have all their digits, more than a double may hold.
+ * have all their digits, more than a double may hold. The whole one (export_json) has in each pool's object an array "alerts" of
+ * those that are not off: name, raised, since_seconds (for how long it has been so, or not), value, threshold.
  */
 void export_json(const struct stats_snapshot *snapshot, bool indent, struct text *to);
 

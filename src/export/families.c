@@ -22,6 +22,8 @@ static const char *const reason_words[] = {HEALTH_REASONS(REASON_WORD) NULL};
 	{FAMILY_STATES, name, help, STATS_##table, LABELS_##labels, columns, label, words},
 #define TIME(labels, name, time, help) \
 	{FAMILY_HISTOGRAM, name, help, STATS_HISTOGRAMS, LABELS_##labels, time, NULL, NULL},
+#define ALERT(type, name, columns, help) \
+	{FAMILY_##type, name, help, STATS_ALERTS, LABELS_ALERT, columns, NULL, NULL},
 /* More samples of the family above. */
 #define AND_POOL(columns, extra) POOL(SAME, NULL, columns, extra, NULL)
 #define AND_OTEL(columns, extra) OTEL(SAME, NULL, columns, extra, NULL)
@@ -159,6 +161,12 @@ const struct family families[] = {
 	POOL(COUNTER, "pglease_server_disk_written_bytes", "server_disk_written", NULL,
 	    "Bytes that the backends wrote to disk.")
 
+	/* Alerts. Values and thresholds are in seconds, shares from 0 to 1, bytes, or numbers, as each alert's name says. */
+	ALERT(GAUGE, "pglease_alert_raised", "raised", "Whether the alert is raised.")
+	ALERT(GAUGE, "pglease_alert_value", "value", "What the alert is judged by, where enough has happened.")
+	ALERT(GAUGE, "pglease_alert_threshold", "threshold", "From where on the alert is raised; none when it is off.")
+	ALERT(COUNTER, "pglease_alerts", "count", "How often the alert was raised.")
+
 	/* The instance. */
 	STATES(INSTANCE, NONE, "pglease_health", "health", "health", health_words,
 	    "Whether the instance's health, which is that of its worst pool, is this.")
@@ -211,6 +219,12 @@ const struct family_left_out families_left_out[] = {
     {STATS_WAITERS, "*", rows},
     {STATS_INSTANCE, "uptime", "pglease_start_time_seconds"},
     {STATS_INSTANCE, "pid", "no quantity; JSON has it"},
+    {STATS_ALERTS, "pool", "a label"},
+    {STATS_ALERTS, "alert", "a label"},
+    {STATS_ALERTS, "state", "pglease_alert_raised; one that is off has no threshold"},
+    {STATS_ALERTS, "unit", "in the alert's name"},
+    {STATS_ALERTS, "since", "changes() of pglease_alert_raised"},
+    {STATS_ALERTS, "state_for", "changes() of pglease_alert_raised"},
     {STATS_HISTOGRAMS, "pool", "a label"},
     {STATS_HISTOGRAMS, "database", "a label"},
     {STATS_HISTOGRAMS, "time", "the family"},

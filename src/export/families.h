@@ -27,6 +27,7 @@ enum family_labels {
 	LABELS_POOL,      /* pool */
 	LABELS_OTEL,      /* db_client_connection_pool_name */
 	LABELS_OPERATION, /* pool, db_system_name, db_namespace */
+	LABELS_ALERT, /* pool, alert */
 };
 
 struct family {

@@ -120,6 +120,10 @@ begin_sample(struct writer *w, const struct family *f, const struct stats_view *
 	case LABELS_OTEL:
 		add_label(w, "db_client_connection_pool_name", text_of(view, row, pool));
 		break;
+	case LABELS_ALERT:
+		add_label(w, "pool", text_of(view, row, pool));
+		add_label(w, "alert", text_of(view, row, "alert"));
+		break;
 	case LABELS_OPERATION:
 		add_label(w, "pool", text_of(view, row, pool));
 		add_label(w, "db_system_name", "postgresql");

@@ -83,6 +83,37 @@ collect_health(uint32_t reasons, char ret_health[static 16], char ret_names[stat
 	health_names(reasons, ret_names);
 }
 
+static void
+collect_alert(const struct segment *seg, const struct collect_names *names, enum alert_id id, uint64_t now, uint64_t real,
+    struct stats_alert_row *ret)
+{
+	struct alert alert = {.value = ALERT_NONE, .limit = ALERT_NONE};
+	bool is_known;
+
+	(void)alert_read(seg, id, &alert);
+	is_known = alert.since != 0 && alert.since <= now && now - alert.since < real;
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->pool, names->pool, sizeof(ret->pool));
+	snprintf(ret->alert, sizeof(ret->alert), "%s", alert_name(id));
+	snprintf(ret->state, sizeof(ret->state), "%s", alert_state_name(alert.state));
+	snprintf(ret->unit, sizeof(ret->unit), "%s", alert_unit_name(id));
+	ret->value = alert_millionths(id, alert.value);
+	ret->threshold = alert.state != ALERT_OFF ? alert_millionths(id, alert.limit) : STATS_NO_U64;
+	ret->state_for = is_known ? now - alert.since : STATS_NO_U64;
+	ret->since = is_known ? real - ret->state_for : STATS_NO_U64;
+	ret->count = alert.count;
+	ret->raised = alert.state == ALERT_RAISED;
+}
+
+void
+collect_alerts(const struct segment *seg, const struct collect_names *names, uint64_t now, uint64_t real,
+    struct stats_alert_row ret[ALERT_N])
+{
+	static_assert(ALERT_NONE == STATS_NO_U64, "none is none");
+	for (enum alert_id id = 0; id < ALERT_N; id++)
+		collect_alert(seg, names, id, now, real, &ret[id]);
+}
+
 void
 collect_pool(const struct segment *seg, const struct collect_names *names, uint64_t now,
     struct collect_times *times, struct stats_pool_row *ret_pool, struct stats_histogram_row ret_histogram[STATS_NTIMES])

@@ -6,6 +6,7 @@
 #ifndef PGLEASE_SHM_COLLECT_H
 #define PGLEASE_SHM_COLLECT_H
 
+#include "alert.h"
 #include "health.h"
 #include "stats.h"
 
@@ -31,6 +32,9 @@ void collect_names(const struct segment *seg, struct collect_names *ret);
 /* All of the pool's row but what only the broker knows, which is none, and one row for each time; `now`: CLOCK_MONOTONIC ns. */
 void collect_pool(const struct segment *seg, const struct collect_names *names, uint64_t now,
     struct collect_times *times, struct stats_pool_row *ret_pool, struct stats_histogram_row ret_histogram[STATS_NTIMES]);
+/* A row for each alert; `real`: CLOCK_REALTIME ns of `now`. One that is being written to, or was written over, is off. */
+void collect_alerts(const struct segment *seg, const struct collect_names *names, uint64_t now, uint64_t real,
+    struct stats_alert_row ret[ALERT_N]);
 /* Columns "health" and "reasons" from a set of reasons, of which unknown ones are left out. */
 void collect_health(uint32_t reasons, char ret_health[static 16], char ret_names[static HEALTH_TEXT]);
 

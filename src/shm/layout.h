@@ -24,7 +24,7 @@
 #define LAYOUT_MAGIC UINT64_C(0x31455341454c4750) /* "PGLEASE1" in memory, little endian */
 /* A test builds another layout, by giving both. */
 #ifndef LAYOUT_VERSION
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define LAYOUT_BASELINE 2048 /* bytes of a slot's baseline parameters */
 #endif
 #define LAYOUT_LINE 64
@@ -38,6 +38,7 @@
 #define LAYOUT_SITE 56
 #define LAYOUT_RESET_SQL 256 /* bytes of a pool's reset_sql, with its zero */
 #define LAYOUT_MAX_STATEMENTS 1000 /* of a slot */
+#define LAYOUT_MAX_ALERTS 16
 
 enum segment_state {
 	SEGMENT_NEW = 0,      /* being made */
@@ -227,6 +228,18 @@ layout_statements_size(uint32_t limit)
 	return limit == 0 ? 0 : (size + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
 }
 
+/*
+ * An alert of the pool's, as the broker has judged it last: its own; alert.c is the one place that writes and reads it. `sequence` is odd
+ * while it is written; a row that stays odd, because the broker died there, counts as one that is not there.
+ */
+struct alert_row {
+	_Atomic uint64_t sequence;
+	_Atomic uint64_t state;        /* enum alert_state */
+	_Atomic uint64_t value, limit; /* UINT64_MAX: none */
+	_Atomic uint64_t since;        /* CLOCK_MONOTONIC ns */
+	_Atomic uint64_t count;
+};
+
 /* Every array starts on a page, at an offset kept here and in each process's own struct segment. */
 struct segment_header {
 	uint64_t magic;
@@ -309,6 +322,7 @@ struct segment_header {
 	alignas(LAYOUT_LINE) char upstream_error[256];
 	/* For RESET_SQL; written before SEGMENT_OPEN. Scribbled on, it costs what the sessions of this pool cost anyway. */
 	char reset_sql[LAYOUT_RESET_SQL];
+	alignas(LAYOUT_LINE) struct alert_row alert[LAYOUT_MAX_ALERTS]; /* by enum alert_id */
 };
 static_assert(offsetof(struct segment_header, magic) == 0, "magic first");
 static_assert(offsetof(struct segment_header, hash) == 12, "hash at 12");

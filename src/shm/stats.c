@@ -40,6 +40,9 @@ static const struct stats_column waiter_columns[] = {
 static const struct stats_column instance_columns[] = {
     STATS_INSTANCE_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
 #undef ROW
+#define ROW stats_alert_row
+static const struct stats_column alert_columns[] = {STATS_ALERT_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
+#undef ROW
 #define ROW stats_histogram_row
 static const struct stats_column histogram_columns[] = {
     STATS_HISTOGRAM_COLUMNS(COLUMN_TEXT, COLUMN_U32, COLUMN_U64)};
@@ -73,6 +76,7 @@ static const struct {
     [STATS_WAITERS] = {"waiters", waiter_columns, COUNT_OF(waiter_columns)},
     [STATS_INSTANCE] = {"instance", instance_columns, COUNT_OF(instance_columns)},
     [STATS_HISTOGRAMS] = {"histograms", histogram_columns, COUNT_OF(histogram_columns)},
+    [STATS_ALERTS] = {"alerts", alert_columns, COUNT_OF(alert_columns)},
 };
 
 const char *
@@ -144,6 +148,7 @@ stats_row_size(enum stats_table_id id)
 	    [STATS_WAITERS] = sizeof(struct stats_waiter_row),
 	    [STATS_INSTANCE] = sizeof(struct stats_instance_row),
 	    [STATS_HISTOGRAMS] = sizeof(struct stats_histogram_row),
+	    [STATS_ALERTS] = sizeof(struct stats_alert_row),
 	};
 	return size[id];
 }

@@ -47,6 +47,7 @@ enum stats_unit {
 	STATS_BYTES,
 	STATS_RATIO, /* in millionths; shown from 0 to 1 */
 	STATS_RATE,  /* events in 1,000 seconds; shown per second */
+	STATS_MILLIONTHS, /* in millionths of what the row says */
 };
 
 /* Flags of a column. */
@@ -62,6 +63,7 @@ enum stats_table_id {
 	STATS_WAITERS,
 	STATS_INSTANCE,
 	STATS_HISTOGRAMS,
+	STATS_ALERTS,
 	STATS_NTABLES,
 };
 
@@ -196,6 +198,19 @@ enum stats_table_id {
 	U64(count, STATS_COUNT, STATS_MONOTONIC, "observations") \
 	U64(sum, STATS_DURATION_NS, STATS_MONOTONIC, "their total")
 
+/* Of each pool and alert (alert.h). */
+#define STATS_ALERT_COLUMNS(TEXT, U32, U64) \
+	TEXT(pool, LAYOUT_NAME, "pool") \
+	TEXT(alert, 24, "what the pool is watched for") \
+	TEXT(state, 8, "raised, ok or off") \
+	U64(value, STATS_MILLIONTHS, STATS_NULLABLE, "what it is now, in the row's unit; none: too little has happened") \
+	U64(threshold, STATS_MILLIONTHS, STATS_NULLABLE, "from where on it is raised") \
+	TEXT(unit, 8, "seconds, ratio, bytes or count") \
+	U64(since, STATS_TIMESTAMP_NS, STATS_NULLABLE, "when the state began") \
+	U64(state_for, STATS_DURATION_NS, STATS_NULLABLE, "for how long it has been so") \
+	U64(count, STATS_COUNT, STATS_MONOTONIC, "how often it was raised") \
+	U32(raised, STATS_NONE, 0, "1: it is raised")
+
 /*
  * The ladder of the exported histograms, X(ns, seconds): it contains the bounds that OpenTelemetry advises for database
  * operations. A bound counts the buckets of histogram.h whose middle is not above it: its place is right within 1.6 %.
@@ -256,6 +271,10 @@ struct stats_waiter_row {
 
 struct stats_instance_row {
 	STATS_INSTANCE_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
+};
+
+struct stats_alert_row {
+	STATS_ALERT_COLUMNS(STATS_MEMBER_TEXT, STATS_MEMBER_U32, STATS_MEMBER_U64)
 };
 
 struct stats_histogram_row {

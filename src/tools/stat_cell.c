@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* How pgleasestat writes a number: for people, in three digits and a unit; or exactly. No locale. */
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 
 #include "stat_output_priv.h"
@@ -105,6 +106,9 @@ stat_output_value(uint64_t value, uint8_t unit, bool exact, char *buf, size_t si
 		else
 			snprintf(buf, size, "%" PRIu64 ".%" PRIu64 "%%", value / 10000, value / 1000 % 10);
 		break;
+	case STATS_MILLIONTHS: /* for people: see show_by_unit() */
+		snprintf(buf, size, "%" PRIu64 ".%06" PRIu64, value / 1000000, value % 1000000);
+		break;
 	case STATS_RATE:
 		if (exact)
 			snprintf(buf, size, "%" PRIu64 ".%03" PRIu64, value / 1000, value % 1000);
@@ -114,6 +118,32 @@ stat_output_value(uint64_t value, uint8_t unit, bool exact, char *buf, size_t si
 	default:
 		snprintf(buf, size, "%" PRIu64, value);
 	}
+}
+
+/* Millionths of what the row's column `unit` says. */
+static void
+show_by_unit(const struct stats_view *view, uint32_t row, uint64_t value, char *buf, size_t size)
+{
+	static const struct {
+		const char *name;
+		uint8_t unit;
+		uint64_t mul, div; /* from millionths */
+	} units[] = {
+	    {"seconds", STATS_DURATION_NS, 1000, 1},
+	    {"ratio", STATS_RATIO, 1, 1},
+	    {"bytes", STATS_BYTES, 1, 1000000},
+	    {"count", STATS_COUNT, 1, 1000000},
+	};
+	const struct stats_column *column = stats_column_find(view, "unit");
+	const char *name = column != NULL && column->type == STATS_TEXT ? stats_value_text(view, row, column) : "";
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(name, units[i].name) == 0 && value <= UINT64_MAX / units[i].mul) {
+			stat_output_value(value * units[i].mul / units[i].div, units[i].unit, false, buf, size);
+			return;
+		}
+	}
+	stat_output_value(value, STATS_MILLIONTHS, true, buf, size);
 }
 
 /* Nothing there is a dash, so that fields can be counted. */
@@ -129,6 +159,8 @@ stat_output_cell(const struct stats_view *view, uint32_t row, const struct stats
 		snprintf(buf, size, "%s", *text != '\0' ? text : "-");
 	} else if (!stats_value_u64(view, row, column, &value)) {
 		snprintf(buf, size, "-");
+	} else if (column->unit == STATS_MILLIONTHS && !exact) {
+		show_by_unit(view, row, value, buf, size);
 	} else {
 		stat_output_value(value, column->unit, exact, buf, size);
 	}

@@ -15,6 +15,7 @@ static const char *const columns[STAT_NASPECTS][STAT_NRESOURCES] = {
             [STATS_INSTANCE] = "health,reasons,uptime,pools,clients,pid,cpu,memory,descriptors,segments,"
                                "stats_segment,history_segments",
             [STATS_HISTOGRAMS] = "pool,time,count,sum",
+            [STATS_ALERTS] = "pool,alert,state,state_for,value,threshold,count",
             [STAT_HISTORY] = HISTORY_TABLE_USUAL,
         },
     [STAT_TIMES] =
@@ -24,6 +25,7 @@ static const char *const columns[STAT_NASPECTS][STAT_NRESOURCES] = {
             [STATS_SLOTS] = "pool,slot,state,held_since,held_for,idle_for,cpu",
             [STATS_CLIENTS] = "client,pid,attached_since,cpu",
             [STATS_WAITERS] = "pool,row,waiting_for",
+            [STATS_ALERTS] = "pool,alert,state,since,state_for,count",
             [STATS_INSTANCE] = "uptime,cpu,client_cpu",
         },
     [STAT_PIDS] =
@@ -50,6 +52,7 @@ static const char *const columns[STAT_NASPECTS][STAT_NRESOURCES] = {
             [STATS_SLOTS] = "pool,slot,generation,leases,held_for,idle_for",
             [STATS_CLIENTS] = "client,pid,leases_held,waiting,memory",
             [STATS_WAITERS] = "pool,row,waiting_for",
+            [STATS_ALERTS] = "pool,alert,value,threshold,unit",
             [STATS_INSTANCE] = "clients,clients_max,descriptors,descriptors_max,memory,segments,stats_segment,"
                                "history_segments",
         },

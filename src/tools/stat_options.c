@@ -39,6 +39,7 @@ static const struct option long_options[] = {
 	{"slots", no_argument, NULL, 'S'},
 	{"clients", no_argument, NULL, 'C'},
 	{"waiters", no_argument, NULL, 'W'},
+	{"alerts", no_argument, NULL, 'A'},
 	{"instance", no_argument, NULL, 'I'},
 	{"history", no_argument, NULL, OPTION_HISTORY},
 	{"since", required_argument, NULL, OPTION_SINCE},
@@ -78,7 +79,7 @@ stat_resource_name(unsigned resource)
 void
 stat_options_usage(FILE *out)
 {
-	fputs("Usage: pgleasestat [-PSCWI] [--history [--since T] [--until T] [--step LENGTH]] [-t | -p | -c | -l | -u]\n"
+	fputs("Usage: pgleasestat [-PSCWAI] [--history [--since T] [--until T] [--step LENGTH]] [-t | -p | -c | -l | -u]\n"
 	      "                   [-J | -r | --csv | --prometheus] [-b] [-n NAME] [-i ID] [-o LIST] [-w SECS]\n"
 	      "       pgleasestat --top [-n NAME] [-i POOL] [-w SECS]\n"
 	      "       pgleasestat --check [-n NAME] [-i POOL]\n"
@@ -90,12 +91,13 @@ stat_options_usage(FILE *out)
 	      "  -S, --slots         slots: server connections and who leases them\n"
 	      "  -C, --clients       attached processes\n"
 	      "  -W, --waiters       threads that wait for a lease\n"
+	      "  -A, --alerts        what the pools are watched for, and what is raised\n"
 	      "  -I, --instance      the broker itself\n"
 	      "      --history       what the pools did, step by step\n"
 	      "      --since T       from then on: 10min, 2h, 1d (ago), 14:05, 2026-11-25T14:05:00Z (1h)\n"
 	      "      --until T       likewise (now)\n"
 	      "      --step LENGTH   10s, 1min, 1h (one that gives about 60 lines)\n"
-	      "  -i, --id ID         only this one: a pool's name, POOL/SLOT, a client's pid, POOL/ROW\n"
+	      "  -i, --id ID         only this one: a pool's name, POOL/SLOT, a client's pid, POOL/ROW, POOL/ALERT\n"
 	      "  -n, --name NAME     instance ($PGLEASE_INSTANCE, else main)\n"
 	      "\n"
 	      "Which columns (the last wins):\n"
@@ -167,11 +169,11 @@ check_combination(const struct stat_options *options, FILE *err)
 		options->aspect != STAT_USUAL || options->resource[STAT_HISTORY]))
 		return fail(err, "--top is a screen of its own: of the other options it takes -n, -i and -w");
 	if (options->format == STAT_CSV && chosen != 1)
-		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W, -I and --history");
+		return fail(err, "--csv has the lines of one kind: choose one of -P, -S, -C, -W, -A, -I and --history");
 	if (options->id != NULL && (chosen != 1 || options->resource[STATS_INSTANCE]))
-		return fail(err, "-i shows one of a kind: choose one of -P, -S, -C, -W and --history");
+		return fail(err, "-i shows one of a kind: choose one of -P, -S, -C, -W, -A and --history");
 	if (options->columns != NULL && chosen != 1)
-		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C, -W, -I and --history");
+		return fail(err, "-o chooses columns of one kind: choose one of -P, -S, -C, -W, -A, -I and --history");
 	if (options->columns != NULL && options->aspect == STAT_SUMMARY)
 		return fail(err, "-u has no columns: leave out -o");
 	if (options->format == STAT_CSV && options->aspect == STAT_SUMMARY)
@@ -197,7 +199,7 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 
 	optind = 0; /* glibc: start anew, also at a second call */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:PSCWItpcluJrw:n:i:o:bhV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:PSCWAItpcluJrw:n:i:o:bhV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'P':
 			options.resource[STATS_POOLS] = any = true;
@@ -210,6 +212,9 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 			break;
 		case 'W':
 			options.resource[STATS_WAITERS] = any = true;
+			break;
+		case 'A':
+			options.resource[STATS_ALERTS] = any = true;
 			break;
 		case 'I':
 			options.resource[STATS_INSTANCE] = any = true;

@@ -76,7 +76,7 @@ text_is(const struct stats_view *view, uint32_t row, const char *column_name, co
 	return strlen(value) == length && memcmp(value, text, length) == 0;
 }
 
-/* IDs: a pool's name; POOL/SLOT or SLOT; a client's pid; POOL/ROW or ROW. */
+/* IDs: a pool's name; POOL/SLOT or SLOT; a client's pid; POOL/ROW or ROW; POOL/ALERT, or the pool of some. */
 bool
 stat_output_row_has_id(const struct stats_view *view, uint32_t row, const char *id)
 {
@@ -90,6 +90,9 @@ stat_output_row_has_id(const struct stats_view *view, uint32_t row, const char *
 		return text_is(view, row, "pool", id, strlen(id));
 	if (strcmp(view->name, stats_table_name(STATS_CLIENTS)) == 0)
 		return number_is(view, row, "pid", id);
+	if (strcmp(view->name, stats_table_name(STATS_ALERTS)) == 0)
+		return text_is(view, row, "pool", id, slash != NULL ? (size_t)(slash - id) : strlen(id)) &&
+		       (slash == NULL || text_is(view, row, "alert", number, strlen(number)));
 	return number_is(view, row, column, number) &&
 	       (slash == NULL || text_is(view, row, "pool", id, (size_t)(slash - id)));
 }
@@ -342,6 +345,8 @@ unit_name(const struct stats_column *column)
 		return "share";
 	case STATS_RATE:
 		return "per second";
+	case STATS_MILLIONTHS:
+		return "by unit";
 	case STATS_COUNT:
 		return column->flags & STATS_MONOTONIC ? "counter" : "count";
 	default:

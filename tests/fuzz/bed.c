@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "alerts.h"
 #include "cancel.h"
 #include "control.h"
 #include "fuzz.h"
@@ -33,6 +34,8 @@ static struct commands *commands;
 static struct control *control;
 static struct adopt *adopt;
 static struct publisher *publisher;
+static struct alerts *alerts;
+static unsigned ticks;
 
 static void
 on_attention(evutil_socket_t fd, short what, void *arg)
@@ -91,6 +94,7 @@ bed_tick(void)
 		pulse_beat(&pools[i]->pulse, &pools[i]->seg, &beat);
 		segments[i] = &pools[i]->seg;
 	}
+	alerts_tick(alerts, now + ++ticks * UINT64_C(1000000000), 5000000); /* a second each */
 	clients_tick(clients);
 	control_tick(control, now);
 	adopt_tick(adopt, now);
@@ -151,6 +155,7 @@ bed_start(void)
 	    .admin_groups = ""};
 	struct publisher_params publisher_params = {
 	    .instance = instance, .socket_dir = folder, .mode = 0600, .pools = segments, .npools = BED_POOLS};
+	struct alerts_params alerts_params = {.settings = &instance_of, .pools = pools, .npools = BED_POOLS};
 	const char *error;
 
 	if (folder[0] == '\0')
@@ -178,6 +183,9 @@ bed_start(void)
 	fuzz_must(publisher_new(&publisher_params, &publisher, &error) == 0);
 	/* Nobody looks for it by its name. */
 	fuzz_must(paths_stats_name(instance, name, sizeof(name)) == 0 && shm_unlink(name) == 0);
+	alerts_params.base = shared.base;
+	ticks = 0;
+	fuzz_must(alerts_new(&alerts_params, &alerts) == 0);
 	fuzz_must(clients_new(shared.base, pools, BED_POOLS, BED_CLIENTS + 1, &clients) == 0);
 	commands_params.clients = clients;
 	commands = commands_new(&commands_params);
@@ -204,6 +212,7 @@ bed_stop(void)
 	commands_free(commands);
 	adopt_free(adopt);
 	clients_free(clients);
+	alerts_free(alerts);
 	upstream_stop(); /* lets its cancels go */
 	cancels_free(shared.cancels, 2000);
 	for (unsigned i = 0; i < BED_POOLS; i++)

@@ -81,6 +81,7 @@ use(struct segment *s)
 	struct collect_times *times = calloc(1, sizeof(*times));
 	struct stats_histogram_row histogram[STATS_NTIMES];
 	struct histogram_sum *sum = malloc(sizeof(*sum));
+	struct stats_alert_row alert[ALERT_N];
 	struct stats_pool_row pool;
 	struct collect_names names;
 	struct pool_totals totals;
@@ -99,6 +100,9 @@ use(struct segment *s)
 	totals_note_peak(s);
 	collect_names(s, &names);
 	collect_pool(s, &names, now, times, &pool, histogram);
+	collect_alerts(s, &names, now, UINT64_C(1700000000000000000), alert);
+	for (unsigned i = 0; i < ALERT_N; i++)
+		fuzz_must(strcmp(alert[i].alert, alert_name(i)) == 0 && alert[i].raised <= 1);
 	free(times);
 	free(sum);
 	fuzz_must(resets_kind(s) < RESET_NKINDS);

@@ -166,8 +166,8 @@ run_pgleasestat(const char *arguments)
 static void
 run_every_form_of_pgleasestat(void)
 {
-	static const char *const forms[] = {"-PSCWI", "-PSCWI -t", "-PSCWI -p", "-PSCWI -c", "-PSCWI -l", "-PSCWI -u", "-PSCWI -J",
-	    "-PSCWI -r -b", "--csv -S", "--csv -C", "--csv -W", "--prometheus", "--check", "--check -i app", "--list", "--list-columns -S",
+	static const char *const forms[] = {"-PSCWAI", "-PSCWAI -t", "-PSCWAI -p", "-PSCWAI -c", "-PSCWAI -l", "-PSCWAI -u", "-PSCWAI -J",
+	    "-PSCWAI -r -b", "--csv -S", "--csv -C", "--csv -W", "--prometheus", "--check", "--check -i app", "--list", "--list-columns -S",
 	    "-P -i app", "-S -i app/0", "-W -i app/1", "--history", "--history --since 10min --step 1s -J", "-S -o slot,pid,acquired_at"};
 
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
@@ -349,7 +349,7 @@ cut(const char *name)
 	memset(nonsense, 0xa5, sizeof(nonsense));
 	for (off_t size = st.st_size / 2; size > 0; size /= 7) {
 		ck_assert_int_eq(ftruncate(fd, size), 0);
-		run_pgleasestat("-PSCWI -J");
+		run_pgleasestat("-PSCWAI -J");
 		run_pgleasestat("--history");
 		run_pgleasestat("--check");
 		ck_assert_int_eq(it_ctl("status", NULL, NULL), 0);

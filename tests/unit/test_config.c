@@ -140,6 +140,46 @@ START_TEST(bad_values_name_line_key_and_what_is_allowed)
 }
 END_TEST
 
+START_TEST(alerts_have_thresholds_of_each_kind)
+{
+	struct configuration *config;
+	struct said said;
+
+	ck_assert_int_eq(read_text("[pool a]\nembedded=yes\n[pool b]\nembedded=yes\nalert_connection_time=1500ms\n"
+				   "alert_failure_rate=0.125\nalert_memory_usage = 3 GB\nalert_maxwait=0\nalert_pool_usage=1\n"
+				   "alert_leaks=4\nalert_wait_time=0s\nalert_upstream_down=0\n",
+			     &config, &said),
+	    0);
+	ck_assert_uint_eq(config->pool[0].alert[ALERT_CONNECTION_TIME], 5 * S);
+	ck_assert_uint_eq(config->pool[0].alert[ALERT_FAILURE_RATE], 50000);
+	ck_assert_uint_eq(config->pool[0].alert[ALERT_MEMORY_USAGE], 104857600);
+	ck_assert_uint_eq(config->pool[0].alert[ALERT_POOL_USAGE], 0);
+	ck_assert_uint_eq(config->pool[0].alert_window, 30 * S);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_CONNECTION_TIME], 1500 * MS);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_FAILURE_RATE], 125000);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_MEMORY_USAGE], UINT64_C(3) << 30);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_MAXWAIT], 0);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_POOL_USAGE], 1000000);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_LEAKS], 4);
+	ck_assert_uint_eq(config->pool[1].alert[ALERT_WAIT_TIME], 0);
+	configuration_free(config);
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=1.1\n", ":3: ", "\"1.1\"", "a share from 0.000001 to 1");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=0.1234567\n", ":3: ", "alert_failure_rate", "a share");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=5%\n", ":3: ", "\"5%\"", "a share");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=.5\n", ":3: ", "\".5\"", "a share");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=1.\n", ":3: ", "\"1.\"", "a share");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=99999999999999999999\n", ":3: ", "alert_failure_rate", "a share");
+	refused("[pool a]\nembedded=yes\nalert_memory_usage=100\n", ":3: ", "\"100\"", "kB, MB, GB, TB");
+	refused("[pool a]\nembedded=yes\nalert_memory_usage=17TB\n", ":3: ", "\"17TB\"", "up to 16TB");
+	refused("[pool a]\nembedded=yes\nalert_memory_usage=99999999999TB\n", ":3: ", "alert_memory_usage", "up to 16TB");
+	refused("[pool a]\nembedded=yes\nalert_connection_time=20min\n", ":3: ", "alert_connection_time", "up to 15min");
+	refused("[pool a]\nembedded=yes\nalert_window=0\n", ":3: ", "alert_window", "from 1s to 10min");
+	refused("[pglease]\nalert_command=true\n[pool a]\nembedded=yes\n", ":2: ", "alert_command", "absolute");
+	/* Words of a shell's are no name. */
+	refused("[pool a;touch x]\nembedded=yes\n", ":1: ", "pool", "");
+}
+END_TEST
+
 START_TEST(settings_that_do_not_go_together)
 {
 	refused("[pool a]\nretry_max=50ms\nembedded=yes\n", ":1: retry_min: ", "pool a", "above retry_max");
@@ -395,6 +435,6 @@ START_TEST(the_help_has_each_setting)
 END_TEST
 
 UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed,
-    settings_that_do_not_go_together, users_and_groups, bad_structure, a_bad_conninfo_is_not_shown,
+    alerts_have_thresholds_of_each_kind, settings_that_do_not_go_together, users_and_groups, bad_structure, a_bad_conninfo_is_not_shown,
     a_long_line_is_an_error_and_not_cut, no_text_at_all, all_that_is_wrong_is_said, as_many_pools_as_fit,
     the_sample_follows_from_the_table, the_manual_follows_from_the_table, the_help_has_each_setting)

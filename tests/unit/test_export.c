@@ -23,6 +23,7 @@ setup(void)
 	static struct stats_client_row client;
 	static struct stats_histogram_row histogram[2 * STATS_NTIMES];
 	static struct stats_instance_row instance;
+	static struct stats_alert_row alert[3];
 	struct stats_rows rows[STATS_NTABLES] = {0};
 	struct stats_header header = {.state = SEGMENT_OPEN, .broker_pid = 77, .started_at = UINT64_C(1700000000123456789)};
 
@@ -71,6 +72,18 @@ setup(void)
 	rows[STATS_CLIENTS] = (struct stats_rows){&client, 1, 1};
 	rows[STATS_INSTANCE] = (struct stats_rows){&instance, 1, 1};
 	rows[STATS_HISTOGRAMS] = (struct stats_rows){histogram, 2 * STATS_NTIMES, 2 * STATS_NTIMES};
+	for (unsigned i = 0; i < 3; i++) {
+		strcpy(alert[i].pool, i < 2 ? "app" : pool[1].name);
+		strcpy(alert[i].alert, i == 1 ? "failure_rate" : "maxwait");
+		strcpy(alert[i].state, i == 0 ? "raised" : i == 1 ? "ok" : "off");
+		strcpy(alert[i].unit, i == 1 ? "ratio" : "seconds");
+		alert[i].value = i == 1 ? STATS_NO_U64 : 2500000;
+		alert[i].threshold = i == 0 ? 1000000 : i == 1 ? 50000 : STATS_NO_U64;
+		alert[i].since = alert[i].state_for = i < 2 ? UINT64_C(4000000000) : STATS_NO_U64;
+		alert[i].count = 7 * i;
+		alert[i].raised = i == 0;
+	}
+	rows[STATS_ALERTS] = (struct stats_rows){alert, 3, 3};
 	ck_assert_int_eq(stats_snapshot_of_rows(&header, rows, &snapshot), 0);
 	snapshot.age_ns = 50000000;
 }
@@ -229,6 +242,12 @@ START_TEST(samples_are_in_base_units)
 	has("pglease_health{pglease_instance=\"unit-export\",health=\"ok\"} 0");
 	has("pglease_health_reason{pglease_instance=\"unit-export\",reason=\"waiting\"} 1");
 	has("pglease_health_reason{pglease_instance=\"unit-export\",reason=\"failing\"} 0");
+	has("pglease_alert_raised{pglease_instance=\"unit-export\",pool=\"app\",alert=\"maxwait\"} 1");
+	has("pglease_alert_raised{pglease_instance=\"unit-export\",pool=\"app\",alert=\"failure_rate\"} 0");
+	has("pglease_alert_value{pglease_instance=\"unit-export\",pool=\"app\",alert=\"maxwait\"} 2.5");
+	has("pglease_alert_threshold{pglease_instance=\"unit-export\",pool=\"app\",alert=\"failure_rate\"} 0.05");
+	has("pglease_alerts_total{pglease_instance=\"unit-export\",pool=\"app\",alert=\"failure_rate\"} 7");
+	ck_assert_ptr_null(strstr(text, "pglease_alert_value{pglease_instance=\"unit-export\",pool=\"app\",alert=\"failure_rate\"}"));
 	/* What there is not has no sample: not even its help. */
 	ck_assert_ptr_null(strstr(text, "pglease_server_cpu"));
 	ck_assert_ptr_null(strstr(text, "pool=\"app\",setting=\"leak_threshold\""));
@@ -336,7 +355,7 @@ check_json(bool indent)
 {
 	struct text to = {0};
 	json_error_t error;
-	json_t *document, *pool, *slot, *instance;
+	json_t *document, *pool, *slot, *instance, *alerts;
 
 	free(text);
 	export_json(&snapshot, indent, &to);
@@ -367,6 +386,20 @@ check_json(bool indent)
 	ck_assert_uint_eq(json_array_size(json_object_get(document, "histograms")), 2 * STATS_NTIMES);
 	ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(document, "omitted"), "slots")), 2);
 	ck_assert_uint_eq(json_object_size(json_object_get(document, "omitted")), 1);
+	/* The alerts, all columns; and short, in the pool's object, those that are not off. */
+	ck_assert_uint_eq(json_array_size(json_object_get(document, "alerts")), 3);
+	ck_assert_uint_eq(json_array_size(json_object_get(pool, "alerts")), 0);
+	alerts = json_object_get(json_array_get(json_object_get(document, "pools"), 0), "alerts");
+	ck_assert_uint_eq(json_array_size(alerts), 2);
+	ck_assert_uint_eq(json_object_size(json_array_get(alerts, 0)), 5);
+	ck_assert_str_eq(json_string_value(json_object_get(json_array_get(alerts, 0), "name")), "maxwait");
+	ck_assert(json_is_true(json_object_get(json_array_get(alerts, 0), "raised")));
+	ck_assert_double_eq(json_number_value(json_object_get(json_array_get(alerts, 0), "since_seconds")), 4);
+	ck_assert_double_eq(json_number_value(json_object_get(json_array_get(alerts, 0), "value")), 2.5);
+	ck_assert_double_eq(json_number_value(json_object_get(json_array_get(alerts, 0), "threshold")), 1);
+	ck_assert(json_is_false(json_object_get(json_array_get(alerts, 1), "raised")));
+	ck_assert(json_is_null(json_object_get(json_array_get(alerts, 1), "value")));
+	ck_assert_double_eq(json_number_value(json_object_get(json_array_get(alerts, 1), "threshold")), 0.05);
 	json_decref(document);
 }
 

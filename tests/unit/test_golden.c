@@ -115,8 +115,19 @@ publish(struct stats_writer *to)
 	    .client_disk_read = STATS_NO_U64, .client_disk_written = STATS_NO_U64};
 	static struct stats_histogram_row histogram = {
 	    .pool = "app", .database = "shop", .time = "wait", .count = 100, .sum = 150000};
+	static struct stats_alert_row alert[5] = {
+	    {.pool = "app", .alert = "maxwait", .state = "raised", .unit = "seconds", .value = 1234567, .threshold = 1000000,
+	        .since = T0, .state_for = 90 * SECOND, .count = 3, .raised = 1},
+	    {.pool = "app", .alert = "failure_rate", .state = "ok", .unit = "ratio", .value = STATS_NO_U64, .threshold = 50000,
+	        .since = T0, .state_for = 90 * MINUTE},
+	    {.pool = "app", .alert = "memory_usage", .state = "ok", .unit = "bytes", .value = UINT64_C(9876543000000),
+	        .threshold = UINT64_C(104857600000000), .since = T0, .state_for = 90 * MINUTE, .count = 1},
+	    {.pool = "app", .alert = "leaks", .state = "ok", .unit = "count", .value = 2000000, .threshold = 5000000, .since = T0,
+	        .state_for = 90 * MINUTE},
+	    {.pool = "web", .alert = "maxwait", .state = "off", .unit = "seconds", .value = 0, .threshold = STATS_NO_U64,
+	        .since = STATS_NO_U64, .state_for = STATS_NO_U64}};
 	struct stats_rows rows[STATS_NTABLES] = {
-	    {pool, 2, 2}, {slot, 4, 4}, {client, 2, 2}, {waiter, 2, 12}, {&row, 1, 1}, {&histogram, 1, 1}};
+	    {pool, 2, 2}, {slot, 4, 4}, {client, 2, 2}, {waiter, 2, 12}, {&row, 1, 1}, {&histogram, 1, 1}, {alert, 5, 5}};
 
 	fill_pool(&pool[0], true);
 	fill_pool(&pool[1], false);
@@ -133,7 +144,7 @@ setup(void)
 	    .program = "pgleased 0",
 	    .socket_dir = "/nowhere",
 	    .mode = 0444,
-	    .capacity = {2, 4, 2, 2, 1, 1}};
+	    .capacity = {2, 4, 2, 2, 1, 1, 5}};
 	pid_t owner;
 
 	ck_assert_int_eq(setenv("PGLEASE_INSTANCE", instance, 1), 0);
@@ -154,25 +165,27 @@ static const struct {
 	const char *file, *arguments;
 	int status;
 } cases[] = {
-    {"usual", "-PSCWI", 0},
-    {"times", "-PSCWI -t", 0},
-    {"pids", "-PSCWI -p", 0},
-    {"owners", "-PSCWI -t -c", 0},
-    {"limits", "-PSCWI -l", 0},
-    {"summary", "-PSCWI -u", 0},
-    {"summary-raw", "-PSCWI -u -r", 0},
-    {"exact", "-PSCWI -b", 0},
-    {"raw", "-PSCWI -r", 0},
+    {"usual", "-PSCWAI", 0},
+    {"times", "-PSCWAI -t", 0},
+    {"pids", "-PSCWAI -p", 0},
+    {"owners", "-PSCWAI -t -c", 0},
+    {"limits", "-PSCWAI -l", 0},
+    {"summary", "-PSCWAI -u", 0},
+    {"summary-raw", "-PSCWAI -u -r", 0},
+    {"exact", "-PSCWAI -b", 0},
+    {"raw", "-PSCWAI -r", 0},
     {"csv", "-S --csv", 0},
     {"csv-clients", "-C --csv", 0},
     {"detail-pool", "-i app", 0},
     {"detail-slot", "-S -i app/0", 0},
+    {"alert", "-A -i app/maxwait", 0},
+    {"alerts-of-a-pool", "--alerts -i web -b", 0},
     {"chosen", "-P -o name,health,efficiency,leases_rate,memory_not_there", 1},
     {"check", "--check", 2},
     {"check-pool", "--check -i app", 1},
     {"check-no-pool", "--check -i nobody", 3},
     {"prometheus", "--prometheus", 0},
-    {"columns", "-PSCWI --list-columns", 0},
+    {"columns", "-PSCWAI --list-columns", 0},
 };
 #define NCASES (sizeof(cases) / sizeof(cases[0]))
 
@@ -256,7 +269,7 @@ START_TEST(json_is_what_it_should_be)
 	json_t *document, *wanted, *header;
 	char *expected, *dumped;
 
-	ck_assert_int_eq(run("-J -PSCWI"), 0);
+	ck_assert_int_eq(run("-J -PSCWAI"), 0);
 	document = json_loads(out, JSON_REJECT_DUPLICATES, &error);
 	ck_assert_msg(document != NULL, "%s", error.text);
 	header = json_object_get(document, "instance");
@@ -266,7 +279,7 @@ START_TEST(json_is_what_it_should_be)
 	expected = golden(golden_path("json", ".json"), dumped);
 	wanted = json_loads(expected, 0, &error);
 	ck_assert_msg(wanted != NULL, "%s", error.text);
-	ck_assert_msg(json_equal(document, wanted), "pgleasestat -J -PSCWI shows other than golden/json.json");
+	ck_assert_msg(json_equal(document, wanted), "pgleasestat -J -PSCWAI shows other than golden/json.json");
 	json_decref(document);
 	json_decref(wanted);
 	free(dumped);
@@ -310,7 +323,7 @@ START_TEST(it_changes_nothing)
 		for (size_t i = 0; i < NCASES; i++)
 			if (run(cases[i].arguments) != cases[i].status)
 				_exit((int)i + 1);
-		_exit(run("-J -PSCWI") == 0 && run("--list") == 0 && strstr(out, instance) != NULL ? 0 : 103);
+		_exit(run("-J -PSCWAI") == 0 && run("--list") == 0 && strstr(out, instance) != NULL ? 0 : 103);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", WEXITSTATUS(status));

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alert.h"
 #include "publish.h"
 #include "queue.h"
 #include "resources.h"
@@ -247,6 +248,41 @@ START_TEST(test_counters_and_times)
 }
 END_TEST
 
+START_TEST(test_alerts)
+{
+	struct alert alert = {.state = ALERT_RAISED, .value = 2500000000, .limit = 1000000000, .since = clock_ns() - 5000000000, .count = 3};
+	uint64_t real = (uint64_t)time(NULL) * 1000000000;
+
+	publish();
+	ck_assert_uint_eq(view("alerts")->nrows, ALERT_N);
+	for (unsigned i = 0; i < ALERT_N; i++) {
+		ck_assert_str_eq(text("alerts", i, "pool"), "app");
+		ck_assert_str_eq(text("alerts", i, "alert"), alert_name(i));
+		ck_assert_str_eq(text("alerts", i, "state"), "off");
+		ck_assert_uint_eq(number("alerts", i, "threshold"), STATS_NO_U64);
+		ck_assert_uint_eq(number("alerts", i, "since"), STATS_NO_U64);
+	}
+	alert_publish(&segment, ALERT_MAXWAIT, &alert);
+	publish();
+	ck_assert_str_eq(text("alerts", ALERT_MAXWAIT, "state"), "raised");
+	ck_assert_str_eq(text("alerts", ALERT_MAXWAIT, "unit"), "seconds");
+	ck_assert_uint_eq(number("alerts", ALERT_MAXWAIT, "value"), 2500000);
+	ck_assert_uint_eq(number("alerts", ALERT_MAXWAIT, "threshold"), 1000000);
+	ck_assert_uint_eq(number("alerts", ALERT_MAXWAIT, "count"), 3);
+	ck_assert_uint_eq(number("alerts", ALERT_MAXWAIT, "raised"), 1);
+	ck_assert_uint_ge(number("alerts", ALERT_MAXWAIT, "state_for"), 5000000000);
+	ck_assert_uint_lt(number("alerts", ALERT_MAXWAIT, "since"), real);
+	ck_assert_uint_gt(number("alerts", ALERT_MAXWAIT, "since"), real - 600000000000);
+	ck_assert_str_eq(text("alerts", ALERT_LEAKS, "state"), "off");
+	/* One that is being written to is not there; and what a client writes is no state. */
+	atomic_fetch_add(&segment.header->alert[ALERT_MAXWAIT].sequence, 1);
+	atomic_store(&segment.header->alert[ALERT_LEAKS].state, UINT64_MAX);
+	publish();
+	ck_assert_str_eq(text("alerts", ALERT_MAXWAIT, "state"), "off");
+	ck_assert_str_eq(text("alerts", ALERT_LEAKS, "state"), "off");
+}
+END_TEST
+
 START_TEST(test_instance)
 {
 	publish();
@@ -417,6 +453,7 @@ main(void)
 	tcase_add_test(tcase, test_nothing_yet);
 	tcase_add_test(tcase, test_leases_and_waiters);
 	tcase_add_test(tcase, test_counters_and_times);
+	tcase_add_test(tcase, test_alerts);
 	tcase_add_test(tcase, test_instance);
 	tcase_add_test(tcase, test_processes);
 	tcase_add_test(tcase, test_groups_of_processes);

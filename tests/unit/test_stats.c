@@ -125,7 +125,7 @@ START_TEST(test_describe)
 {
 	static const size_t row_size[STATS_NTABLES] = {sizeof(struct stats_pool_row),
 	    sizeof(struct stats_slot_row), sizeof(struct stats_client_row), sizeof(struct stats_waiter_row),
-	    sizeof(struct stats_instance_row), sizeof(struct stats_histogram_row)};
+	    sizeof(struct stats_instance_row), sizeof(struct stats_histogram_row), sizeof(struct stats_alert_row)};
 	struct stats_column column[STATS_MAX_COLUMNS];
 	unsigned n = stats_describe((enum stats_table_id)_i, column);
 
