@@ -64,10 +64,16 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
 	    "File that holds the broker's process ID while it runs. Default: none.", true},
 	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
-	    "Where HTTP is served for monitors (/metrics, /stats.json, /history.json, /healthz, /readyz): a Unix socket,\n"
-	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere.", true},
+	    "Where HTTP is served: a page to look at (/), and for monitors /metrics, /stats.json, /history.json, /healthz\n"
+	    "and /readyz. A Unix socket, or a port of this host's loopback address; whoever can connect can read.\n"
+	    "Default: nowhere.", true},
 	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
 	    "Mode of http_listen's Unix socket (octal).", true},
+	{SETTING_INSTANCE, "http_page", SETTING_BOOL, IN_INSTANCE(http_page), 0, 1, "yes",
+	    "no: the page at / is not served, only what monitors read.", false},
+	{SETTING_INSTANCE, "http_charts", SETTING_PATH, IN_INSTANCE(http_charts), 0, 0, "",
+	    "Folder of dygraph.min.js, which draws the page's charts and is read at the start; without it the page has\n"
+	    "numbers only. Default: where it was built for, usually /usr/share/javascript/dygraphs (libjs-dygraphs).", false},
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"

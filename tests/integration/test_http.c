@@ -112,7 +112,9 @@ START_TEST(pages_say_what_is)
 
 	says(where, "/healthz", 200, "ok\n");
 	says(where, "/readyz", 200, "ready\n");
-	says(where, "/", 404, "/metrics");
+	says(where, "/", 200, "<!DOCTYPE html>");
+	says(where, "/web/words.json", 200, "\"draining\":\"no leases are granted");
+	says(where, "/web/index.html", 404, "there are: / /metrics");
 	says(where, "/metrics/", 404, "/metrics");
 	says(where, "/history", 404, "/metrics");
 }
