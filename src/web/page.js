@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: PostgreSQL
 // The page: what was asked for (pool, range), the last answer, and where its numbers go.
 
-import {bytes, clock, count, duration, NONE, plural, rate, share} from "./format.js";
+import {bytes, clock, count, duration, NONE, plain, plural, rate, share} from "./format.js";
 import {canDraw, Charts, FIELDS} from "./charts.js";
 import {Events} from "./events.js";
 import {getJson, Poller} from "./poll.js";
@@ -12,7 +12,8 @@ const MAP_CELLS = 512;
 const STATES = ["leased", "granted", "returned", "broker", "idle", "empty"]; // those who want a look first
 
 const byId = (id) => document.getElementById(id);
-const tables = Object.fromEntries(["slots", "waiters", "times", "pools", "clients"].map((name) => [name, new Table(name)]));
+const tables = Object.fromEntries(["slots", "waiters", "times", "watch", "pools", "clients"]
+	.map((name) => [name, new Table(name)]));
 const history = new History(FIELDS), seen = new Seen(), events = new Events();
 let charts = null, data = null, reasons = {}, awaySince = null, range = RANGES[0], wanted = null;
 let looks = 0; // answers that were shown
@@ -50,7 +51,7 @@ function attentionItems() {
 	for (const pool of data.pools ?? []) {
 		for (const alert of (pool.alerts ?? []).filter((a) => a.raised))
 			items.push({kind: "bad", text: `pool ${pool.name}: alert ${alert.name}, since ` +
-				`${clock(data.instance.published_at - alert.since_seconds)}: beyond ${alert.threshold}`});
+				`${clock(data.instance.published_at - alert.since_seconds)}: beyond ${inUnit(pool, alert, alert.threshold)}`});
 		for (const name of pool.reasons ? pool.reasons.split(",") : [])
 			items.push({kind: pool.health === "down" ? "bad" : "warn",
 				text: `pool ${pool.name} is ${pool.health}: ${reasons[name] ?? name}`});
@@ -61,6 +62,13 @@ function attentionItems() {
 		items.push({kind: "bad", text: `pool ${slot.pool}: a leak? slot ${slot.slot} is leased since ${clock(slot.held_since)} by ` +
 			`${holderOf(slot)}${slot.acquired_at ? `, acquired at ${slot.acquired_at}` : ""}`});
 	return items;
+}
+
+// The unit is in a table of its own.
+function inUnit(pool, alert, value) {
+	const unit = data.alerts?.find((a) => a.pool === pool.name && a.alert === alert.name)?.unit;
+
+	return ({seconds: duration, ratio: share, bytes, count}[unit] ?? plain)(value);
 }
 
 function isOverdue(slot, threshold) {
@@ -163,6 +171,15 @@ function showTimes(pool) {
 		...Object.fromEntries(["count", "mean", "p50", "p95", "p99", "max"].map((field) => [field, pool[`${name}_${field}`]]))})));
 }
 
+function showWatch(pool) {
+	const alerts = pool.alerts ?? [];
+
+	byId("watched").hidden = pool.alerts === undefined;
+	tables.watch.update([...alerts].sort((a, b) => b.raised - a.raised).map((alert) => ({...alert,
+		state: alert.raised ? "raised" : "ok", value: inUnit(pool, alert, alert.value),
+		threshold: inUnit(pool, alert, alert.threshold)})), (alert) => (alert.raised ? "bad" : ""));
+}
+
 function showTables(pool) {
 	const waiters = (data.waiters ?? []).filter((waiter) => waiter.pool === pool.name)
 		.map((waiter) => ({...waiter, holder: holderOf(waiter)})).sort((a, b) => b.waiting_for - a.waiting_for);
@@ -245,9 +262,9 @@ function show() {
 		showTiles(pool);
 		showSlots(pool);
 		showTimes(pool);
-	}
-	if (pool !== undefined)
+		showWatch(pool);
 		showTables(pool);
+	}
 	showEvents();
 }
 

@@ -51,6 +51,18 @@ export const TABLES = {
 			["max", "Longest", {show: duration}],
 		],
 	},
+	watch: {
+		caption: "Alerts of the pool: those that are raised first",
+		empty: "All of them are off.",
+		limit: 32,
+		columns: [
+			["name", "Alert", text],
+			["state", "State", text],
+			["value", "Now", {show: plain}],
+			["threshold", "Raised from", {show: plain}],
+			["since_seconds", "For", {show: duration}],
+		],
+	},
 	pools: {
 		caption: "Pools of the instance",
 		empty: "There is no pool.",
@@ -121,7 +133,7 @@ export function setValue(element, value, show) {
 }
 
 export class Table {
-	constructor(name, helps) {
+	constructor(name) {
 		const table = document.getElementById(name), what = TABLES[name];
 
 		this.what = what;

@@ -373,13 +373,17 @@ def alerts_of_pools(page):
             if (path !== "stats.json")
                 return answer;
             const data = await answer.json();
+            data.alerts = [{pool: data.pools[0].name, alert: "maxwait", unit: "seconds"}];
             data.pools[0].alerts = [{name: "maxwait", raised: window.rings, since_seconds: 5, value: 2, threshold: 1}];
             return new Response(JSON.stringify(data));
         };""")
     page.shows("no-alerts", "No alerts")
     await_that("no alerts", lambda: page.browser.run("return !document.getElementById('no-alerts').hidden"))
     page.browser.run("window.rings = true")
-    page.shows("alerts", "pool app: alert maxwait, since \\d\\d:\\d\\d:\\d\\d")
+    page.shows("alerts", "pool app: alert maxwait, since \\d\\d:\\d\\d:\\d\\d: beyond 1 s")
+    page.choose("app")
+    row = page.table("watch")[0]
+    expect([row[c]["text"] for c in ("Alert", "State", "Now", "Raised from", "For")] == ["maxwait", "raised", "2 s", "1 s", "5 s"], row)
     page.shows("events", "pool app: alert maxwait raised")
     expect(page.browser.run("return document.getElementById('no-alerts').hidden"))
     page.browser.run("window.rings = false")
