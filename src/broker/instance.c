@@ -429,6 +429,7 @@ start_recorder(struct instance *i, struct handover *from)
 	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .npools = i->npools,
+	    .publisher = i->publisher,
 	    .from = from,
 	};
 

@@ -46,10 +46,10 @@ const struct setting settings[] = {
 	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so.", true},
 	{SETTING_INSTANCE, "history", SETTING_BOOL, IN_INSTANCE(history), 0, 1, "yes",
 	    "yes: each pool has a history in shared memory, of a row for each second of metrics_retention and one for\n"
-	    "each minute of a day; 15.4 MB with the defaults. With monitoring = no there is none.", true},
+	    "each minute of a day; 15.9 MB with the defaults. With monitoring = no there is none.", true},
 	{SETTING_INSTANCE, "metrics_retention", SETTING_DURATION, IN_INSTANCE(metrics_retention), 0, 24 * HOUR, "1h",
-	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 264 MB, for each\n"
-	    "pool. 0: there are only rows of a minute each (4.4 MB).", true},
+	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 272 MB, for each\n"
+	    "pool. 0: there are only rows of a minute each (4.5 MB).", true},
 	{SETTING_INSTANCE, "history_save", SETTING_BOOL, IN_INSTANCE(history_save), 0, 1, "yes",
 	    "yes: at a stop the histories are saved in data_dir, for the next start.", false},
 	{SETTING_INSTANCE, "monitor_group", SETTING_GROUP, IN_INSTANCE(monitor_group), 0, 0, "",

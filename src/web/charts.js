@@ -5,7 +5,7 @@
 import {byteRate, bytes, clock, count, duration, NONE, rate, share} from "./format.js";
 import {setText, setValue} from "./tables.js";
 
-// series: a row's field, its name, its colour (page.css). from: the history's rows, or what the page has seen.
+// series: a row's field, its name, its colour (page.css). log: a logarithmic scale; step: whole numbers, which do not slope.
 const CHARTS = [
 	{id: "throughput", title: "Throughput", show: rate, series: [["leases_rate", "leases", 1],
 		["queries_rate", "queries", 2], ["transactions_rate", "transactions", 3]]},
@@ -20,19 +20,27 @@ const CHARTS = [
 		["query_p99", "p99", 3]]},
 	{id: "transaction", title: "Transactions", show: duration, log: true, series: [["transaction_p50", "p50", 1],
 		["transaction_p95", "p95", 2], ["transaction_p99", "p99", 3]]},
-	{id: "cpu", title: "CPU, of a processor", show: share, seen: true, series: [["server_cpu", "servers", 1],
+	{id: "cpu", title: "CPU, of one processor", show: share, series: [["server_cpu", "servers", 1],
 		["client_cpu", "clients", 2], ["broker_cpu", "broker", 3]]},
-	{id: "memory", title: "Memory", show: bytes, seen: true, series: [["server_memory", "servers", 1],
+	{id: "memory", title: "Memory", show: bytes, series: [["server_memory", "servers", 1],
 		["client_memory", "clients", 2], ["broker_memory", "broker", 3]]},
-	{id: "read", title: "Read from disk", show: byteRate, seen: true, series: [["server_disk_read", "servers", 1],
-		["client_disk_read", "clients", 2], ["broker_disk_read", "broker", 3]]},
-	{id: "written", title: "Written to disk", show: byteRate, seen: true, series: [["server_disk_written", "servers", 1],
-		["client_disk_written", "clients", 2], ["broker_disk_written", "broker", 3]]},
+	{id: "disk", title: "Disk, read and written", show: byteRate, series: [["server_disk", "servers", 1],
+		["client_disk", "clients", 2], ["broker_disk", "broker", 3]]},
 ];
 
-// Of a step of the history, all that is drawn, and withBroker() of series.js needs: it has a hundred more.
-export const FIELDS = ["time", "covered", "cpu", "memory",
-	...CHARTS.filter((what) => !what.seen).flatMap((what) => what.series.map(([field]) => field))];
+const FIELDS = CHARTS.flatMap((what) => what.series.map(([field]) => field));
+
+// Of a step of the history, what is drawn: it has a hundred numbers more. What processes used is told per second.
+export function ofStep(step) {
+	const row = {...step, broker_cpu: step.cpu, broker_memory: step.memory, broker_disk: step.disk}, taken = {time: step.time};
+
+	for (const field of FIELDS) {
+		const value = row[field] ?? null, counts = /_(cpu|disk)$/.test(field);
+
+		taken[field] = !counts ? value : value === null || !(step.covered > 0) ? null : value / step.covered;
+	}
+	return taken;
+}
 
 function library() {
 	return window.Dygraph;
@@ -229,15 +237,12 @@ export class Charts {
 		});
 	}
 
-	// `rows`: of the history; `seen`: of the page (series.js). `gap`: seconds between two of each.
-	update(rows, seen, range, gap) {
-		const to = Math.max(rows.at(-1)?.time ?? 0, seen.at(-1)?.time ?? 0) * 1000 || Date.now();
-		const from = to - range.seconds * 1000;
+	// `rows`: in the order of time, `gap` seconds apart.
+	update(rows, range, gap) {
+		const to = (rows.at(-1)?.time ?? Date.now() / 1000) * 1000, from = to - range.seconds * 1000;
 
 		for (const chart of this.charts) {
-			const ours = chart.what.seen ? seen : rows;
-
-			chart.setRows(ours, chart.what.seen ? gap.seen : gap.rows);
+			chart.setRows(rows, gap);
 			chart.draw(range, from, to);
 		}
 	}

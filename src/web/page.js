@@ -2,10 +2,10 @@
 // The page: what was asked for (pool, range), the last answer, and where its numbers go.
 
 import {bytes, clock, count, duration, NONE, plain, plural, rate, share} from "./format.js";
-import {canDraw, Charts, FIELDS} from "./charts.js";
+import {canDraw, Charts, ofStep} from "./charts.js";
 import {Events} from "./events.js";
 import {getJson, Poller} from "./poll.js";
-import {History, RANGES, Seen, withBroker} from "./series.js";
+import {History, RANGES, Seen} from "./series.js";
 import {setText, setValue, Table, updateList} from "./tables.js";
 
 const MAP_CELLS = 512;
@@ -14,7 +14,7 @@ const STATES = ["leased", "granted", "returned", "broker", "idle", "empty"]; // 
 const byId = (id) => document.getElementById(id);
 const tables = Object.fromEntries(["slots", "waiters", "times", "watch", "pools", "clients"]
 	.map((name) => [name, new Table(name)]));
-const history = new History(FIELDS), seen = new Seen(), events = new Events();
+const history = new History(ofStep), seen = new Seen(), events = new Events();
 let charts = null, data = null, reasons = {}, awaySince = null, range = RANGES[0], wanted = null;
 let looks = 0; // answers that were shown
 
@@ -224,14 +224,7 @@ async function showCharts(again) {
 
 	if (asked !== range || pool.name !== currentPool()?.name || !(fresh || again || !history.kept))
 		return;
-	const own = seen.rows(pool.name, range), rows = history.rows;
-	const first = own[0]?.time ?? Infinity, before = rows.filter((row) => row.time < first).map(withBroker);
-	const fine = range.seconds <= 900;
-
-	charts.update(history.kept ? rows : own, before.concat(own), range, {
-		rows: history.kept ? range.step : fine ? 2 : 60,
-		seen: Math.max(range.step, fine ? 2 : 60),
-	});
+	charts.update(history.kept ? history.rows : seen.rows(pool.name), range, history.kept ? range.step : 2);
 	const note = [canDraw() ? "" : "No lines: the broker's host has no dygraphs (Debian: libjs-dygraphs). The numbers are there.",
 		history.kept ? "" : "The broker keeps no history (history = no): the charts begin when the page was opened."].join(" ").trim();
 

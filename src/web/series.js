@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: PostgreSQL
-// What the charts draw: steps of a pool's history, as /history.json has them, and what the page itself has seen, for what the
-// history does not keep. Bounded: never more than a range's steps, and so many samples.
+// What the charts draw: steps of a pool's history, as /history.json has them; or, where none is kept, what the page itself has
+// seen. Bounded: never more than a range's steps, or so many samples.
 
 import {getJson} from "./poll.js";
 
@@ -18,9 +18,9 @@ const TOO_MUCH = 400;
 
 // The steps of a pool's history, kept up to date.
 export class History {
-	// fields: what is kept of a step.
-	constructor(fields) {
-		this.fields = fields;
+	// take(row): what is kept of a step.
+	constructor(take) {
+		this.take = take;
 		this.forget();
 	}
 
@@ -79,7 +79,7 @@ export class History {
 		try {
 			const {history} = await getJson(`history.json?${query}`);
 
-			return history.map((row) => Object.fromEntries(this.fields.map((field) => [field, row[field]])));
+			return history.map(this.take);
 		} catch (error) {
 			const steps = Math.round((to - from) / step);
 
@@ -94,83 +94,34 @@ export class History {
 }
 
 const POOLS = 16; // whose numbers are kept
-const FINE = {every: 0.5, most: 900, smooth: 5}; // every: at least so many seconds between two; smooth: samples of a rate
-const COARSE = {every: 60, most: 1440, smooth: 1};
-const RESOURCES = ["cpu", "memory", "disk_read", "disk_written"];
+const SAMPLES = 900;
 
-function resources(row, prefix) {
-	return Object.fromEntries(RESOURCES.map((name) => [name, row?.[prefix + name] ?? null]));
-}
-
-// What the page has seen: a sample for each second of a quarter of an hour, and one for each minute of a day.
+// What the page itself has seen, a sample a second for a quarter of an hour: for a broker that keeps no history.
 export class Seen {
 	constructor() {
-		this.fine = [];
-		this.coarse = [];
+		this.samples = [];
 	}
 
 	take(data) {
-		const pools = {}, time = Number(data.instance.published_at);
-
-		for (const pool of (data.pools ?? []).slice(0, POOLS))
-			pools[pool.name] = {
-				max: pool.max, total: pool.total, idle: pool.idle, active_max: pool.leased + pool.granted,
-				waiting_max: pool.waiting, maxwait: pool.maxwait, leases_rate: pool.leases_rate,
-				queries_rate: pool.queries_rate, transactions_rate: pool.transactions_rate,
-				server: resources(pool, "server_"),
-			};
-		const sample = {time, broker: resources(data.instance, ""), client: resources(data.instance, "client_"), pools};
-
-		this.push(this.fine, FINE, sample);
-		this.push(this.coarse, COARSE, sample);
-	}
-
-	push(list, kind, sample) {
-		const last = list.at(-1);
+		const pools = {}, time = Number(data.instance.published_at), list = this.samples;
 
 		// The clock was set back.
-		if (last !== undefined && sample.time < last.time)
+		if (list.length > 0 && time < list.at(-1).time)
 			list.length = 0;
-		if (list.length > 0 && sample.time - last.time < kind.every)
-			return;
-		list.push(sample);
-		if (list.length > kind.most)
-			list.splice(0, list.length - kind.most);
+		for (const pool of (data.pools ?? []).slice(0, POOLS))
+			pools[pool.name] = {
+				time, max: pool.max, total: pool.total, active_max: pool.leased + pool.granted,
+				waiting_max: pool.waiting, maxwait: pool.maxwait, leases_rate: pool.leases_rate,
+				queries_rate: pool.queries_rate, transactions_rate: pool.transactions_rate,
+				broker_memory: data.instance.memory, client_memory: data.instance.client_memory, server_memory: pool.server_memory,
+			};
+		list.push({time, pools});
+		if (list.length > SAMPLES)
+			list.splice(0, list.length - SAMPLES);
 	}
 
-	// Of a range: rows like the history's, with what each kind of process used, "broker_cpu" and so on, per second where it counts.
-	rows(pool, range) {
-		const kind = range.seconds <= 900 ? FINE : COARSE, list = kind === FINE ? this.fine : this.coarse;
-		const from = (list.at(-1)?.time ?? 0) - range.seconds, rows = [];
-
-		for (let i = 0; i < list.length; i++) {
-			const sample = list[i], before = list[Math.max(i - kind.smooth, 0)];
-
-			if (sample.time < from)
-				continue;
-			const row = {time: sample.time, ...sample.pools[pool]};
-
-			this.addResources(row, "broker", sample.time - before.time, before.broker, sample.broker);
-			this.addResources(row, "client", sample.time - before.time, before.client, sample.client);
-			this.addResources(row, "server", sample.time - before.time, before.pools[pool]?.server, sample.pools[pool]?.server);
-			rows.push(row);
-		}
-		return rows;
+	// Rows like the history's.
+	rows(pool) {
+		return this.samples.map((sample) => sample.pools[pool]).filter((row) => row !== undefined);
 	}
-
-	addResources(row, who, elapsed, before, now) {
-		for (const name of RESOURCES) {
-			const was = before?.[name] ?? null, is = now?.[name] ?? null;
-
-			if (name === "memory")
-				row[`${who}_memory`] = is;
-			else
-				row[`${who}_${name}`] = was === null || is === null || elapsed <= 0 || is < was ? null : (is - was) / elapsed;
-		}
-	}
-}
-
-// Of the history, for the charts of resources: it has the broker's alone.
-export function withBroker(row) {
-	return {...row, broker_cpu: row.cpu === null || !row.covered ? null : row.cpu / row.covered, broker_memory: row.memory};
 }

@@ -201,7 +201,7 @@ def lines_are_drawn(page):
                 text: figure.querySelector(".area").getAttribute("aria-label"),
                 inked: [...figure.querySelectorAll("canvas")].some((canvas) => canvas.getContext("2d")
                     .getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte !== 0))}));""")
-        expect(len(charts) == 11, len(charts), "charts")
+        expect(len(charts) == 10, len(charts), "charts")
         return charts if all(c["lines"] > 0 and c["inked"] and c["height"] > 100 for c in charts) and any(
             c["id"] == "chart-use" and "open 3" in c["text"] for c in charts) else None
     await_that("every chart has its canvas, and the one of connections its numbers", look)
@@ -257,9 +257,8 @@ def no_growth(page):
         expect(after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] + 5e5 + 4e3 * min(elapsed, 900), "the heap has grown")
         expect(after["Nodes"] <= before["Nodes"] + 150, "the document has grown")
         expect(after["JSEventListeners"] <= before["JSEventListeners"], "there are more listeners")
-        sizes = browser.run("return [pglease.seen.fine.length, pglease.seen.coarse.length, pglease.history.rows.length, "
-                            "pglease.events.list.length]")
-        expect(all(n <= most for n, most in zip(sizes, (900, 1440, 242, 50))), "more than is allowed", sizes)
+        sizes = browser.run("return [pglease.seen.samples.length, pglease.history.rows.length, pglease.events.list.length]")
+        expect(all(n <= most for n, most in zip(sizes, (900, 242, 50))), "more than is allowed", sizes)
     finally:
         for worker in busy:
             worker.end()
