@@ -22,8 +22,19 @@ const COUNTERS = {
 		"connections were replaced: returned broken or in doubt"],
 };
 
-function clientKey(client) {
-	return `${client.client} ${client.pid} ${client.attached_since}`;
+// Who held those slots of a pool whose connection has been replaced since, or is about to be: "psql, pid 812".
+function losers(pool, before, now) {
+	const slots = new Map((now.slots ?? []).filter((slot) => slot.pool === pool).map((slot) => [slot.slot, slot]));
+
+	return (before.slots ?? []).filter((slot) => slot.pool === pool && slot.state === "leased" && slot.pid !== null).filter((slot) => {
+		const is = slots.get(slot.slot);
+
+		return is === undefined || is.generation !== slot.generation || is.state === "broker" || is.state === "empty";
+	}).map((slot) => {
+		const client = before.clients?.find((c) => c.client === slot.client);
+
+		return `${client !== undefined ? `${client.program}, ` : ""}pid ${slot.pid}`;
+	});
 }
 
 export class Events {
@@ -56,24 +67,16 @@ export class Events {
 		this.before = data;
 		if (before === null)
 			return;
-		const gone = this.gone(before, data);
-
 		for (const pool of data.pools ?? []) {
 			const was = before.pools?.find((p) => p.name === pool.name);
 
 			if (was !== undefined)
-				this.lookAtPool(time, was, pool, gone);
+				this.lookAtPool(time, was, pool, () => losers(pool.name, before, data));
 		}
 	}
 
-	// Clients that held leases a moment ago and are not there any more.
-	gone(before, now) {
-		const there = new Set((now.clients ?? []).map(clientKey));
-
-		return (before.clients ?? []).filter((client) => client.leases_held > 0 && !there.has(clientKey(client)));
-	}
-
-	lookAtPool(time, was, pool, gone) {
+	// who(): of leases that were taken back.
+	lookAtPool(time, was, pool, who) {
 		const name = `pool ${pool.name}`;
 
 		for (const [counter, [kind, one, many]] of Object.entries(COUNTERS)) {
@@ -81,10 +84,9 @@ export class Events {
 
 			if (!(more > 0))
 				continue;
-			const who = counter === "revoked_death" && gone.length > 0
-				? ` (${gone.slice(0, 3).map((client) => `${client.program}, pid ${client.pid}`).join("; ")})` : "";
+			const names = counter.startsWith("revoked_") ? who().slice(0, 3).join("; ") : "", by = names ? ` (${names})` : "";
 
-			this.add(time, kind, `${name} ${counter}${who}`, (n) => `${name}: ${plural(n, one, many)}${who}`, more);
+			this.add(time, kind, `${name} ${counter}${by}`, (n) => `${name}: ${plural(n, one, many)}${by}`, more);
 		}
 		if (was.health !== pool.health || was.reasons !== pool.reasons) {
 			const why = pool.reasons ? ` (${pool.reasons.replaceAll(",", ", ")})` : "";
