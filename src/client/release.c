@@ -276,6 +276,8 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	shell = shell_of_lease(state, lease->slot, lease->sequence);
 	if (word_state(w) != SLOT_LEASED || word_who(w) != lease->row || word_seq(w) != lease->sequence || shell == NULL) {
 		end_lost(state, lease);
+		/* Revoked: perhaps because the broker has let go of this process, and then what it claims next would be, too. */
+		(void)reattach_is_news(state);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u has ended: released before, or revoked",
 		    lease->slot);
 	}

@@ -5,53 +5,27 @@
  * as it should or says nonsense too. Whatever they did, pool 1, which none of them could open, is as it was, and whoever asks for
  * the status has an answer.
  */
+#include "bed.h"
 #include "fuzz.h"
 
-#include <event2/event.h>
-#include <signal.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "adopt.h"
-#include "cancel.h"
-#include "control.h"
 #include "handoff.h"
-#include "hangups.h"
-#include "log.h"
-#include "maintain.h"
-#include "publish.h"
 #include "queue.h"
-#include "resolver.h"
 #include "rows.h"
-#include "server.h"
 #include "slots.h"
 #include "startup.h"
 #include "upstream.h"
 
-#define CLIENTS 4 /* control connections that the input has */
 #define HANDSHAKES 3
 #define STEPS 96
-#define NPOOLS 2u
-
-static char folder[64], upstream_dir[96], conninfo[160];
-static struct pool_context shared;
-static struct instance_settings instance_of;
-static struct pool_settings settings_of[NPOOLS];
-static struct pool *pools[NPOOLS];
-static struct clients *clients;
-static struct commands *commands;
-static struct control *control;
-static struct adopt *adopt;
-static struct publisher *publisher;
 
 /* The clients' side. */
 static struct {
 	int sock; /* -1: none */
 	struct wire_welcome welcome;
-} client[CLIENTS];
+} client[BED_CLIENTS];
 static struct {
 	int sock;
 } handshake[HANDSHAKES];
@@ -62,197 +36,6 @@ static struct {
 	uint64_t word;
 } lease;
 static uint32_t key, key_pid;
-
-static void
-on_attention(evutil_socket_t fd, short what, void *arg)
-{
-	for (unsigned i = 0; i < NPOOLS; i++)
-		if (pools[i]->attention)
-			maintain_pool(pools[i], clients, clock_ns());
-	commands_look(commands, clock_ns());
-}
-
-static void
-on_hang_up(void *context, uint32_t pool, uint32_t slot, uint32_t generation)
-{
-	struct server *s = &pools[pool]->server[slot];
-
-	if (server_has_connection(s) && (uint32_t)s->generation == generation)
-		server_hung_up(s);
-}
-
-static void
-on_cancel(void *context, const struct cancels_ticket *ticket, int sent)
-{
-	cancel_returned(pools, NPOOLS, ticket);
-}
-
-static void
-on_stop(void *context, uint64_t timeout, const char *why)
-{
-	/* The instance's matter: here nobody may stop it. */
-}
-
-static int
-no_lookup(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
-{
-	return EAI_FAIL;
-}
-
-static void
-turn(unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		event_base_loop(shared.base, EVLOOP_NONBLOCK);
-}
-
-static void
-tick(void)
-{
-	const struct segment *segments[NPOOLS];
-	uint64_t now = clock_ns();
-
-	for (unsigned i = 0; i < NPOOLS; i++) {
-		struct pulse_params beat = {.now = now, .connects_fail = pools[i]->failures != 0};
-
-		pools[i]->retry_at = 0; /* a failed connect need not be waited for */
-		maintain_pool(pools[i], clients, now);
-		pulse_beat(&pools[i]->pulse, &pools[i]->seg, &beat);
-		segments[i] = &pools[i]->seg;
-	}
-	clients_tick(clients);
-	control_tick(control, now);
-	adopt_tick(adopt, now);
-	fuzz_must(publisher_publish(publisher, SEGMENT_OPEN, segments, NPOOLS) == 0);
-	commands_look(commands, now);
-}
-
-static void
-clean(void)
-{
-	rmdir(upstream_dir);
-	rmdir(folder);
-}
-
-/* Once. */
-static void
-make_folder(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	signal(SIGPIPE, SIG_IGN);
-	log_setup(LOG_LEVEL_ERROR, false);
-	snprintf(folder, sizeof(folder), "%.40s/pglease-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	fuzz_must(mkdtemp(folder) != NULL);
-	snprintf(upstream_dir, sizeof(upstream_dir), "%s/pg", folder);
-	fuzz_must(mkdir(upstream_dir, 0700) == 0);
-	snprintf(conninfo, sizeof(conninfo), "host=%s user=u dbname=d sslmode=disable gssencmode=disable", upstream_dir);
-	atexit(clean);
-	settings_init(SETTING_INSTANCE, &instance_of);
-	for (unsigned i = 0; i < NPOOLS; i++) {
-		settings_init(SETTING_POOL, &settings_of[i]);
-		snprintf(settings_of[i].name, sizeof(settings_of[i].name), "%s", i == 0 ? "app" : "other");
-		strcpy(settings_of[i].conninfo, conninfo);
-		settings_of[i].min_connections = i == 0 ? 2 : 1;
-		settings_of[i].max_connections = i == 0 ? 3 : 1;
-		settings_of[i].prepared_statements = 4;
-	}
-}
-
-static void
-start(void)
-{
-	const struct segment *segments[NPOOLS];
-	char instance[48], name[PATHS_MAX];
-	struct adopt_params adopt_params = {.context = &shared, .pools = pools, .npools = NPOOLS, .socket_dir = folder};
-	struct commands_params commands_params = {.pools = pools,
-	    .npools = NPOOLS,
-	    .settings = &instance_of,
-	    .answer = control_answer,
-	    .stop = on_stop};
-	struct control_params control_params = {.pools = pools,
-	    .npools = NPOOLS,
-	    .max_clients = CLIENTS + 1,
-	    .instance_id = 1,
-	    .instance = "fuzz",
-	    .socket_dir = folder,
-	    .admin_users = "",
-	    .admin_groups = ""};
-	struct publisher_params publisher_params = {
-	    .instance = instance, .socket_dir = folder, .mode = 0600, .pools = segments, .npools = NPOOLS};
-	const char *error;
-
-	shared.base = event_base_new();
-	shared.attention = event_new(shared.base, -1, 0, on_attention, NULL);
-	fuzz_must(shared.base != NULL && shared.attention != NULL);
-	upstream_start(shared.base, upstream_dir);
-	fuzz_must(hangups_new(shared.base, on_hang_up, NULL, &shared.hangups) == 0);
-	fuzz_must(resolver_new(shared.base, no_lookup, &shared.resolver) == 0);
-	fuzz_must(cancels_new(shared.base, on_cancel, NULL, &shared.cancels) == 0);
-	for (unsigned i = 0; i < NPOOLS; i++) {
-		struct pool_params params = {.context = &shared,
-		    .settings = &settings_of[i],
-		    .conninfo = conninfo,
-		    .instance = "fuzz",
-		    .instance_id = 1,
-		    .index = i,
-		    .max_clients = CLIENTS + 1};
-
-		fuzz_must(pool_new(&params, &pools[i]) == 0);
-		segments[i] = &pools[i]->seg;
-	}
-	snprintf(instance, sizeof(instance), "fuzz-broker-%ld", (long)getpid());
-	fuzz_must(publisher_new(&publisher_params, &publisher, &error) == 0);
-	/* Nobody looks for it by its name. */
-	fuzz_must(paths_stats_name(instance, name, sizeof(name)) == 0 && shm_unlink(name) == 0);
-	fuzz_must(clients_new(shared.base, pools, NPOOLS, CLIENTS + 1, &clients) == 0);
-	commands_params.clients = clients;
-	commands = commands_new(&commands_params);
-	fuzz_must(commands != NULL);
-	control_params.base = shared.base;
-	control_params.commands = commands;
-	adopt_params.clients = control_params.clients = clients;
-	fuzz_must(adopt_new(&adopt_params, &adopt) == 0 && control_new(&control_params, &control) == 0);
-	for (unsigned i = 0; i < NPOOLS; i++) {
-		atomic_store(&pools[i]->seg.header->state, SEGMENT_OPEN);
-		pool_grow(pools[i], clock_ns());
-	}
-	for (unsigned i = 0; i < 64 && (pools[0]->connecting != 0 || pools[1]->connecting != 0); i++)
-		turn(1);
-	fuzz_must(pools[0]->open == 2 && pools[1]->open == 1);
-}
-
-static void
-stop(void)
-{
-	for (unsigned i = 0; i < NPOOLS; i++)
-		pool_stop(pools[i]);
-	control_free(control);
-	commands_free(commands);
-	adopt_free(adopt);
-	clients_free(clients);
-	upstream_stop(); /* lets its cancels go */
-	cancels_free(shared.cancels, 2000);
-	for (unsigned i = 0; i < NPOOLS; i++)
-		pool_free(pools[i]);
-	publisher_free(publisher);
-	hangups_free(shared.hangups);
-	resolver_free(shared.resolver);
-	event_free(shared.attention);
-	event_base_free(shared.base);
-}
-
-static int
-connect_to(int type)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int sock = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	fuzz_must((type == SOCK_STREAM ? paths_adopt_socket : paths_control_socket)(
-		      folder, address.sun_path, sizeof(address.sun_path)) == 0);
-	fuzz_must(connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0);
-	return sock;
-}
 
 /* A control message, sound or bent in a few places. */
 static size_t
@@ -361,13 +144,13 @@ step_control(struct fuzz *f, unsigned i)
 
 	memset(buf, 0, sizeof(buf));
 	if (client[i].sock < 0) {
-		client[i].sock = connect_to(SOCK_SEQPACKET);
+		client[i].sock = bed_connect(SOCK_SEQPACKET);
 		memset(&client[i].welcome, 0, sizeof(client[i].welcome));
 	}
 	n = make_message(f, buf);
 	if (n > 0)
 		(void)send(client[i].sock, buf, n, MSG_NOSIGNAL);
-	turn(2);
+	bed_turn(2);
 	hear(i);
 }
 
@@ -407,7 +190,7 @@ step_adopt(struct fuzz *f, unsigned i)
 	int fd;
 
 	if (handshake[i].sock < 0)
-		handshake[i].sock = connect_to(SOCK_STREAM);
+		handshake[i].sock = bed_connect(SOCK_STREAM);
 	switch (how & 7) {
 	case 0:
 	case 1:
@@ -434,7 +217,7 @@ step_adopt(struct fuzz *f, unsigned i)
 	case 5:
 		close(handshake[i].sock);
 		handshake[i].sock = -1;
-		turn(2);
+		bed_turn(2);
 		return;
 	default: {
 		const uint8_t *bytes = fuzz_bytes(f, sizeof(buf), &n);
@@ -445,7 +228,7 @@ step_adopt(struct fuzz *f, unsigned i)
 	}
 	if (n > 0)
 		(void)send(handshake[i].sock, buf, n, MSG_NOSIGNAL);
-	turn(2);
+	bed_turn(2);
 	while ((got = wire_recv(handshake[i].sock, buf, sizeof(buf), &fd)) > 0) {
 		const uint8_t *k = memmem(buf, (size_t)got, "K\0\0\0\x0c", 5);
 
@@ -468,7 +251,7 @@ step_adopt(struct fuzz *f, unsigned i)
 static void
 step_lease(struct fuzz *f)
 {
-	unsigned owner = fuzz_byte(f) % CLIENTS;
+	unsigned owner = fuzz_byte(f) % BED_CLIENTS;
 	uint64_t w;
 	int row, slot;
 
@@ -562,62 +345,15 @@ step_scribble(struct fuzz *f)
 	}
 }
 
-/* Somebody new asks how it is, and is told. */
-static void
-check_status(void)
-{
-	struct wire_command command = {.verb = "status", .timeout_ms = -1};
-	union {
-		struct wire_result result;
-		char bytes[WIRE_MAX];
-	} m;
-	int sock = connect_to(SOCK_SEQPACKET);
-	unsigned answers = 0;
-	bool last = false;
-
-	wire_header_init(&command.header, WIRE_COMMAND);
-	fuzz_must(send(sock, &command, sizeof(command), MSG_NOSIGNAL) == sizeof(command));
-	for (unsigned i = 0; i < 200 && !last; i++) {
-		turn(1);
-		while (recv(sock, &m, sizeof(m), MSG_DONTWAIT) > 0) {
-			fuzz_must(wire_is(&m, sizeof(m.result), WIRE_RESULT) && m.result.code == 0);
-			answers++;
-			last = m.result.more == 0;
-		}
-	}
-	fuzz_must(last && answers == NPOOLS + 1);
-	close(sock);
-	turn(2);
-}
-
-/* Nobody could open it. */
-static void
-check_other_pool(void)
-{
-	const struct pool *p = pools[1];
-	unsigned other = 0;
-
-	for (uint32_t i = 0; i < p->seg.nslots; i++) {
-		uint64_t w = slot_load(&p->seg, i);
-
-		other += word_state(w) != SLOT_EMPTY && word_state(w) != SLOT_IDLE && word_state(w) != SLOT_BROKER;
-	}
-	fuzz_must(other == 0 && p->open <= 1);
-	for (uint32_t i = 0; i < p->seg.nrows; i++)
-		fuzz_must(word_state(row_load(&p->seg, i)) == ROW_FREE);
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz f = {data, size};
 
-	if (folder[0] == '\0')
-		make_folder();
-	start();
+	bed_start();
 	lease.leased = false;
 	key = key_pid = 0;
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < BED_CLIENTS; i++)
 		client[i].sock = -1;
 	for (unsigned i = 0; i < HANDSHAKES; i++)
 		handshake[i].sock = -1;
@@ -627,7 +363,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		switch (what & 7) {
 		case 0:
 		case 1:
-			step_control(&f, (what >> 3) % CLIENTS);
+			step_control(&f, (what >> 3) % BED_CLIENTS);
 			break;
 		case 2:
 			step_adopt(&f, (what >> 3) % HANDSHAKES);
@@ -639,11 +375,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			step_scribble(&f);
 			break;
 		case 5:
-			if ((what & 0x80) != 0 && client[(what >> 3) % CLIENTS].sock >= 0) {
-				close(client[(what >> 3) % CLIENTS].sock);
-				client[(what >> 3) % CLIENTS].sock = -1;
+			if ((what & 0x80) != 0 && client[(what >> 3) % BED_CLIENTS].sock >= 0) {
+				close(client[(what >> 3) % BED_CLIENTS].sock);
+				client[(what >> 3) % BED_CLIENTS].sock = -1;
 			}
-			turn(1 + (what >> 5 & 3));
+			bed_turn(1 + (what >> 5 & 3));
 			break;
 		case 6:
 			if ((what & 0x80) != 0) {
@@ -654,27 +390,27 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			} else if ((what & 0x40) != 0) {
 				upstream_hang_up(what >> 3 & 7);
 			}
-			turn(2);
+			bed_turn(2);
 			break;
 		default:
-			tick();
-			turn(2);
+			bed_tick();
+			bed_turn(2);
 			break;
 		}
 	}
-	tick();
-	turn(4);
-	check_status();
-	check_other_pool();
-	for (unsigned i = 0; i < CLIENTS; i++)
+	bed_tick();
+	bed_turn(4);
+	bed_check_status();
+	bed_check_other_pool();
+	for (unsigned i = 0; i < BED_CLIENTS; i++)
 		if (client[i].sock >= 0)
 			close(client[i].sock);
 	for (unsigned i = 0; i < HANDSHAKES; i++)
 		if (handshake[i].sock >= 0)
 			close(handshake[i].sock);
-	turn(4);
-	tick();
+	bed_turn(4);
+	bed_tick();
 	segment_unmap(&seg);
-	stop();
+	bed_stop();
 	return 0;
 }
