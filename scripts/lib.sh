@@ -89,9 +89,9 @@ install_missing() {
 
 # shellcheck disable=SC2034 # used by those who source this
 BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pkg-config libpq-dev libevent-dev
-	libinih-dev libsmartcols-dev libjansson-dev libncurses-dev libxxhash-dev libsystemd-dev postgresql-15)
+	libinih-dev libsmartcols-dev libjansson-dev libncurses-dev libxxhash-dev libsystemd-dev libjs-dygraphs postgresql-15)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus iproute2 systemd tmux zsh
+TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus iproute2 systemd tmux zsh chromium chromium-driver python3
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
 # What `make fuzz` needs beside BUILD_PACKAGES; the kept inputs are replayed without.

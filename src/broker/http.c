@@ -14,6 +14,7 @@
 
 #include "handover.h"
 #include "http_address.h"
+#include "http_page.h"
 #include "log.h"
 
 #define MAX_HEADERS 8192
@@ -24,6 +25,7 @@
 struct http {
 	struct http_address address;
 	struct http_pages pages;
+	struct http_page *page; /* NULL: none is served */
 	struct evhttp *evhttp;
 	struct http_guard *guard;
 	int fd; /* the listener's */
@@ -36,7 +38,7 @@ struct http {
 static const struct {
 	int status;
 	const char *text;
-} reasons[] = {{200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+} reasons[] = {{200, "OK"}, {304, "Not Modified"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
     {500, "Internal Server Error"}, {503, "Service Unavailable"}};
 
 static const char *
@@ -54,40 +56,59 @@ free_body(const void *data, size_t size, void *body)
 	free(body);
 }
 
-/* Takes the text. A HEAD gets the headers of a GET. */
+struct answer {
+	int status;
+	const char *type;
+	const struct http_page_file *file; /* that it is; NULL: a page of the moment */
+};
+
 static void
-answer(struct evhttp_request *req, int status, const char *type, struct text *text)
+add_headers(struct evkeyvalq *headers, const struct answer *a, size_t length)
 {
 	static const struct {
 		const char *name, *value;
 	} fixed[] = {
 	    {"Connection", "close"},
-	    {"Cache-Control", "no-store"},
 	    {"X-Content-Type-Options", "nosniff"},
-	    {"Content-Security-Policy", "default-src 'none'"},
+	    {"Referrer-Policy", "no-referrer"},
+	    {"Cross-Origin-Resource-Policy", "same-origin"},
 	};
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-	struct evbuffer *out = evhttp_request_get_output_buffer(req);
-	bool head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
 	char number[TEXT_NUMBER];
+
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		evhttp_add_header(headers, fixed[i].name, fixed[i].value);
+	/* A file is kept, and asked for again each time: the next broker may have another. */
+	evhttp_add_header(headers, "Cache-Control", a->file != NULL ? "no-cache" : "no-store");
+	evhttp_add_header(headers, "Content-Security-Policy", a->file != NULL ? HTTP_PAGE_POLICY : "default-src 'none'");
+	if (a->file != NULL)
+		evhttp_add_header(headers, "ETag", a->file->etag);
+	if (a->status == 405)
+		evhttp_add_header(headers, "Allow", "GET, HEAD");
+	if (a->status == 304)
+		return;
+	text_decimal(length, 0, number);
+	evhttp_add_header(headers, "Content-Type", a->type);
+	evhttp_add_header(headers, "Content-Length", number);
+}
+
+/* Takes the text. A HEAD gets the headers of a GET. */
+static void
+reply(struct evhttp_request *req, struct answer *a, struct text *text)
+{
+	struct evbuffer *out = evhttp_request_get_output_buffer(req);
+	bool head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD || a->status == 304;
 	size_t length;
 	char *body = text_take(text, &length);
 
 	if (body == NULL) {
-		status = 500;
+		*a = (struct answer){.status = 500, .type = "text/plain; charset=utf-8"};
 		length = 0;
 	}
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-		evhttp_add_header(headers, fixed[i].name, fixed[i].value);
-	text_decimal(length, 0, number);
-	evhttp_add_header(headers, "Content-Type", type);
-	evhttp_add_header(headers, "Content-Length", number);
-	if (status == 405)
-		evhttp_add_header(headers, "Allow", "GET, HEAD");
+	add_headers(evhttp_request_get_output_headers(req), a, length);
 	/* By reference: it is not copied. */
 	if (body != NULL && (head || evbuffer_add_reference(out, body, length, free_body, body) != 0))
 		free(body);
-	evhttp_send_reply(req, status, reason_of(status), NULL);
+	evhttp_send_reply(req, a->status, reason_of(a->status), NULL);
 }
 
 static void
@@ -97,25 +118,30 @@ on_request(struct evhttp_request *req, void *arg)
 	struct evkeyvalq *headers = evhttp_request_get_input_headers(req);
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
 	enum evhttp_cmd_type command = evhttp_request_get_command(req);
-	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL, *type = "text/plain; charset=utf-8";
+	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
 	struct http_request request = {
 	    .path = path != NULL ? path : "",
 	    .query = uri != NULL ? evhttp_uri_get_query(uri) : NULL,
 	    .accept = evhttp_find_header(headers, "Accept"),
 	};
+	struct answer a = {.type = "text/plain; charset=utf-8"};
 	struct text body = {0};
-	int status;
 
 	if (!http_address_host_is_ours(&h->address, evhttp_find_header(headers, "Host"))) {
 		text_add(&body, "this Host is not served here; ask for localhost\n");
-		status = 403;
+		a.status = 403;
 	} else if (command != EVHTTP_REQ_GET && command != EVHTTP_REQ_HEAD) {
 		text_add(&body, "only GET and HEAD: this page changes nothing\n");
-		status = 405;
+		a.status = 405;
+	} else if ((a.file = http_page_find(h->page, request.path)) != NULL) {
+		a.type = a.file->type;
+		a.status = http_page_is_known(a.file, evhttp_find_header(headers, "If-None-Match")) ? 304 : 200;
+		if (a.status == 200)
+			text_add_n(&body, (const char *)a.file->bytes, a.file->size);
 	} else {
-		status = http_pages_render(&h->pages, &request, &body, &type);
+		a.status = http_pages_render(&h->pages, &request, &body, &a.type);
 	}
-	answer(req, status, type, &body);
+	reply(req, &a, &body);
 }
 
 static int
@@ -180,6 +206,14 @@ http_new(const struct http_params *params, struct http **ret)
 	if (h == NULL)
 		return log_refuse("out of memory");
 	h->pages = params->pages;
+	h->pages.has_page = params->charts != NULL;
+	if (params->charts != NULL) {
+		h->page = http_page_new(params->charts);
+		if (h->page == NULL) {
+			log_refuse("out of memory");
+			goto fail;
+		}
+	}
 	if (http_address_parse(params->listen, &h->address, why, sizeof(why)) != 0) {
 		log_refuse("http_listen: %s", why);
 		goto fail;
@@ -252,6 +286,7 @@ http_free(struct http *h)
 	if (h->evhttp != NULL)
 		evhttp_free(h->evhttp);
 	http_guard_free(h->guard);
+	http_page_free(h->page);
 	if (h->made.inode != 0 && lstat(h->address.path, &st) == 0 && st.st_dev == h->made.device &&
 	    st.st_ino == h->made.inode)
 		unlink(h->address.path);

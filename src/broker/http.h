@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * HTTP in the broker's loop, for monitors (setting http_listen): GET and HEAD of the pages of http_pages.h, on a Unix socket
- * or a loopback address. It changes nothing, and no client can hold it up: requests are small, answers come from memory,
+ * HTTP in the broker's loop, for monitors (setting http_listen): GET and HEAD of the pages of http_pages.h and the files of
+ * http_page.h, on a Unix socket or a loopback address. It changes nothing, and no client can hold it up: requests are small, answers come from memory,
  * and http_guard.h bounds how many connections there are and for how long. Each connection serves one request.
  */
 #ifndef PGLEASE_BROKER_HTTP_H
@@ -23,6 +23,7 @@ struct http_params {
 	struct event_base *base;
 	const char *listen; /* the setting */
 	mode_t mode;        /* of a Unix socket */
+	const char *charts; /* folder of the library that draws the page's charts; NULL: no page */
 	struct http_pages pages; /* what it refers to outlives it */
 	struct handover *from; /* NULL: a new socket */
 };

@@ -2,6 +2,7 @@
 /* The pages of http_pages.h. */
 #include "http_pages.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -212,17 +213,53 @@ ready(const struct http_pages *pages, const struct http_request *request, struct
 	return is_ready ? 200 : 503;
 }
 
+/* What the page says in words: reasons of health (health.h), and what columns are (stats.h). */
+static int
+words(const struct http_pages *pages, const struct http_request *request, struct text *body, const char **ret_type)
+{
+	struct stats_column *column = calloc(STATS_MAX_COLUMNS, sizeof(*column));
+	struct json_writer json = {.to = body};
+
+	if (column == NULL)
+		return no_memory(body);
+	json_write_open(&json, NULL, '{');
+	json_write_open(&json, "reasons", '{');
+	for (unsigned bit = 0; bit < HEALTH_NREASONS; bit++) {
+		char name[HEALTH_TEXT];
+
+		health_names(1u << bit, name);
+		json_write_text(&json, name, health_reason_text(bit));
+	}
+	json_write_close(&json, '}');
+	json_write_open(&json, "columns", '{');
+	for (enum stats_table_id id = 0; id < STATS_HISTOGRAMS; id++) {
+		unsigned n = stats_describe(id, column);
+
+		json_write_open(&json, stats_table_name(id), '{');
+		for (unsigned i = 0; i < n; i++)
+			json_write_text(&json, column[i].name, column[i].help);
+		json_write_close(&json, '}');
+	}
+	json_write_close(&json, '}');
+	json_write_close(&json, '}');
+	free(column);
+	*ret_type = "application/json";
+	return 200;
+}
+
 /* *ret_type is PLAIN unless they say otherwise. */
 static const struct {
 	const char *path;
 	int (*render)(const struct http_pages *pages, const struct http_request *request, struct text *body,
 	    const char **ret_type);
+	bool of_page; /* it is there for the page, and with it */
 } routes[] = {
-    {"/metrics", metrics},
-    {"/stats.json", stats},
-    {"/history.json", history},
-    {"/healthz", health},
-    {"/readyz", ready},
+    {"/metrics", metrics, false},
+    {"/stats.json", stats, false},
+    {"/history.json", history, false},
+    {"/healthz", health, false},
+    {"/readyz", ready, false},
+    {"/web/words.json", words, true},
 };
 #define NROUTES (sizeof(routes) / sizeof(routes[0]))
 
@@ -232,10 +269,12 @@ http_pages_render(
 {
 	*ret_type = PLAIN;
 	for (size_t i = 0; i < NROUTES; i++)
-		if (strcmp(request->path, routes[i].path) == 0)
+		if ((!routes[i].of_page || pages->has_page) && strcmp(request->path, routes[i].path) == 0)
 			return routes[i].render(pages, request, body, ret_type);
-	text_add(body, "no such page; there are:");
+	text_add(body, pages->has_page ? "no such page; there are: /" : "no such page; there are:");
 	for (size_t i = 0; i < NROUTES; i++) {
+		if (routes[i].of_page)
+			continue;
 		text_add_char(body, ' ');
 		text_add(body, routes[i].path);
 	}

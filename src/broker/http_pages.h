@@ -19,6 +19,7 @@ struct http_pages {
 	/* NULL: the instance serves; else why it does not, or not any more. */
 	const char *(*why_not_ready)(void *context);
 	void *context;
+	bool has_page; /* there are the files of http_page.h too */
 };
 
 struct http_request {

@@ -420,14 +420,16 @@ why_not_ready(void *context)
 static int
 start_http(struct instance *i, struct handover *from)
 {
+	const struct instance_settings *s = &i->config->instance;
 	struct http_params params = {
 	    .base = i->shared.base,
-	    .listen = i->config->instance.http_listen,
-	    .mode = (mode_t)i->config->instance.http_mode,
+	    .listen = s->http_listen,
+	    .mode = (mode_t)s->http_mode,
+	    .charts = !s->http_page ? NULL : s->http_charts[0] != '\0' ? s->http_charts : HTTP_CHARTS_FOLDER,
 	    .pages = {.publisher = i->publisher,
 		.pools = i->segments,
 		.npools = i->npools,
-		.retention = i->config->instance.metrics_retention,
+		.retention = s->metrics_retention,
 		.why_not_ready = why_not_ready,
 		.context = i},
 	    .from = from,
@@ -451,6 +453,7 @@ start_recorder(struct instance *i, struct handover *from)
 	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .npools = i->npools,
+	    .publisher = i->publisher,
 	    .from = from,
 	};
 

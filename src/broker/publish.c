@@ -31,7 +31,7 @@
 /* The columns of STATS_PROCESS_COLUMNS. */
 #define TAKE_PROCESS(row, from) \
 	do { \
-		const struct stats_process *taken = (from); \
+		const typeof(*(from)) *taken = (from); \
 \
 		(row)->cpu = taken->cpu; \
 		(row)->memory = taken->memory; \
@@ -549,4 +549,22 @@ uint64_t
 publisher_own_memory(const struct publisher *p)
 {
 	return p->instance_row.memory != STATS_NO_U64 ? p->instance_row.memory : 0;
+}
+
+void
+publisher_own_use(const struct publisher *p, struct stats_process *ret)
+{
+	TAKE_PROCESS(ret, &p->instance_row);
+}
+
+const struct stats_process *
+publisher_clients_use(const struct publisher *p)
+{
+	return resources_of_group(p->resources, p->npools);
+}
+
+const struct stats_process *
+publisher_servers_use(const struct publisher *p, unsigned pool)
+{
+	return resources_of_group(p->resources, pool);
 }

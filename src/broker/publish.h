@@ -45,6 +45,10 @@ int publisher_publish(
     struct publisher *publisher, uint32_t state, const struct segment *const *pools, unsigned npools);
 /* The broker's resident memory as last published; bytes; 0: unknown. */
 uint64_t publisher_own_memory(const struct publisher *publisher);
+/* What processes use, as last seen (resources.h): the broker itself, all clients, a pool's backends. */
+void publisher_own_use(const struct publisher *publisher, struct stats_process *ret);
+const struct stats_process *publisher_clients_use(const struct publisher *publisher);
+const struct stats_process *publisher_servers_use(const struct publisher *publisher, unsigned pool);
 /* To the broker that takes this one's place. */
 void publisher_hand_over(struct publisher *publisher, struct handover *to);
 /* A copy of what was last published; no rows before that, or with monitoring off. 0 or -ENOMEM. */

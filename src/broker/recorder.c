@@ -16,6 +16,7 @@
 #include "history.h"
 #include "log.h"
 #include "paths.h"
+#include "publish.h"
 
 #define SECOND UINT64_C(1000000000)
 #define MINUTE (60 * SECOND)
@@ -47,6 +48,7 @@ struct recorder {
 	bool first, first_minute; /* no row has been written yet */
 	uint64_t row_at, minute_at; /* CLOCK_BOOTTIME: the last rows */
 	uint64_t row_second, row_minute; /* of the wall clock, when they were due */
+	const struct publisher *publisher; /* knows what processes use */
 	unsigned npools;
 	struct pool_recorder pool[];
 };
@@ -131,8 +133,33 @@ take_time(struct pool_recorder *p, enum stats_time time, uint32_t ret[HISTORY_BU
 	}
 }
 
+static uint64_t
+disk_of(const struct stats_process *process)
+{
+	return process->disk_read == STATS_NO_U64 || process->disk_written == STATS_NO_U64
+	           ? STATS_NO_U64
+	           : process->disk_read + process->disk_written;
+}
+
 static void
-fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, uint64_t cpu, uint64_t memory,
+fill_use(const struct recorder *recorder, const struct pool_recorder *p, const struct stats_process *self, struct history_row *row)
+{
+	const struct stats_process *clients = publisher_clients_use(recorder->publisher);
+	const struct stats_process *servers = publisher_servers_use(recorder->publisher, (unsigned)(p - recorder->pool));
+
+	row->cpu = self->cpu;
+	row->memory = self->memory;
+	row->disk = disk_of(self);
+	row->client_cpu = clients->cpu;
+	row->client_memory = clients->memory;
+	row->client_disk = disk_of(clients);
+	row->server_cpu = servers->cpu;
+	row->server_memory = servers->memory;
+	row->server_disk = disk_of(servers);
+}
+
+static void
+fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, const struct stats_process *self,
     struct history_row *row)
 {
 	const struct pool_totals *t = &p->totals;
@@ -148,8 +175,7 @@ fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment
 	memcpy(row->client, t->client, sizeof(row->client));
 	memcpy(row->broker, t->broker, sizeof(row->broker));
 	row->maxwait = p->maxwait;
-	row->cpu = cpu;
-	row->memory = memory;
+	fill_use(recorder, p, self, row);
 	row->max = t->max;
 	row->total = t->total;
 	row->idle = t->idle;
@@ -169,13 +195,13 @@ fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment
 }
 
 static void
-record(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, uint64_t cpu, uint64_t memory,
+record(struct recorder *recorder, struct pool_recorder *p, const struct moment *now, const struct stats_process *self,
     bool minute)
 {
 	struct history_row row;
 	int r, also = 0;
 
-	fill_row(recorder, p, now, cpu, memory, &row);
+	fill_row(recorder, p, now, self, &row);
 	if (p->minute.interval == 0)
 		p->minute = row;
 	else
@@ -196,11 +222,13 @@ record(struct recorder *recorder, struct pool_recorder *p, const struct moment *
 static void
 record_all(struct recorder *recorder, const struct moment *now, bool minute)
 {
-	uint64_t cpu, memory;
+	/* Of this moment; its disk as the publisher saw it within the last second. */
+	struct stats_process self;
 
-	use_of_self(&cpu, &memory);
+	publisher_own_use(recorder->publisher, &self);
+	use_of_self(&self.cpu, &self.memory);
 	for (unsigned i = 0; i < recorder->npools; i++)
-		record(recorder, &recorder->pool[i], now, cpu, memory, minute);
+		record(recorder, &recorder->pool[i], now, &self, minute);
 	recorder->first = false;
 	recorder->row_at = now->boot;
 	recorder->row_second = now->real / SECOND;
@@ -404,6 +432,7 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 		return log_refuse("out of memory");
 	snprintf(recorder->instance, sizeof(recorder->instance), "%s", params->instance);
 	recorder->instance_id = params->instance_id;
+	recorder->publisher = params->publisher;
 	recorder->seconds = params->seconds != 0;
 	recorder->first = recorder->first_minute = true;
 	recorder->row_at = recorder->minute_at = now.boot;

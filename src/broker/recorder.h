@@ -16,6 +16,7 @@
 #include "segment.h"
 
 struct handover;
+struct publisher;
 struct recorder;
 
 struct recorder_params {
@@ -28,6 +29,7 @@ struct recorder_params {
 	const gid_t *group; /* NULL: the broker's own */
 	const struct segment *const *pools; /* they must outlive the recorder */
 	unsigned npools;
+	const struct publisher *publisher; /* of the same pools; likewise */
 	struct handover *from; /* NULL: histories are made, or taken over from a broker that died */
 };
 

@@ -52,10 +52,10 @@ const struct setting settings[] = {
 	    "no: nothing is counted at leases, and no statistics are published; pgleasestat says so.", SETTING_FIXED},
 	{SETTING_INSTANCE, "history", SETTING_BOOL, IN_INSTANCE(history), 0, 1, "yes",
 	    "yes: each pool has a history in shared memory, of a row for each second of metrics_retention and one for\n"
-	    "each minute of a day; 15.4 MB with the defaults. With monitoring = no there is none.", SETTING_FIXED},
+	    "each minute of a day; 15.9 MB with the defaults. With monitoring = no there is none.", SETTING_FIXED},
 	{SETTING_INSTANCE, "metrics_retention", SETTING_DURATION, IN_INSTANCE(metrics_retention), 0, 24 * HOUR, "1h",
-	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 264 MB, for each\n"
-	    "pool. 0: there are only rows of a minute each (4.4 MB).", SETTING_FIXED},
+	    "How far back the history has rows of a second each. Each takes 3 kB: an hour 11 MB, a day 272 MB, for each\n"
+	    "pool. 0: there are only rows of a minute each (4.5 MB).", SETTING_FIXED},
 	{SETTING_INSTANCE, "history_save", SETTING_BOOL, IN_INSTANCE(history_save), 0, 1, "yes",
 	    "yes: at a stop the histories are saved in data_dir, for the next start.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "monitor_group", SETTING_GROUP, IN_INSTANCE(monitor_group), 0, 0, "",
@@ -70,10 +70,16 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "pid_file", SETTING_PATH, IN_INSTANCE(pid_file), 0, 0, "",
 	    "File that holds the broker's process ID while it runs. Default: none.", SETTING_FIXED},
 	{SETTING_INSTANCE, "http_listen", SETTING_LISTEN, IN_INSTANCE(http_listen), 0, 0, "",
-	    "Where HTTP is served for monitors (/metrics, /stats.json, /history.json, /healthz, /readyz): a Unix socket,\n"
-	    "or a port of this host's loopback address; whoever can connect can read. Default: nowhere.", SETTING_FIXED},
+	    "Where HTTP is served: a page to look at (/), and for monitors /metrics, /stats.json, /history.json, /healthz\n"
+	    "and /readyz. A Unix socket, or a port of this host's loopback address; whoever can connect can read.\n"
+	    "Default: nowhere.", SETTING_FIXED},
 	{SETTING_INSTANCE, "http_mode", SETTING_MODE, IN_INSTANCE(http_mode), 0, 0777, "0660",
 	    "Mode of http_listen's Unix socket (octal).", SETTING_FIXED},
+	{SETTING_INSTANCE, "http_page", SETTING_BOOL, IN_INSTANCE(http_page), 0, 1, "yes",
+	    "no: the page at / is not served, only what monitors read.", SETTING_CHANGES},
+	{SETTING_INSTANCE, "http_charts", SETTING_PATH, IN_INSTANCE(http_charts), 0, 0, "",
+	    "Folder of dygraph.min.js, which draws the page's charts and is read at the start; without it the page has\n"
+	    "numbers only. Default: where it was built for, usually /usr/share/javascript/dygraphs (libjs-dygraphs).", SETTING_CHANGES},
 	{SETTING_INSTANCE, "alert_command", SETTING_PATH, IN_INSTANCE(alert_command), 0, 0, "",
 	    "Program that is run when an alert is raised or cleared: without a shell and without arguments, as the broker's\n"
 	    "user; what there is to say is in its environment (pgleased(8), ALERTS). Default: none.", SETTING_CHANGES},

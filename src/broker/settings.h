@@ -36,6 +36,8 @@ struct instance_settings {
 	char pid_file[PATHS_MAX]; /* empty: none */
 	char http_listen[PATHS_MAX]; /* http_address_parse(); empty: no HTTP */
 	uint64_t http_mode; /* mode_t */
+	uint64_t http_page; /* 0 or 1 */
+	char http_charts[PATHS_MAX]; /* empty: HTTP_CHARTS_FOLDER */
 	char alert_command[PATHS_MAX]; /* empty: none */
 	uint64_t alert_command_limit; /* nanoseconds */
 };

@@ -39,7 +39,14 @@
 	U64(queries_rate, STATS_RATE, 0, "queries per second") \
 	U64(transactions_rate, STATS_RATE, 0, "transactions per second") \
 	U64(cpu, STATS_DURATION_NS, STATS_NULLABLE, "CPU time that the broker used") \
-	U64(memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the broker, at the end")
+	U64(memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the broker, at the end") \
+	U64(disk, STATS_BYTES, STATS_NULLABLE, "bytes that the broker read from disk and wrote to it") \
+	U64(client_cpu, STATS_DURATION_NS, STATS_NULLABLE, "CPU time that the clients of the instance used") \
+	U64(client_memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the clients, shared memory counted in each, at the end") \
+	U64(client_disk, STATS_BYTES, STATS_NULLABLE, "bytes that the clients read from disk and wrote to it") \
+	U64(server_cpu, STATS_DURATION_NS, STATS_NULLABLE, "CPU time that the pool's backends used") \
+	U64(server_memory, STATS_BYTES, STATS_NULLABLE, "resident memory of the backends, shared memory counted in each, at the end") \
+	U64(server_disk, STATS_BYTES, STATS_NULLABLE, "bytes that the backends read from disk and wrote to it")
 
 #define TIME_COLUMNS(X) \
 	X(count, STATS_COUNT, "how many") \
@@ -190,8 +197,9 @@ add_line(void *context, const struct history_step *step)
 	    .leases_rate = rate(totals_acquired(t), step->covered),
 	    .queries_rate = rate(t->slot[COUNTER_QUERIES], step->covered),
 	    .transactions_rate = rate(t->slot[COUNTER_TRANSACTIONS], step->covered),
-	    .cpu = step->cpu,
-	    .memory = step->memory,
+#define USE(name, unit, help) .name = step->name,
+	    HISTORY_USE_COLUMNS(USE) HISTORY_MEMORY_COLUMNS(USE)
+#undef USE
 	};
 	snprintf(line->pool, sizeof(line->pool), "%s", c->pool);
 	snprintf(line->health, sizeof(line->health), "%s", health_level_name(health_level(step->health)));

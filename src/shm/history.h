@@ -65,10 +65,25 @@ enum history_ring { HISTORY_SECONDS = 0, HISTORY_MINUTES, HISTORY_NRINGS };
 	U64(instance, STATS_NONE,         "the broker's random number") \
 	U64(first,    STATS_NONE,         "1: the broker's first row: its counters began at 0, at the broker's start")
 
+/* What processes have used in a broker's life, STATS_NO_U64 for unknown: the broker, its clients, the pool's backends. */
+#define HISTORY_USE_COLUMNS(U64) \
+	U64(cpu,         STATS_DURATION_NS, "CPU time that the broker has used") \
+	U64(disk,        STATS_BYTES,       "bytes that the broker has read from disk and written to it") \
+	U64(client_cpu,  STATS_DURATION_NS, "CPU time that the clients have used") \
+	U64(client_disk, STATS_BYTES,       "bytes that the clients have read from disk and written to it") \
+	U64(server_cpu,  STATS_DURATION_NS, "CPU time that the pool's backends have used") \
+	U64(server_disk, STATS_BYTES,       "bytes that the backends have read from disk and written to it")
+
+/* Likewise: what they have. */
+#define HISTORY_MEMORY_COLUMNS(U64) \
+	U64(memory,        STATS_BYTES, "the broker's resident memory") \
+	U64(client_memory, STATS_BYTES, "the clients' resident memory") \
+	U64(server_memory, STATS_BYTES, "the backends' resident memory")
+
 #define HISTORY_GAUGE_COLUMNS(U32, U64) \
 	U64(maxwait,     STATS_DURATION_NS, "the greatest age of a waiter since the row before") \
-	U64(cpu,         STATS_DURATION_NS, "CPU time that the broker has used") \
-	U64(memory,      STATS_BYTES,       "the broker's resident memory") \
+	HISTORY_USE_COLUMNS(U64) \
+	HISTORY_MEMORY_COLUMNS(U64) \
 	U32(max,         STATS_COUNT,       "max_connections") \
 	U32(total,       STATS_COUNT,       "slots with a connection or about to have one") \
 	U32(idle,        STATS_COUNT,       "slots that can be leased at once") \
@@ -126,7 +141,7 @@ struct history_header {
 static_assert(offsetof(struct history_header, ring) == 48, "rings at 48");
 static_assert(sizeof(struct history_header) == 256, "header size");
 
-#define HISTORY_COLUMNS (7u + SLOT_NCOUNTERS + CLIENT_NCOUNTERS + BROKER_NCOUNTERS + 15 + STATS_NTIMES)
+#define HISTORY_COLUMNS (7u + SLOT_NCOUNTERS + CLIENT_NCOUNTERS + BROKER_NCOUNTERS + 22 + STATS_NTIMES)
 #define HISTORY_DEFAULT_SIZE \
 	(sizeof(struct history_header) + HISTORY_COLUMNS * sizeof(struct stats_column) + 4096 + \
 	    (3600u + HISTORY_DAY_MINUTES) * sizeof(struct history_row))

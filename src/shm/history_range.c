@@ -158,7 +158,19 @@ add_gauges(struct history_step *s, const struct history_row *row)
 	s->active_mean += interval * ((double)row->leased + row->granted);
 	s->waiting_mean += interval * row->waiting;
 	s->health |= row->health;
-	s->memory = row->memory;
+#define TAKE(name, unit, help) s->name = row->name;
+	HISTORY_MEMORY_COLUMNS(TAKE)
+#undef TAKE
+}
+
+/* Of one that was not known at both ends, nothing is known. */
+static void
+add_use(uint64_t *to, uint64_t now, uint64_t before)
+{
+	if (now == STATS_NO_U64 || before == STATS_NO_U64 || *to == STATS_NO_U64)
+		*to = STATS_NO_U64;
+	else
+		add_increases(to, &now, &before, 1);
 }
 
 static void
@@ -170,10 +182,9 @@ add_row(struct walk *w, const struct history_row *before)
 	add_increases(s->totals.slot, row->slot, before->slot, SLOT_NCOUNTERS);
 	add_increases(s->totals.client, row->client, before->client, CLIENT_NCOUNTERS);
 	add_increases(s->totals.broker, row->broker, before->broker, BROKER_NCOUNTERS);
-	if (row->cpu == STATS_NO_U64 || before->cpu == STATS_NO_U64 || s->cpu == STATS_NO_U64)
-		s->cpu = STATS_NO_U64;
-	else
-		add_increases(&s->cpu, &row->cpu, &before->cpu, 1);
+#define ADD(name, unit, help) add_use(&s->name, row->name, before->name);
+	HISTORY_USE_COLUMNS(ADD)
+#undef ADD
 	add_gauges(s, row);
 	s->covered += row->interval;
 	s->rows++;

@@ -27,7 +27,11 @@ struct history_step {
 	uint32_t active_max, waiting_max;
 	double total_mean, active_mean, waiting_mean; /* over the time covered */
 	uint32_t health;      /* enum health_reason: those there were */
-	uint64_t cpu, memory; /* CPU time used by the broker, STATS_NO_U64 if unknown; its memory at the end */
+	/* What processes used in it, and the memory that they had at its end; STATS_NO_U64: unknown. */
+#define HISTORY_STEP_MEMBER(name, unit, help) uint64_t name;
+	HISTORY_USE_COLUMNS(HISTORY_STEP_MEMBER)
+	HISTORY_MEMORY_COLUMNS(HISTORY_STEP_MEMBER)
+#undef HISTORY_STEP_MEMBER
 	struct stats_quantiles time[STATS_NTIMES];
 };
 

@@ -112,7 +112,9 @@ START_TEST(pages_say_what_is)
 
 	says(where, "/healthz", 200, "ok\n");
 	says(where, "/readyz", 200, "ready\n");
-	says(where, "/", 404, "/metrics");
+	says(where, "/", 200, "<!DOCTYPE html>");
+	says(where, "/web/words.json", 200, "\"draining\":\"no leases are granted");
+	says(where, "/web/index.html", 404, "there are: / /metrics");
 	says(where, "/metrics/", 404, "/metrics");
 	says(where, "/history", 404, "/metrics");
 }
@@ -148,6 +150,88 @@ START_TEST(no_history_is_served_when_none_is_kept)
 {
 	it_start_as(on_a_path("history = no\n"), NULL, 1);
 	says(unix_where, "/history.json", 404, "no history of pool app: its broker keeps none");
+}
+END_TEST
+
+/* The page's files: under fixed names, with a policy, and not sent to who has them. */
+START_TEST(the_page_is_served_by_a_table_of_names)
+{
+	static const char *const others[] = {"/index.html", "/web", "/web/", "/web/index.html", "/web/../web/page.js",
+	    "/web/%70age.js", "/web//page.js", "/web/page.js/", "/web/dygraph.css", "/../etc/passwd"};
+	struct web_answer answer;
+	char known[128], tag[64];
+
+	it_start_as(on_a_path("http_charts = /nowhere\n"), NULL, 1);
+	web_get(unix_where, "/", "", &answer);
+	ck_assert_int_eq(answer.status, 200);
+	ck_assert_str_eq(web_header(&answer, "Content-Type"), "text/html; charset=utf-8");
+	ck_assert_str_eq(web_header(&answer, "Cache-Control"), "no-cache");
+	ck_assert_str_eq(web_header(&answer, "X-Content-Type-Options"), "nosniff");
+	ck_assert_str_eq(web_header(&answer, "Referrer-Policy"), "no-referrer");
+	ck_assert_str_eq(web_header(&answer, "Content-Security-Policy"),
+	    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+	    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+	snprintf(tag, sizeof(tag), "%s", web_header(&answer, "ETag"));
+	web_free(&answer);
+	snprintf(known, sizeof(known), "If-None-Match: \"x\", %s\r\n", tag);
+	web_get(unix_where, "/", known, &answer);
+	ck_assert_int_eq(answer.status, 304);
+	ck_assert_uint_eq(answer.body_length, 0);
+	ck_assert_str_eq(web_header(&answer, "ETag"), tag);
+	web_free(&answer);
+	/* Another file has another tag. */
+	web_get(unix_where, "/web/page.js", known, &answer);
+	ck_assert_int_eq(answer.status, 200);
+	ck_assert_str_eq(web_header(&answer, "Content-Type"), "text/javascript; charset=utf-8");
+	web_free(&answer);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		says(unix_where, others[i], 404, "no such page; there are: / /metrics");
+	/* Said when it starts, which is over. */
+	ck_assert_int_eq(pglease_test_await_log(it_env, "no charts: /nowhere/dygraph.min.js", 20000), 0);
+	says(unix_where, "/web/dygraph.min.js", 404, "no such page");
+}
+END_TEST
+
+/* What draws the charts comes from a folder; whatever lies there, the broker starts. */
+START_TEST(charts_are_read_at_the_start)
+{
+	char folder[] = "/tmp/pglease-charts-XXXXXX", path[64], extra[96];
+	struct web_answer answer;
+	FILE *file;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chmod(folder, 0755), 0);
+	snprintf(path, sizeof(path), "%s/dygraph.min.js", folder);
+	file = fopen(path, "we");
+	ck_assert_ptr_nonnull(file);
+	fputs("var Dygraph;", file);
+	fclose(file);
+	snprintf(extra, sizeof(extra), "http_charts = %s\n", folder);
+	it_start_as(on_a_path(extra), NULL, 1);
+	web_get(unix_where, "/web/dygraph.min.js", "", &answer);
+	ck_assert_int_eq(answer.status, 200);
+	ck_assert_str_eq(answer.body, "var Dygraph;");
+	ck_assert_str_eq(web_header(&answer, "Content-Type"), "text/javascript; charset=utf-8");
+	web_free(&answer);
+	/* A pipe: who opened it for reading and waited would wait for ever. */
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
+	says(unix_where, "/web/dygraph.min.js", 404, "no such page");
+	says(unix_where, "/", 200, "<!DOCTYPE html>");
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+}
+END_TEST
+
+START_TEST(no_page_is_served_where_none_is_wanted)
+{
+	it_start_as(on_a_path("http_page = no\n"), NULL, 1);
+	says(unix_where, "/", 404, "no such page; there are: /metrics");
+	says(unix_where, "/web/page.js", 404, "no such page");
+	says(unix_where, "/web/words.json", 404, "no such page");
+	says(unix_where, "/stats.json", 200, "\"instance\"");
 }
 END_TEST
 
@@ -425,6 +509,7 @@ START_TEST(the_library_has_them_too)
 END_TEST
 
 IT_MAIN("HTTP", pages_say_what_is, the_history_is_served_in_steps, no_history_is_served_when_none_is_kept,
+    the_page_is_served_by_a_table_of_names, charts_are_read_at_the_start, no_page_is_served_where_none_is_wanted,
     only_who_asks_us_gets_an_answer, a_unix_socket_has_its_mode_and_goes_away,
     what_cannot_be_listened_on_is_refused, not_ready_while_it_drains_and_down_without_a_server,
     dribblers_hold_up_nobody, who_does_not_read_is_cut_off, the_library_has_them_too)

@@ -96,6 +96,7 @@ take(struct sample s)
 	row.leased = s.active;
 	row.active_max = s.active + 1;
 	row.cpu = total * 10;
+	row.server_disk = total * 7;
 	row.bucket[TIME_HOLD][history_bucket_of(1000)] = (uint32_t)(s.leases - s.slow);
 	row.bucket[TIME_HOLD][history_bucket_of(1000000)] = (uint32_t)s.slow;
 	put(HISTORY_SECONDS, row);
@@ -139,7 +140,7 @@ run(uint64_t instance, uint64_t *now, unsigned n, unsigned every, bool stops_cle
 
 struct answer {
 	unsigned n;
-	uint64_t leases, covered, rows, starts, cpu;
+	uint64_t leases, covered, rows, starts, cpu, disk;
 	struct history_step step[MAX_STEPS]; /* last: large, and not cleared */
 };
 
@@ -158,6 +159,7 @@ note(void *context, const struct history_step *step)
 	a->rows += step->rows;
 	a->starts += step->starts;
 	a->cpu += step->cpu;
+	a->disk += step->server_disk;
 	/* Counters and histograms tell the same. */
 	ck_assert_uint_eq(step->time[TIME_WAIT].count, totals_acquired(&step->totals));
 	a->step[a->n++] = *step;
@@ -252,6 +254,7 @@ check_range(uint64_t from, uint64_t to, uint64_t step)
 	ck_assert_uint_eq(a->covered, covered);
 	ck_assert_uint_eq(a->rows, rows);
 	ck_assert_uint_eq(a->cpu, leases * 10);
+	ck_assert_uint_eq(a->disk, leases * 7);
 	for (unsigned i = 0; i < a->n; i++) {
 		const struct history_step *s = &a->step[i];
 		uint64_t slow = 0, rank;

@@ -59,7 +59,9 @@ record(struct history_writer *writer)
 		row.active_max = 3;
 		row.maxwait = i == 7 ? 1500000000 : 1000000;
 		row.health = i == 7 ? 1u << 5 : 0; /* waiting */
-		row.cpu = STATS_NO_U64;
+		row.cpu = row.client_cpu = STATS_NO_U64;
+		row.server_disk = i == 120 ? 1000 : row.server_disk + 1000;
+		row.client_memory = 5000 + i;
 		row.memory = 1000000;
 		ck_assert_int_eq(history_writer_append(writer, HISTORY_SECONDS, &row), 0);
 	}
@@ -146,10 +148,10 @@ END_TEST
 
 START_TEST(test_csv)
 {
-	ck_assert_int_eq(run(RANGE "--step 2min --csv -o pool,time,covered,reasons,leases,hold_max,cpu,timeouts"), 0);
-	ck_assert_str_eq(out, "pool,time,covered,reasons,leases,hold_max,cpu,timeouts\n"
-	                      "app,1795604400.000000000,120.000000000,waiting,1200,0.092274687,,0\n"
-	                      "app,1795604520.000000000,10.000000000,,100,0.092274687,,0\n");
+	ck_assert_int_eq(run(RANGE "--step 2min --csv -o pool,time,covered,reasons,leases,hold_max,cpu,timeouts,client_cpu,client_memory,server_disk"), 0);
+	ck_assert_str_eq(out, "pool,time,covered,reasons,leases,hold_max,cpu,timeouts,client_cpu,client_memory,server_disk\n"
+	                      "app,1795604400.000000000,120.000000000,waiting,1200,0.092274687,,0,,5119,120000\n"
+	                      "app,1795604520.000000000,10.000000000,,100,0.092274687,,0,,5129,10000\n");
 	ck_assert_int_eq(run(RANGE "--csv --noheadings -o leases"), 0);
 	ck_assert_ptr_null(strstr(out, "leases"));
 	/* The other kinds can do it too. */
