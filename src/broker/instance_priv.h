@@ -41,4 +41,9 @@ struct instance {
 	struct restart *restart; /* NULL: none is under way */
 };
 
+/* 0, or -1 with log_refuse(). instance_stop() removes what was made. */
+int instance_make_parts(struct instance *instance, struct handover *from);
+/* A command_stop (commands.h). */
+void instance_begin_stop(void *instance, uint64_t timeout, const char *why);
+
 #endif
