@@ -26,7 +26,7 @@ _pglease_verbs()
 
 _pglease_instances()
 {
-	pgleasestat --list --noheadings -o name 2>/dev/null
+	pgleasestat --list --noheadings 2>/dev/null | awk '{ print $1 }'
 }
 
 _pglease_pools()

@@ -25,6 +25,7 @@
 #include "http.h"
 #include "log.h"
 #include "maintain.h"
+#include "pidfile.h"
 #include "publish.h"
 #include "queue.h"
 #include "recorder.h"

@@ -29,11 +29,12 @@ tests=0
 # The screen comes to have this line (fixed words at its beginning); half a minute ends a failure.
 shows() {
 	tries=300
-	while ! tmux capture-pane -p -t "$shell" | sed 's/ *$//' | grep -qxF -- "$1"; do
+	while tmux has-session -t "$shell" 2>/dev/null && ! tmux capture-pane -p -t "$shell" | sed 's/ *$//' | grep -qxF -- "$1"; do
 		tries=$((tries - 1))
 		[ "$tries" -gt 0 ] || return 1
 		sleep 0.1
 	done
+	tmux has-session -t "$shell" 2>/dev/null
 }
 
 # completes KEYS LINE: typed, with a tab, it becomes this line; which is given up then.
