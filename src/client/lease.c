@@ -387,7 +387,9 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
 		*ret_code = make_usable(state, claim, now, limit, wish->startup, &shell);
 		if (*ret_code == 0 && shell != NULL) {
-			shell->returned = threads_returns(state, tr, start);
+			shell->returned = threads_returns(state, tr, start,
+			    word_state(claim->before) == SLOT_IDLE && word_who(claim->before) != WORD_NONE &&
+				word_who(claim->before) != state->process->client);
 			note_holder(state, tr, claim, shell, now, &wish->site);
 			count_lease(state, claim, shell, clock_since(now, start));
 			return shell;

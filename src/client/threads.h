@@ -25,15 +25,16 @@ struct thread_row {
 /* Once is chance: a worker that returned so often in a row will again. */
 #define THREADS_RETURNS 3
 /*
- * An acquire of the row's thread began then: whether it, and those before it, came so soon after the row's last release. Relaxed:
- * a guess to go by.
+ * An acquire of the row's thread began then: whether it, and those before it, came so soon after the row's last release. `passed`: the
+ * slot lay idle, left by another process: that one was woken, had it and was done with it in that time, so it is not what the thread
+ * would have kept. Relaxed: a guess to go by.
  */
 static inline bool
-threads_returns(const struct pool_state *state, struct thread_row *tr, uint64_t start)
+threads_returns(const struct pool_state *state, struct thread_row *tr, uint64_t start, bool passed)
 {
 	uint64_t released = atomic_load_explicit(&state->seg.row[tr->row].released_at, memory_order_relaxed);
 
-	tr->returns = clock_since(start, released) < THREADS_RETURN_NS ? tr->returns + 1 : 0;
+	tr->returns = !passed && clock_since(start, released) < THREADS_RETURN_NS ? tr->returns + 1 : 0;
 	return tr->returns >= THREADS_RETURNS;
 }
 

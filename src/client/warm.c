@@ -71,7 +71,7 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	shell->queries_out = 0;
 	shell->marked = false;
 	shell->off = UINT64_MAX;
-	shell->returned = threads_returns(state, tr, now);
+	shell->returned = threads_returns(state, tr, now, false);
 	shell->dirty_before = dirty;
 	shell->leased_at = now > idle_since ? now : idle_since;
 	atomic_store_explicit(&s->leased_at, shell->leased_at, memory_order_relaxed);

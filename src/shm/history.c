@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* --- Histograms. --- */
 
@@ -274,9 +275,8 @@ add_part(struct history_view *view, const struct stats_column *theirs, const str
 
 /* Which of the writer's bytes are which of ours. */
 static int
-match_columns(struct history_view *view, const struct history_header *h)
+match(struct history_view *view, const struct history_header *h, struct stats_column *ours, struct stats_column *theirs)
 {
-	struct stats_column ours[HISTORY_MAX_COLUMNS], theirs[HISTORY_MAX_COLUMNS];
 	unsigned n = history_describe(ours);
 
 	memcpy(theirs, view->base + h->columns, h->ncolumns * sizeof(theirs[0]));
@@ -296,6 +296,21 @@ match_columns(struct history_view *view, const struct history_header *h)
 			return -EBADMSG; /* without its place a row is of no use */
 	}
 	return 0;
+}
+
+static int
+match_columns(struct history_view *view, const struct history_header *h)
+{
+	/* Not on the stack, nor from malloc: whoever attaches would keep these pages for a moment's work. */
+	const size_t size = 2 * HISTORY_MAX_COLUMNS * sizeof(struct stats_column);
+	struct stats_column *columns = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (columns == MAP_FAILED)
+		return -errno;
+	r = match(view, h, columns, columns + HISTORY_MAX_COLUMNS);
+	munmap(columns, size);
+	return r;
 }
 
 static struct history_ring_header *
