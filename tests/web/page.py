@@ -143,14 +143,20 @@ def equal_numbers(page, pool):
     """At a quiet moment: both look until nothing has moved between."""
     broker = page.broker
 
+    def still(stats):
+        # All but what moves by itself.
+        return [[{name: value for name, value in row.items() if name != "maxwait" and not name.startswith("server_")}
+                 for row in stats["pools"]], [slot["state"] for slot in stats["slots"]], [c["pid"] for c in stats["clients"]]]
+
     def compare():
         page.pause(False)
+        before = broker.stats()
         published = page.browser.run("return pglease.data?.instance.published_at ?? 0")
         await_that("the next answer", lambda: page.browser.run("return pglease.data.instance.published_at") > published)
         page.pause(True)
         stats = broker.stats()
         row = next(p for p in stats["pools"] if p["name"] == pool)
-        if row["leases_rate"] != 0:
+        if row["leases_rate"] != 0 or still(before) != still(stats):
             return False
         for field, shown in page.browser.run(TILES).items():
             if field != "server_memory":
