@@ -26,7 +26,7 @@ for (const table of all("table")) {
         if (row.cells[0].tagName !== "TH" || row.cells[0].scope !== "row") wrong.push(`a row without a name: ${name(row)}`);
 }
 for (const control of all("input, select, button").filter((e) => e.checkVisibility()))
-    if (!(control.labels?.[0]?.textContent || control.textContent || control.getAttribute("aria-label")).trim())
+    if (!(control.labels[0] ?? control).textContent.trim() || (control.tagName !== "BUTTON" && control.labels.length === 0))
         wrong.push(`no label: ${name(control)}`);
 for (const region of all("[role=region]")) {
     if (region.tabIndex !== 0) wrong.push(`cannot be scrolled by keys: ${name(region)}`);
