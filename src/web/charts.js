@@ -142,7 +142,7 @@ class Chart {
 			return;
 		this.area.hidden = false;
 		const file = this.points.length > 0 ? this.points : [[new Date(to), ...this.what.series.map(() => null)]];
-		const options = {file, dateWindow: [from, to], valueRange: this.valueRange(empty)};
+		const options = {file, dateWindow: [from, to], valueRange: this.valueRange(empty), drawGrid: !empty};
 
 		if (this.graph === undefined)
 			this.graph = this.create(options);

@@ -115,7 +115,7 @@ const TILES = [
 	["queries_rate", "Queries", rate, (pool) => `${rate(pool.transactions_rate)} transactions`],
 	["wait_p99", "Wait p99", duration, (pool) => `median ${duration(pool.wait_p50)}`],
 	["hold_p99", "Lease p99", duration, (pool) => `median ${duration(pool.hold_p50)}`],
-	["timeouts", "Timed out", count, (pool) => `${count(pool.failures)} failed otherwise`],
+	["timeouts", "Timed out", count, (pool) => `${count(pool.failures)} failed besides`],
 	["server_memory", "Servers", bytes, (pool) => `${count(pool.total)} open, ${count(pool.idle)} idle`],
 ];
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -126,3 +127,4 @@ class Broker:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait()
             self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

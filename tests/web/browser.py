@@ -22,7 +22,7 @@ class Failure(Exception):
     pass
 
 
-def await_that(what, look, seconds=60):
+def await_that(what, look, seconds=30):
     """Looks again and again until it is true; what it returned. The time only ends a failure."""
     end = time.monotonic() + seconds
     while True:
@@ -39,14 +39,21 @@ class Browser:
         self.session = None
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                       text=True)
+                                       text=True, env=os.environ | {"TMPDIR": self.profile})
         for line in self.driver.stdout:
-            found = re.search(r"on port (\d+)", line)
+            found = re.search(r"successfully on port (\d+)", line)
             if found:
                 self.base = f"http://127.0.0.1:{found[1]}"
                 break
         else:
             raise Failure("chromedriver does not say its port")
+        try:
+            self.begin(width, height, dark)
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, width, height, dark):
         arguments = ["--headless=new", f"--window-size={width},{height}", f"--user-data-dir={self.profile}",
                      "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                      "--disable-component-update", "--disable-sync", "--disable-extensions", "--force-device-scale-factor=1",
@@ -60,6 +67,9 @@ class Browser:
             "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}}})
         self.session = f"/session/{answer['sessionId']}"
         self.look(width, height, dark)
+        # What it shows at first is none of ours.
+        self.open("about:blank")
+        self.log("performance")
 
     def call(self, method, path, body=None):
         data = None if method == "GET" else json.dumps(body if body is not None else {}).encode()
