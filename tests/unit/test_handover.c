@@ -9,6 +9,7 @@
 
 #include "agreement.h"
 #include "handover.h"
+#include "log.h"
 #include "plain_answer.h"
 #include "unit.h"
 
@@ -88,6 +89,28 @@ START_TEST(without_an_exec_all_is_as_before)
 	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
 	handover_free(h);
 	close(t.fd);
+}
+END_TEST
+
+/* Of which nothing else may be read: a value there may mean something else. */
+START_TEST(one_of_another_version)
+{
+	const uint32_t versions[] = {0, HANDOVER_VERSION - 1, HANDOVER_VERSION + 1, UINT32_MAX};
+	char said[64];
+
+	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+		struct thing t = {.fd = -1};
+		struct handover *h, *from;
+		int fd = write_thing(&t, &h);
+
+		/* After magic and size. */
+		ck_assert_int_eq(pwrite(fd, &versions[i], sizeof(versions[i]), 16), sizeof(versions[i]));
+		ck_assert_int_eq(handover_open(fd, &from), -1);
+		handover_free(h);
+	}
+	/* The first refusal is the one that is told. */
+	snprintf(said, sizeof(said), "is of version 0, and %u is known here", HANDOVER_VERSION);
+	ck_assert_msg(strstr(log_reason(), said) != NULL, "%s", log_reason());
 }
 END_TEST
 
@@ -264,5 +287,5 @@ START_TEST(plain_answers)
 }
 END_TEST
 
-UNIT_MAIN("handover", what_is_written_is_read, without_an_exec_all_is_as_before, damaged_ones,
+UNIT_MAIN("handover", what_is_written_is_read, without_an_exec_all_is_as_before, one_of_another_version, damaged_ones,
     what_is_not_read_or_not_there_is_told, agreements, plain_answers)
