@@ -213,8 +213,9 @@ def lines_are_drawn(page):
                     .getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte !== 0))}));""")
         expect(len(charts) == 10, len(charts), "charts")
         return charts if all(c["lines"] > 0 and c["inked"] and c["height"] > 100 for c in charts) and any(
-            c["id"] == "chart-use" and "open 3" in c["text"] for c in charts) else None
-    await_that("every chart has its canvas, and the one of connections its numbers", look)
+            c["id"] == "chart-use" and "open 3" in c["text"] for c in charts) and any(
+            c["id"] == "chart-memory" and re.search(r"servers [0-9.]+ MB", c["text"]) for c in charts) else None
+    await_that("every chart has its canvas, connections and the servers' memory have their numbers", look)
 
 
 def headers_are_strict(broker):
