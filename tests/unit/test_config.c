@@ -164,7 +164,7 @@ START_TEST(alerts_have_thresholds_of_each_kind)
 	ck_assert_uint_eq(config->pool[1].alert[ALERT_WAIT_TIME], 0);
 	configuration_free(config);
 	refused("[pool a]\nembedded=yes\nalert_failure_rate=1.1\n", ":3: ", "\"1.1\"", "a share from 0.000001 to 1");
-	refused("[pool a]\nembedded=yes\nalert_failure_rate=0.1234567\n", ":3: ", "alert_failure_rate", "a share");
+	refused("[pool a]\nembedded=yes\nalert_failure_rate=0.0123456\n", ":3: ", "alert_failure_rate", "a share");
 	refused("[pool a]\nembedded=yes\nalert_failure_rate=5%\n", ":3: ", "\"5%\"", "a share");
 	refused("[pool a]\nembedded=yes\nalert_failure_rate=.5\n", ":3: ", "\".5\"", "a share");
 	refused("[pool a]\nembedded=yes\nalert_failure_rate=1.\n", ":3: ", "\"1.\"", "a share");
