@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 """Brokers for tests of their page, on the PostgreSQL of a pglease-testenv; each has an instance of its own."""
 
+import glob
 import json
 import os
 import shutil
@@ -128,3 +129,6 @@ class Broker:
             self.process.wait()
             self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        # A broker that was killed leaves the history of a pool that its next one does not have.
+        for left in glob.glob(f"/dev/shm/pglease.{self.instance}.*"):
+            os.unlink(left)
