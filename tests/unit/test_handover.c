@@ -173,48 +173,91 @@ START_TEST(what_is_not_read_or_not_there_is_told)
 }
 END_TEST
 
+/* Of a broker with this room in its pool; 0: of a program that would take its place. */
 static char *
-agreement_of(const struct configuration *c)
+agreement_of(const struct configuration *c, uint32_t room)
 {
 	size_t size = 0;
 	char *text = NULL;
 	FILE *f = open_memstream(&text, &size);
 
-	agreement_print(c, f);
+	agreement_print(c, room != 0 ? &room : NULL, f);
 	fclose(f);
 	return text;
+}
+
+/* What was said against it. */
+static char first[AGREEMENT_WHY], last[AGREEMENT_WHY];
+static unsigned reasons;
+
+static void
+take_reason(void *context, const char *why)
+{
+	if (reasons++ == 0)
+		snprintf(first, sizeof(first), "%s", why);
+	snprintf(last, sizeof(last), "%s", why);
+}
+
+static bool
+holds(const char *mine, const char *theirs)
+{
+	bool r;
+
+	reasons = 0;
+	r = agreement_holds(mine, theirs, take_reason, NULL);
+	ck_assert_int_eq(r, reasons == 0);
+	return r;
+}
+
+static bool
+holds_with(const char *mine, const struct configuration *c)
+{
+	char *theirs = agreement_of(c, 0);
+	bool r = holds(mine, theirs);
+
+	free(theirs);
+	return r;
 }
 
 START_TEST(agreements)
 {
 	struct configuration *c;
-	char why[AGREEMENT_WHY], *mine, *theirs;
+	struct pool_settings *pool;
+	char *mine, *theirs;
 
 	ck_assert_int_eq(configuration_read(NULL, NULL, NULL, &c), 0);
-	strcpy(c->pool[0].conninfo, "host=h password=secret");
-	mine = agreement_of(c);
+	pool = &c->pool[0];
+	pool->embedded = 0;
+	strcpy(pool->conninfo, "host=h user=u dbname=d password=secret");
+	mine = agreement_of(c, 16);
 	ck_assert_ptr_null(strstr(mine, "secret"));
-	ck_assert(agreement_holds(mine, mine, why));
-	c->pool[0].acquire_timeout *= 2; /* may change */
-	theirs = agreement_of(c);
-	ck_assert(agreement_holds(mine, theirs, why));
-	free(theirs);
-	c->pool[0].reserve_connections = 3;
-	theirs = agreement_of(c);
-	ck_assert(!agreement_holds(mine, theirs, why));
-	ck_assert_str_eq(why, "reserve_connections of pool main is 0, and would be 3; stop and start it instead");
-	free(theirs);
-	c->pool[0].reserve_connections = 0;
-	strcpy(c->pool[0].conninfo, "host=h password=other");
-	theirs = agreement_of(c);
-	ck_assert(!agreement_holds(mine, theirs, why));
-	ck_assert_str_eq(why, "conninfo of pool main has changed; stop and start it instead");
+	ck_assert(holds_with(mine, c));
+	/* What may change: also the number of connections, as far as there is room, and where they go to. */
+	pool->acquire_timeout *= 2;
+	pool->reserve_connections = 3;
+	pool->max_connections = 13;
+	strcpy(pool->conninfo, "host=elsewhere user=u dbname=d password=other");
+	ck_assert(holds_with(mine, c));
+	pool->max_connections = 14;
+	ck_assert(!holds_with(mine, c));
+	ck_assert_str_eq(first, "room for connections of pool main is 16, and would be 17; stop and start it instead");
+	ck_assert_uint_eq(reasons, 1);
+	/* Each difference is told. */
+	strcpy(pool->conninfo, "host=h user=v dbname=e");
+	pool->pooling = 0;
+	ck_assert(!holds_with(mine, c));
+	ck_assert_uint_eq(reasons, 4);
+	ck_assert_str_eq(first, "pooling of pool main is yes, and would be no; stop and start it instead");
+	ck_assert_str_eq(last, "database of pool main is d, and would be e; stop and start it instead");
+	theirs = agreement_of(c, 0);
 	theirs[strlen(theirs) / 2] = '\0';
-	ck_assert(!agreement_holds(mine, theirs, why));
-	ck_assert(!agreement_holds(theirs, mine, why));
-	ck_assert(!agreement_holds(mine, "", why));
-	ck_assert(!agreement_holds(mine, "pglease agreement\t1\nrefused\tbad weather", why));
-	ck_assert_str_eq(why, "bad weather");
+	ck_assert(!holds(mine, theirs));
+	ck_assert(!holds(theirs, mine));
+	ck_assert(!holds(mine, ""));
+	ck_assert(!holds(mine, "pglease agreement\t1\nrefused\tbad weather\nrefused\tand rain\n"));
+	ck_assert_uint_eq(reasons, 2);
+	ck_assert_str_eq(first, "bad weather");
+	ck_assert_str_eq(last, "and rain");
 	free(theirs);
 	free(mine);
 	configuration_free(c);
