@@ -7,10 +7,10 @@
  *   down      upstream    connects to the server fail, and there is no connection
  *   degraded  connects    connects to the server fail; the connections that there are go on
  *   degraded  draining    no leases are granted: a drain, or a stop
- *   degraded  paused      no leases are granted: a pause or a kill
- *   degraded  disabled    no leases are granted: it was disabled
  *   degraded  waiting     a thread has waited for a lease for more than 1 second
  *   degraded  failing     more than 5 % of the acquires of the last minute, at least 20, gave no lease
+ *   degraded  paused      no leases are granted: a pause or a kill
+ *   degraded  disabled    no leases are granted: it was disabled
  *
  * An instance is as its worst pool. Pure functions; reasons are a set of bits.
  */
@@ -22,7 +22,7 @@
 
 enum health_level { HEALTH_OK = 0, HEALTH_DEGRADED, HEALTH_DOWN };
 
-/* X(id, level, name, text), the worst first. */
+/* X(id, level, name, text), the worst first, more or less: saved histories have them as bits, so new ones come last. */
 /* clang-format off */
 #define HEALTH_REASONS(X) \
 	X(CLOSED,    HEALTH_DOWN,     "closed",    "the broker has stopped, or given the pool up") \
@@ -30,10 +30,10 @@ enum health_level { HEALTH_OK = 0, HEALTH_DEGRADED, HEALTH_DOWN };
 	X(UPSTREAM,  HEALTH_DOWN,     "upstream",  "connects to the server fail, and there is no connection") \
 	X(CONNECTS,  HEALTH_DEGRADED, "connects",  "connects to the server fail; the connections that there are go on") \
 	X(DRAINING,  HEALTH_DEGRADED, "draining",  "no leases are granted: a drain, or a stop") \
-	X(PAUSED,    HEALTH_DEGRADED, "paused",    "no leases are granted: a pause or a kill") \
-	X(DISABLED,  HEALTH_DEGRADED, "disabled",  "no leases are granted: it was disabled") \
 	X(WAITING,   HEALTH_DEGRADED, "waiting",   "a thread has waited for a lease for more than 1 second") \
-	X(FAILING,   HEALTH_DEGRADED, "failing",   "more than 5 % of the acquires of the last minute gave no lease")
+	X(FAILING,   HEALTH_DEGRADED, "failing",   "more than 5 % of the acquires of the last minute gave no lease") \
+	X(PAUSED,    HEALTH_DEGRADED, "paused",    "no leases are granted: a pause or a kill") \
+	X(DISABLED,  HEALTH_DEGRADED, "disabled",  "no leases are granted: it was disabled")
 /* clang-format on */
 #define HEALTH_BIT(id, level, name, text) HEALTH_BIT_##id,
 enum { HEALTH_REASONS(HEALTH_BIT) HEALTH_NREASONS };

@@ -173,10 +173,10 @@ END_TEST
 START_TEST(what_does_not_fit_is_not_sent)
 {
 	struct wire_result got;
-	char name[LAYOUT_NAME + 1] = "";
+	char name[WIRE_ARGUMENT + 1] = "";
 	int pair[2];
 
-	memset(name, 'n', LAYOUT_NAME);
+	memset(name, 'n', WIRE_ARGUMENT);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	ck_assert_int_eq(command_ask(pair[0], "drain", name, 0, 0, NULL, NULL, &got), -EINVAL);
 	ck_assert_int_eq(command_ask(pair[0], "abcdefghijklmnop", "", 0, 0, NULL, NULL, &got), -EINVAL);

@@ -111,6 +111,8 @@ START_TEST(health_follows_its_rules)
 		"connects"},
 	    {{.state = SEGMENT_DRAINING, .connects_fail = 1, .maxwait = 2 * SECOND},
 		HEALTH_UPSTREAM | HEALTH_DRAINING | HEALTH_WAITING, HEALTH_DOWN, "upstream,draining,waiting"},
+	    {{.state = SEGMENT_PAUSED}, HEALTH_PAUSED, HEALTH_DEGRADED, "paused"},
+	    {{.state = SEGMENT_DISABLED, .connects_fail = 1}, HEALTH_DISABLED | HEALTH_UPSTREAM, HEALTH_DOWN, "upstream,disabled"},
 	    {{.state = SEGMENT_OPEN, .maxwait = SECOND}, 0, HEALTH_OK, ""},
 	    {{.state = SEGMENT_OPEN, .maxwait = SECOND + 1}, HEALTH_WAITING, HEALTH_DEGRADED, "waiting"},
 	    {{.state = SEGMENT_OPEN, .acquires = 19, .failures = 19}, 0, HEALTH_OK, ""},
@@ -129,7 +131,7 @@ START_TEST(health_follows_its_rules)
 	}
 	/* All together fit. */
 	health_names(UINT32_MAX, names);
-	ck_assert_str_eq(names, "closed,no_broker,upstream,connects,draining,waiting,failing");
+	ck_assert_str_eq(names, "closed,no_broker,upstream,connects,draining,waiting,failing,paused,disabled");
 }
 END_TEST
 
