@@ -280,7 +280,7 @@ start(struct instance *i, struct handover *from)
 		restart_instance_fields(i, &since, from);
 	else if (getrandom(&i->id, sizeof(i->id), 0) != sizeof(i->id))
 		return log_refuse("no random numbers: %m");
-	if (start_loop(i) != 0 || instance_make_parts(i, from) != 0)
+	if (instance_take_descriptors(i) != 0 || start_loop(i) != 0 || instance_make_parts(i, from) != 0)
 		return -1;
 	if (from != NULL)
 		return event_add(i->tick, &tick) != 0 ? log_refuse("cannot make the event loop: %m") : go_on(i, since, from);

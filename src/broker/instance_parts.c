@@ -278,9 +278,15 @@ start_claims(struct instance *i, struct handover *from)
 }
 
 int
+instance_take_descriptors(struct instance *i)
+{
+	return descriptors_init(descriptors_wanted(i->config));
+}
+
+int
 instance_make_parts(struct instance *i, struct handover *from)
 {
-	if (descriptors_init(descriptors_wanted(i->config)) != 0 || start_claims(i, from) != 0 || start_embedded(i, from) != 0 ||
+	if (start_claims(i, from) != 0 || start_embedded(i, from) != 0 ||
 	    start_pools(i, from) != 0 || start_publisher(i, from) != 0 || start_recorder(i, from) != 0 ||
 	    start_alerts(i, from) != 0 || start_sockets(i, from) != 0 || start_http(i, from) != 0)
 		return -1;

@@ -41,6 +41,8 @@ struct instance {
 	struct restart *restart; /* NULL: none is under way */
 };
 
+/* As many as it may come to need, before anything else takes one. 0, or -1 with log_refuse(). */
+int instance_take_descriptors(struct instance *instance);
 /* 0, or -1 with log_refuse(). instance_stop() removes what was made. */
 int instance_make_parts(struct instance *instance, struct handover *from);
 /* A command_stop (commands.h). */
