@@ -286,6 +286,8 @@ start(struct instance *i, struct handover *from)
 		return event_add(i->tick, &tick) != 0 ? log_refuse("cannot make the event loop: %m") : go_on(i, since, from);
 	i->started_at = clock_ns();
 	for (unsigned n = 0; n < i->npools; n++) {
+		/* One that hangs before its first tick has hung since now. */
+		atomic_store_explicit(&i->pools[n]->seg.header->ticked_at, i->started_at, memory_order_relaxed);
 		/* Published last, with release: a client that sees OPEN sees the settings. */
 		atomic_store_explicit(&i->pools[n]->seg.header->state, SEGMENT_OPEN, memory_order_release);
 		pool_grow(i->pools[n], i->started_at);
