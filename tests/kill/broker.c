@@ -190,6 +190,8 @@ play(const void *arg)
 	report_at("the broker's steps");
 	steps_prepare();
 	find_steps(s, &steps);
+	if (steps.n == 0)
+		report_fail("it does nothing");
 	step = limit == 0 || steps.n <= limit ? 1 : (steps.n + limit - 1) / limit;
 	for (size_t i = (size_t)clock_ns() % step; i < steps.n; i += step) {
 		report_at("the broker killed at pgleased+0x%zx", steps.address[i]);

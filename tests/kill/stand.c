@@ -112,6 +112,8 @@ play(const void *arg)
 	begin(pair);
 	steps_find(is_done, NULL, &steps);
 	end();
+	if (steps.n == 0)
+		report_fail("it does nothing");
 	step = limit == 0 || steps.n <= limit ? 1 : (steps.n + limit - 1) / limit;
 	for (size_t i = (size_t)clock_ns() % step; i < steps.n; i += step) {
 		report_at("the broker stands at pgleased+0x%zx", steps.address[i]);

@@ -14,6 +14,7 @@
 
 /* Some ticks. */
 #define REST_NS UINT64_C(500000000)
+#define RESTS 20
 
 struct tracee steps_broker;
 
@@ -149,18 +150,31 @@ look(bool (*done)(void *context), void *context)
 	return seen;
 }
 
+static bool
+is_any(const bool *seen)
+{
+	for (size_t i = 0; i < all.n; i++)
+		if (seen[i])
+			return true;
+	return false;
+}
+
 void
 steps_prepare(void)
 {
 	uint64_t since;
 
 	read_instructions();
-	if (at_rest != NULL)
-		return;
-	steps_seize();
-	since = clock_ns();
-	at_rest = look(has_rested, &since);
-	trace_release(&steps_broker);
+	/* On a busy machine there may be no tick in that time. */
+	for (unsigned tries = 0; at_rest == NULL || !is_any(at_rest); tries++) {
+		if (tries == RESTS)
+			report_fail("the broker does not tick");
+		free(at_rest);
+		steps_seize();
+		since = clock_ns();
+		at_rest = look(has_rested, &since);
+		trace_release(&steps_broker);
+	}
 }
 
 void
