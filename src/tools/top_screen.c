@@ -111,7 +111,7 @@ draw_summary(const struct top *top)
 		sum_of(top, STATS_POOLS, "leases_rate", leases);
 		sum_of(top, STATS_POOLS, "queries_rate", queries);
 		sum_of(top, STATS_INSTANCE, "clients", clients);
-		put(1, 0, "%s leased of %s open, at most %s; %s waiting; %s clients; %s leases/s, %s queries/s", leased, open, max, waiting,
+		put(1, 0, "%s of %s leased, at most %s; %s waiting; %s clients; %s leases/s, %s queries/s", leased, open, max, waiting,
 		    clients, leases, queries);
 	}
 	put(2, 0, "%s by %s%s: %u", top_tables[top->view].title, top_tables[top->view].column[top->sorted_by[top->view]].title,

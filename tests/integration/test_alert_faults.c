@@ -14,7 +14,7 @@
 
 #define WORKERS 6
 #define MAX 8
-#define MISSED_MS 20000
+#define MISSED_MS 60000
 #define CALM_MS 60000
 #define QUIET_LEASES 600
 #define LEAST 0.95

@@ -284,7 +284,7 @@ assert_served(double threshold)
 static const char *
 pgleasestat(const char *options)
 {
-	static char text[16384];
+	static char text[1 << 18];
 	char line[512];
 	FILE *f;
 	size_t n;
