@@ -89,7 +89,7 @@ shows READY || { echo 'Bail out! no shell in tmux'; exit 1; }
 press 'pgleasestat --top -w 0.2' Enter
 is 'the instance and its health' shows '^pglease .*up .*: ok'
 is 'both pools' shows '^jobs '
-is 'what is open, of what may be' shows 'leased of .* open, at most 5; 0 waiting'
+is 'what is open, of what may be' shows ' of .* leased, at most 5; 0 waiting'
 first_is app
 press '>' '>' '>' '>' '>'
 is 'sorted by another column' shows '^Pools by MAX'
