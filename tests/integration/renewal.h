@@ -36,6 +36,8 @@ void renewal_assert_fenced(int fd);
 void renewal_expect_welcome(int sock, uint32_t *ret_key);
 /* The other connection, in the claim that names it from now on. */
 void renewal_expect_renewed(int sock);
+/* The same; the one that was asked for before, and abandoned, may have been made, and given up, too. */
+void renewal_expect_renewed_after_abandoned(int sock);
 void renewal_stop_server(void);
 void renewal_continue_server(void);
 /* Under way: the old connection is closed, the other one not made. */

@@ -356,7 +356,7 @@ START_TEST(abandoned_and_asked_again)
 	/* When it is made already, it is an ordinary lease that has not fetched its descriptor. */
 	close(renewal.descriptor);
 	close(renewal_ask(&renewal.claim));
-	renewal_expect_renewed(renewal_ask(&renewal.claim));
+	renewal_expect_renewed_after_abandoned(renewal_ask(&renewal.claim));
 	close(renewal.descriptor);
 	script_release(&renewal.client, &renewal.claim);
 	script_detach(&renewal.client);
