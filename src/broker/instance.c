@@ -156,7 +156,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	adopt_tick(i->adopt, now);
 	http_tick(i->http, now);
 	recorder_tick(i->recorder);
-	takeover_tick(i->takeover, now, !i->shared.quiet);
+	takeover_tick(i->shared.takeover, now, !i->shared.quiet);
 	publish(i, state_of(i));
 	service_tick(i->pools, i->npools, now);
 	look_ready(i);
@@ -347,7 +347,7 @@ instance_stop(struct instance *i)
 	adopt_free(i->adopt);
 	clients_free(i->clients);
 	cancels_free(i->shared.cancels, CANCELS_WAIT_MS);
-	takeover_free(i->takeover, TAKEOVER_WAIT_MS);
+	takeover_free(i->shared.takeover, TAKEOVER_WAIT_MS);
 	recorder_free(i->recorder, i->started_at != 0);
 	alerts_free(i->alerts);
 	for (unsigned n = 0; n < i->npools; n++)

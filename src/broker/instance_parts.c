@@ -179,10 +179,13 @@ start_publisher(struct instance *i, struct handover *from)
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
 		return log_refuse("monitor_group cannot be looked up any more");
 	/* The last moment at which it is there. */
-	if (from == NULL)
-		i->takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
-	else if (takeover_take_over(from, i->sockdir, i->pools, i->npools, &i->takeover) != 0)
+	if (from == NULL) {
+		i->shared.takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
+		if (i->shared.takeover == NULL)
+			return log_refuse("out of memory");
+	} else if (takeover_take_over(from, i->sockdir, i->pools, i->npools, &i->shared.takeover) != 0) {
 		return -1;
+	}
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);
 }
 

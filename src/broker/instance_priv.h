@@ -28,7 +28,6 @@ struct instance {
 	struct control *control;
 	struct commands *commands;
 	struct publisher *publisher;
-	struct takeover *takeover; /* NULL: nothing is left of a broker before */
 	struct stats_limits limits[LAYOUT_MAX_POOLS]; /* what the publisher tells of the settings */
 	struct recorder *recorder; /* NULL: no history */
 	struct alerts *alerts;

@@ -110,6 +110,7 @@ struct pool_context {
 	struct hangups *hangups;
 	struct resolver *resolver;
 	struct cancels *cancels;
+	struct takeover *takeover;
 	struct event *attention; /* activated by pool_want_attention */
 	bool quiet; /* a restart is prepared: nothing is begun (doc/protocol.md, H2) */
 };

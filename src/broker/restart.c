@@ -179,7 +179,7 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 		embedded_hand_over(i->embedded, to);
 	for (unsigned n = 0; n < i->npools; n++)
 		pool_hand_over(i->pools[n], to);
-	takeover_hand_over(i->takeover, to);
+	takeover_hand_over(i->shared.takeover, to);
 	publisher_hand_over(i->publisher, to);
 	if (i->recorder != NULL)
 		recorder_hand_over(i->recorder, to);
@@ -254,7 +254,7 @@ run_in_place(struct restart *r)
 static bool
 is_quiet(const struct instance *i)
 {
-	if (cancels_under_way(i->shared.cancels) != 0 || !http_is_quiet(i->http) || !takeover_is_quiet(i->takeover))
+	if (cancels_under_way(i->shared.cancels) != 0 || !http_is_quiet(i->http) || !takeover_is_quiet(i->shared.takeover))
 		return false;
 	for (unsigned n = 0; n < i->npools; n++)
 		for (uint32_t slot = 0; slot < i->pools[n]->seg.nslots; slot++)

@@ -27,6 +27,7 @@
 #include "slots.h"
 #include "sqlstate.h"
 #include "statements.h"
+#include "takeover.h"
 
 /* How often a swap is tried again when clients change the word all the time; then the tick tries again. */
 #define TRIES 64
@@ -233,6 +234,7 @@ server_publish(struct server *s)
 	pool_count(p, COUNTER_OPENED);
 	counter_add(&p->seg.header->broker_counter[COUNTER_CONNECT_NS], now - s->started_at);
 	histogram_record(p->seg.connects, now - s->started_at);
+	takeover_note(p->context->takeover, s);
 	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
 	    (double)(now - s->started_at) / 1e6, s->pid);
 	return 0;

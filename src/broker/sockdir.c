@@ -190,6 +190,19 @@ sockdir_leave(struct sockdir *s, const char *text)
 	return r;
 }
 
+int
+sockdir_leave_more(struct sockdir *s, const char *text)
+{
+	size_t size = strlen(text);
+	off_t end = lseek(s->fd, 0, SEEK_END);
+
+	errno = 0;
+	if (end < 0 || pwrite(s->fd, text, size, end) != (ssize_t)size)
+		return errno != 0 ? -errno : -EIO;
+	s->pending = true;
+	return 0;
+}
+
 static int
 write_holder(struct sockdir *s)
 {

@@ -21,6 +21,8 @@ int sockdir_take_over(const char *path, struct handover *from, struct sockdir **
 const char *sockdir_left(const struct sockdir *sockdir);
 /* Leaves this text for the next one, should this broker be killed, or not come to serve. 0, or -errno: nothing is changed, or it is cut. */
 int sockdir_leave(struct sockdir *sockdir, const char *text);
+/* The same, after what is there. 0, or -errno: it is not there, or cut. */
+int sockdir_leave_more(struct sockdir *sockdir, const char *text);
 /*
  * Removes the lock, and the folders that were made for it; but one that has not come to serve leaves to the next what was left to it.
  * Accepts NULL.

@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The list of old sessions: those that the last broker published, and those that it had not ended yet of the ones before it, which it
- * has left in the socket folder's lock file: a line with the machine's boot, for neither pids nor the clock mean anything after the next
- * one, then one for each session: OLD, the time until which it must have begun, pid, pool. And a short-lived thread for each pool that
- * ends them, over a connection of its own: libpq's connects block. A thread has copies of all that it uses; it shares `state` with the
- * loop, and its result before that.
+ * Its course: a short-lived thread for each pool ends the sessions that are in the list, over a connection of its own: libpq's connects
+ * block. A thread has copies of all that it uses; it shares `state` with the loop, and its result before that.
  */
-#include "takeover.h"
+#include "takeover_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "handover.h"
 #include "log.h"
@@ -33,45 +28,11 @@
 #define RETRY_NS (10 * SECOND)
 /* More of a pool's are not handed over to another program: the restart is refused. */
 #define OLDS_MAX (1u << 24)
-#define BOOT_ID 64
-
-enum job_state { JOB_WAITS, JOB_RUNS, JOB_IS_DONE };
-
-/* A backend's pid, and a time (CLOCK_MONOTONIC) after which whoever has it is another. */
-struct old {
-	uint32_t pid;
-	uint64_t until;
-};
-
-/* Of one pool. */
-struct job {
-	struct pool *pool;
-	_Atomic uint32_t state; /* RUNS: the rest is the thread's, but for `pool` and `due` */
-	uint64_t due;
-	unsigned tries;
-	unsigned nolds;
-	struct old *olds;
-	char *keywords[TARGET_KEYWORDS + 2], *values[TARGET_KEYWORDS + 2];
-	int ended; /* negative: it did not come to that, and `why` says why */
-	char why[256];
-};
-
-struct takeover {
-	struct sockdir *sockdir;
-	struct job job[LAYOUT_MAX_POOLS];
-	unsigned njobs;
-	uint32_t *clients; /* pids of the processes that were attached */
-	unsigned nclients;
-	uint64_t look_at;
-	bool can_tell; /* whether they live: their pids are of our namespace */
-	uint64_t began;
-	pid_t broker;  /* the old one */
-};
 
 /* A backend is the old session, and no other that has its pid, if it began before that broker's successor: by the server's own clock. */
 static const char query[] =
     "select count(*) from (select pg_catalog.pg_terminate_backend(a.pid) as done from pg_catalog.pg_stat_activity as a,"
-    " unnest($1::int[], $2::float8[]) as old (pid, age)"
+    " (select u.pid, pg_catalog.min(u.age) as age from unnest($1::int[], $2::float8[]) as u (pid, age) group by u.pid) as old"
     " where a.pid = old.pid and a.usename = session_user and a.datname = current_database()"
     " and a.backend_start < pg_catalog.clock_timestamp() - old.age * interval '1 second' offset 0) as ended where done";
 
@@ -195,115 +156,6 @@ job_fini(struct job *job)
 }
 
 static bool
-add_old(struct job *job, uint64_t pid, uint64_t until)
-{
-	struct old *olds;
-
-	if (pid <= 1 || pid > INT32_MAX)
-		return true;
-	olds = reallocarray(job->olds, job->nolds + 1, sizeof(*olds));
-	if (olds == NULL)
-		return false;
-	job->olds = olds;
-	olds[job->nolds++] = (struct old){.pid = (uint32_t)pid, .until = until};
-	return true;
-}
-
-/* The pool's backends, as the last broker published them. False: out of memory. */
-static bool
-take_published(struct job *job, const struct stats_snapshot *old, uint64_t until)
-{
-	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_SLOTS));
-	const struct stats_column *pool = view != NULL ? stats_column_find(view, "pool") : NULL;
-	const struct stats_column *pid = view != NULL ? stats_column_find(view, "server_pid") : NULL;
-	uint64_t n;
-
-	if (pool == NULL || pool->type != STATS_TEXT || pid == NULL || pid->type == STATS_TEXT)
-		return true;
-	for (uint32_t row = 0; row < view->nrows; row++)
-		if (strcmp(stats_value_text(view, row, pool), job->pool->settings->name) == 0 &&
-		    stats_value_u64(view, row, pid, &n) && !add_old(job, n, until))
-			return false;
-	return true;
-}
-
-/* "": it cannot be told. */
-static void
-boot_id(char buf[static BOOT_ID])
-{
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, buf, BOOT_ID - 1) : -1;
-
-	if (fd >= 0)
-		close(fd);
-	buf[n > 0 ? n : 0] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-}
-
-/* What brokers before have left, if it is of this boot. A folder outlives the machine's: by now, others have the pids. */
-static const char *
-left_of_this_boot(const struct sockdir *sockdir)
-{
-	const char *left = sockdir_left(sockdir);
-	char id[BOOT_ID], first[BOOT_ID + 8];
-
-	boot_id(id);
-	snprintf(first, sizeof(first), "boot %s\n", id);
-	return id[0] != '\0' && strncmp(left, first, strlen(first)) == 0 ? left + strlen(first) : "";
-}
-
-/* The pool's lines of what it left. One that is cut or of another time of the clock is none. False: out of memory. */
-static bool
-take_left(struct job *job, const char *left, uint64_t now)
-{
-	for (const char *line = left, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-		uint64_t until, pid;
-		int used = 0;
-		const char *at;
-
-		if (sscanf(line, "old %" SCNu64 " %n", &until, &used) != 1 || used == 0 || until > now)
-			continue;
-		at = memchr(line + used, ' ', (size_t)(end - line - used));
-		if (at == NULL || (size_t)(end - at - 1) != strlen(job->pool->settings->name) ||
-		    memcmp(at + 1, job->pool->settings->name, (size_t)(end - at - 1)) != 0)
-			continue;
-		for (const char *c = line + used; c < at; c += used + (c[used] == ',')) {
-			if (sscanf(c, "%" SCNu64 "%n", &pid, &used) != 1)
-				break;
-			if (!add_old(job, pid, until))
-				return false;
-		}
-	}
-	return true;
-}
-
-/* For the next broker, should this one be killed too. One that cannot be written costs it a part of its list. */
-static void
-leave(const struct takeover *t)
-{
-	char *text = NULL, id[BOOT_ID];
-	bool any = false;
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
-
-	if (f == NULL)
-		return;
-	boot_id(id);
-	for (unsigned i = 0; i < t->njobs; i++) {
-		for (unsigned n = 0; t->job[i].pool != NULL && n < t->job[i].nolds; n++) {
-			if (!any)
-				fprintf(f, "boot %s\n", id);
-			any = true;
-			fprintf(f, "old %" PRIu64 " %" PRIu32 " %s\n", t->job[i].olds[n].until, t->job[i].olds[n].pid,
-			    t->job[i].pool->settings->name);
-		}
-	}
-	if (fclose(f) == 0 && sockdir_leave(t->sockdir, text) != 0)
-		log_warning("the sessions of the broker before cannot be noted for the next one");
-	free(text);
-}
-
-static bool
 take_clients(struct takeover *t, const struct stats_snapshot *old)
 {
 	const struct stats_view *view = stats_view_find(old, stats_table_name(STATS_CLIENTS));
@@ -321,28 +173,53 @@ take_clients(struct takeover *t, const struct stats_snapshot *old)
 	return true;
 }
 
-/* `old`: NULL when there is no last picture. */
+/* Those of a broker that has been killed, as it published them. False: out of memory. */
+static bool
+take_picture(struct takeover *t, const char *instance)
+{
+	struct stats_reader *reader;
+	struct stats_snapshot old;
+	bool ok = true, has_old;
+
+	if (stats_reader_open(instance, &reader) != 0)
+		return true;
+	has_old = stats_reader_snapshot(reader, &old) == 0;
+	stats_reader_close(reader);
+	if (!has_old)
+		return true;
+	/* Of a living one the name cannot be had; one that has stopped has left nothing. */
+	if (old.gone && old.header.state != SEGMENT_CLOSED) {
+		t->broker = (pid_t)old.header.broker_pid;
+		/* Whether those of brokers before it live is not known. */
+		t->can_tell = old.header.pid_namespace != 0 && old.header.pid_namespace == stats_pid_namespace() &&
+		              !takeover_list_is_older(t);
+		ok = take_clients(t, &old);
+	}
+	stats_snapshot_fini(&old);
+	return ok;
+}
+
 static struct takeover *
-take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *const *pools, unsigned npools)
+new_takeover(struct sockdir *sockdir, struct pool *const *pools, unsigned npools)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
-	uint64_t now = clock_ns(), until = now;
 
 	if (t == NULL)
 		return NULL;
 	t->sockdir = sockdir;
-	t->began = now;
-	if (old != NULL) {
-		/* Those that it names had begun when it did so: what has begun since is another's. */
-		if (old->header.published_mono < now)
-			until = old->header.published_mono;
-		t->broker = (pid_t)old->header.broker_pid;
-		/* Whether those of brokers before it live is not known. */
-		t->can_tell = old->header.pid_namespace != 0 && old->header.pid_namespace == stats_pid_namespace() &&
-			      *left_of_this_boot(sockdir) == '\0';
-		if (!take_clients(t, old))
-			goto fail;
-	}
+	t->pools = pools;
+	t->npools = npools;
+	t->began = clock_ns();
+	return t;
+}
+
+struct takeover *
+takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *pools, unsigned npools)
+{
+	struct takeover *t = new_takeover(sockdir, pools, npools);
+
+	if (t == NULL)
+		return NULL;
 	for (unsigned i = 0; i < npools; i++) {
 		struct job *job = &t->job[t->njobs];
 
@@ -350,43 +227,21 @@ take(struct sockdir *sockdir, const struct stats_snapshot *old, struct pool *con
 			continue;
 		t->njobs++;
 		job->pool = pools[i];
-		job->due = now + pools[i]->settings->takeover_limit;
-		if ((old != NULL && !take_published(job, old, until)) || !take_left(job, left_of_this_boot(sockdir), now) ||
-		    !take_target(job, pools[i]))
+		job->due = t->began + pools[i]->settings->takeover_limit;
+		if (!takeover_list_take(t, job) || !take_target(job, pools[i]))
 			goto fail;
 		if (job->nolds == 0) {
 			job_fini(job);
 			t->njobs--;
 		}
 	}
-	leave(t);
-	if (t->njobs != 0)
-		return t;
+	if (!take_picture(t, instance))
+		goto fail;
+	takeover_list_write(t);
+	return t;
 fail:
 	takeover_free(t, 0);
 	return NULL;
-}
-
-struct takeover *
-takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *pools, unsigned npools)
-{
-	struct stats_reader *reader;
-	struct stats_snapshot old;
-	struct takeover *t = NULL;
-	bool has_old = false;
-
-	if (stats_reader_open(instance, &reader) == 0) {
-		has_old = stats_reader_snapshot(reader, &old) == 0;
-		stats_reader_close(reader);
-	}
-	/* Of a living one the name cannot be had; of one that has stopped there is nothing. */
-	if (has_old && old.gone && old.header.state != SEGMENT_CLOSED)
-		t = take(sockdir, &old, pools, npools);
-	else if (*sockdir_left(sockdir) != '\0')
-		t = take(sockdir, NULL, pools, npools);
-	if (has_old)
-		stats_snapshot_fini(&old);
-	return t;
 }
 
 /* What both programs of a restart know of it; of a job its pool has been noted before. */
@@ -421,11 +276,9 @@ takeover_hand_over(struct takeover *t, struct handover *to)
 	uint32_t n = 0;
 
 	handover_section(to, "takeover");
-	for (unsigned i = 0; t != NULL && i < t->njobs; i++)
+	for (unsigned i = 0; i < t->njobs; i++)
 		n += t->job[i].pool != NULL;
 	handover_count(to, &n, LAYOUT_MAX_POOLS);
-	if (n == 0)
-		return;
 	fields(to, t);
 	for (unsigned i = 0; i < t->njobs; i++) {
 		if (t->job[i].pool == NULL)
@@ -463,30 +316,26 @@ int
 takeover_take_over(
     struct handover *from, struct sockdir *sockdir, struct pool *const *pools, unsigned npools, struct takeover **ret)
 {
-	struct takeover *t = NULL;
+	struct takeover *t = new_takeover(sockdir, pools, npools);
 	uint32_t n = 0;
 
+	if (t == NULL)
+		return log_refuse("out of memory");
+	*ret = t;
 	handover_section(from, "takeover");
 	handover_count(from, &n, LAYOUT_MAX_POOLS);
-	if (n != 0) {
-		t = calloc(1, sizeof(*t));
-		if (t == NULL)
-			return log_refuse("out of memory");
-		t->sockdir = sockdir;
-		fields(from, t);
-		for (uint32_t i = 0; i < n; i++)
-			if (take_job(t, pools, npools, from) != 0)
-				return -1;
-		leave(t);
-	}
-	*ret = t;
+	fields(from, t);
+	for (uint32_t i = 0; i < n; i++)
+		if (take_job(t, pools, npools, from) != 0)
+			return -1;
+	takeover_list_write(t);
 	return handover_check(from, false);
 }
 
 bool
 takeover_is_quiet(const struct takeover *t)
 {
-	for (unsigned i = 0; t != NULL && i < t->njobs; i++)
+	for (unsigned i = 0; i < t->njobs; i++)
 		if (t->job[i].pool != NULL && atomic_load(&t->job[i].state) != JOB_WAITS)
 			return false;
 	return true;
@@ -535,14 +384,12 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 	for (int i = 0; i < job->ended; i++)
 		pool_count(job->pool, COUNTER_TAKEOVER_ENDED);
 	job_fini(job);
-	leave(t);
+	takeover_list_write(t);
 }
 
 void
 takeover_tick(struct takeover *t, uint64_t now, bool begins)
 {
-	if (t == NULL)
-		return;
 	if (t->can_tell && t->nclients != 0 && now >= t->look_at && now > t->began + ORPHANS_NS) {
 		t->look_at = now + SECOND;
 		for (unsigned i = 0; i < t->njobs && !lives_any(t); i++)

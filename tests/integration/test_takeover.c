@@ -220,6 +220,45 @@ START_TEST(by_the_broker_after_the_next)
 }
 END_TEST
 
+/* It has published nothing since. */
+START_TEST(one_that_has_just_been_opened)
+{
+	struct it_worker worker;
+
+	it_start(0, 1, "takeover_limit = 1s\n");
+	worker = it_worker(stays, NULL);
+	it_hear(worker.socket, 'r');
+	survive_kill();
+	survive_note_sessions();
+	survive_start();
+	survive_await_sessions(0);
+	it_await_published("app", "takeover_ended", 1);
+	it_kill(&worker);
+}
+END_TEST
+
+/* And of a broker that publishes nothing at all, after so many sessions that the list has been written anew. */
+START_TEST(the_last_of_many)
+{
+	struct it_worker worker;
+
+	it_start_as("monitoring = no\n", "takeover_limit = 1s\npooling = no\n", 1);
+	pool = it_attach();
+	for (unsigned i = 0; i < 300; i++) {
+		it_acquire(pool, &lease);
+		it_release(&lease);
+	}
+	it_detach();
+	worker = it_worker(stays, "select pg_sleep(1000)");
+	it_hear(worker.socket, 'r');
+	survive_kill();
+	survive_note_sessions();
+	survive_start();
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
 /* In a folder that outlives the machine's boot, the list of one before: its numbers are others' by now. */
 static void
 change_boot(void)
@@ -232,7 +271,7 @@ change_boot(void)
 	ck_assert_ptr_nonnull(f);
 	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
 	at = strstr(text, "\nboot ");
-	ck_assert_msg(at != NULL && strstr(text, "\nold ") != NULL, "%s", text);
+	ck_assert_msg(at != NULL && strstr(text, "\nold ") != NULL && strstr(text, "\nsession ") != NULL, "%s", text);
 	at[6] = at[6] == '0' ? '1' : '0';
 	rewind(f);
 	ck_assert_uint_eq(fwrite(text, 1, strlen(text), f), strlen(text));
@@ -241,9 +280,9 @@ change_boot(void)
 
 START_TEST(not_those_of_another_boot)
 {
-	struct it_worker first, second;
+	struct it_worker first, second, third;
 
-	it_start(1, 1, "takeover_limit = 2s\n");
+	it_start(1, 1, "takeover_limit = 1s\n");
 	first = it_worker(stays, NULL);
 	it_hear(first.socket, 'r');
 	survive_note_sessions();
@@ -251,16 +290,21 @@ START_TEST(not_those_of_another_boot)
 	survive_start();
 	second = it_worker(stays, NULL);
 	it_hear(second.socket, 'r');
-	it_await_published("app", "total", 1);
+	survive_note_sessions();
 	survive_kill();
 	change_boot();
 	survive_start();
-	/* The second broker's, which it has published itself; one query is for all that are in the list. */
+	third = it_worker(stays, NULL);
+	it_hear(third.socket, 'r');
+	survive_kill();
+	survive_start();
+	/* The third broker's; one query is for all that are in the list. */
 	it_await_published("app", "takeover_ended", 1);
-	survive_await_sessions(1);
 	ck_assert_uint_eq(it_published("app", "takeover_ended"), 1);
+	survive_await_sessions(2);
 	it_kill(&first);
 	it_kill(&second);
+	it_kill(&third);
 }
 END_TEST
 
@@ -410,5 +454,5 @@ END_TEST
 
 IT_MAIN("takeover", after_the_limit, of_a_lease_that_is_held_for_longer, soon_when_nobody_is_left, never_if_the_pool_says_so,
     an_idle_session_ends_for_all, a_leased_session_ends_for_all, by_the_broker_after_the_next,
-    not_those_of_another_boot, after_restarts_without_end, of_a_server_that_is_down_first, each_in_its_own_way,
+    one_that_has_just_been_opened, the_last_of_many, not_those_of_another_boot, after_restarts_without_end, of_a_server_that_is_down_first, each_in_its_own_way,
     none_is_left_when_all_workers_have_called)
