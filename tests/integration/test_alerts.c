@@ -320,6 +320,7 @@ START_TEST(an_alert_is_told_everywhere_and_once)
 	pglease_lease lease;
 	pglease_alert alert;
 	const json_t *row;
+	const char *said;
 	json_t *document;
 
 	make_command("tell $PGLEASE_ALERT_THRESHOLD $PGLEASE_ALERT_UNIT $PGLEASE_ALERT_COUNT $PGLEASE_INSTANCE");
@@ -347,7 +348,8 @@ START_TEST(an_alert_is_told_everywhere_and_once)
 	await_published("maxwait", "raised", 1);
 	kit_ok(pglease_test_await_log(it_env, "pool app: alert maxwait is raised: ", IT_PATIENCE_MS));
 	assert_served(0.2);
-	document = load(pgleasestat("-A -J"), strlen(pgleasestat("-A -J")));
+	said = pgleasestat("-A -J");
+	document = load(said, strlen(said));
 	row = object_of(json_object_get(document, "alerts"), "alert", "maxwait");
 	ck_assert_str_eq(json_string_value(json_object_get(row, "state")), "raised");
 	ck_assert_double_eq(number_of(row, "raised"), 1);
