@@ -91,7 +91,7 @@ install_missing() {
 BUILD_PACKAGES=(gcc make libc6-dev autoconf automake autoconf-archive libtool pkg-config libpq-dev libevent-dev
 	libinih-dev libsmartcols-dev libjansson-dev libncurses-dev libxxhash-dev libsystemd-dev libjs-dygraphs postgresql-15)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus iproute2 systemd tmux zsh chromium chromium-driver python3
+TEST_PACKAGES=(check spin valgrind strace g++ mandoc prometheus pgbouncer iproute2 systemd tmux zsh chromium chromium-driver python3
 	python3-psycopg2 php-cli php-pgsql ruby-pg libdbd-pg-perl)
 
 # What `make fuzz` needs beside BUILD_PACKAGES; the kept inputs are replayed without.

@@ -12,6 +12,7 @@
 
 #include "log.h"
 #include "params.h"
+#include "pooler.h"
 #include "resolver.h"
 #include "server.h"
 #include "sqlstate.h"
@@ -40,6 +41,7 @@ connect_stop(struct server *s)
 {
 	event_del(&s->io);
 	event_del(&s->deadline);
+	pooler_stop(s);
 	if (s->lookup != NULL)
 		resolver_abandon(s->lookup);
 	s->lookup = NULL;
@@ -85,14 +87,42 @@ check(struct server *s)
 	if (n < 0)
 		return "the server reports no parameters, or more than fit (2047 bytes)";
 	s->baseline_size = (size_t)n;
-	s->pid = (uint32_t)PQbackendPID(s->conn);
 	publish_identity(s);
 	r = backend_take(s->conn, &key, &s->backend);
 	explicit_bzero(&key, sizeof(key));
 	if (r != 0)
 		return strerror(-r);
+	if (s->pool->upstream == UPSTREAM_POOLER)
+		s->backend.is_local = false; /* the pooler is */
 	s->conn = NULL;
 	return NULL;
+}
+
+void
+connect_asked(struct server *s, const char *error)
+{
+	if (error == NULL)
+		error = check(s);
+	if (error == NULL) {
+		event_del(&s->deadline);
+		server_connected(s);
+	} else if (*error == '\0') {
+		fail_by_server(s);
+	} else {
+		fail(s, error);
+	}
+}
+
+/* The connection is made. */
+static void
+ask(struct server *s)
+{
+	if (s->pool->upstream == UPSTREAM_DIRECT) {
+		s->pid = (uint32_t)PQbackendPID(s->conn);
+		connect_asked(s, NULL);
+	} else if (pooler_ask(s) != 0) {
+		fail(s, "out of memory");
+	}
 }
 
 static void step(struct server *s);
@@ -129,8 +159,6 @@ watch(struct server *s, short what)
 static void
 step(struct server *s)
 {
-	const char *error;
-
 	event_del(&s->io);
 	switch (PQconnectPoll(s->conn)) {
 	case PGRES_POLLING_READING:
@@ -140,13 +168,7 @@ step(struct server *s)
 		watch(s, EV_WRITE);
 		return;
 	case PGRES_POLLING_OK:
-		error = check(s);
-		if (error != NULL) {
-			fail(s, error);
-			return;
-		}
-		event_del(&s->deadline);
-		server_connected(s);
+		ask(s);
 		return;
 	default:
 		fail_by_server(s);

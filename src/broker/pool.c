@@ -16,6 +16,7 @@
 #include "handover.h"
 #include "hangups.h"
 #include "log.h"
+#include "pooler.h"
 #include "queue.h"
 #include "rows.h"
 #include "server.h"
@@ -406,7 +407,7 @@ void
 pool_grow(struct pool *p, uint64_t now)
 {
 	const struct pool_settings *s = p->settings;
-	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : s->connects_at_once, max = limit(p, now);
+	uint64_t want, wanted, at_once = p->failures != 0 || p->upstream == UPSTREAM_UNKNOWN ? 1 : s->connects_at_once, max = limit(p, now);
 
 	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= max)
 		return;
@@ -487,6 +488,7 @@ pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 	if (changed || p->failures == 0)
 		log_warning("pool %s: no connection to the server, retrying: %s", p->settings->name, text);
 	p->failed_at = clock_ns();
+	p->upstream = UPSTREAM_UNKNOWN;
 	if (p->failures++ == 0)
 		p->failing_since = p->failed_at;
 	pool_count(p, COUNTER_OPEN_FAILED);

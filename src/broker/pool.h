@@ -67,6 +67,7 @@ struct server {
 	PGconn *conn; /* CONNECTING, RENEWING */
 	struct backend backend; /* LENT, RESETTING, ENDING: the connection */
 	struct params *params; /* CONNECTING, RENEWING */
+	struct pooler *pooler; /* CONNECTING, RENEWING: while it is asked whose its backend is */
 	struct resolver_job *lookup; /* CONNECTING, RENEWING: of its host names, before there is a conn */
 	struct event io; /* CONNECTING, RENEWING, RESETTING */
 	struct event deadline; /* CONNECTING, RENEWING, RESETTING */
@@ -137,6 +138,7 @@ struct pool {
 	bool has_replaced; /* an idle connection in this pass: one at a time (maintain.c) */
 	bool stopping;
 	/* The upstream's health. */
+	unsigned upstream; /* enum upstream */
 	unsigned failures; /* connects in a row that failed */
 	uint64_t failing_since, failed_at; /* the first and the last of these; CLOCK_MONOTONIC ns */
 	uint32_t connect_timeouts; /* connects that ended at connect_timeout */

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See pooler.h. Owns the second connection, and its events; the first is the server's, and so is the deadline of it all. */
+#include "pooler.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "connect.h"
+#include "log.h"
+
+#define QUERY "select pg_catalog.pg_backend_pid()"
+/* Both connections, twice. */
+#define QUESTIONS 4
+#define TRANSACTIONS \
+	"it is a pooler that gives each transaction another session (PgBouncer's pool_mode transaction or statement), and such sessions cannot " \
+	"be leased: set pool_mode=session for this database, or let conninfo name PostgreSQL itself"
+
+struct pooler {
+	struct server *server;
+	PGconn *second;
+	struct event io, late;
+	unsigned asked; /* questions that have been answered */
+	uint32_t pid[QUESTIONS];
+};
+
+void
+pooler_stop(struct server *s)
+{
+	struct pooler *q = s->pooler;
+
+	if (q == NULL)
+		return;
+	event_del(&q->io);
+	event_del(&q->late);
+	PQfinish(q->second);
+	free(q);
+	s->pooler = NULL;
+}
+
+/* `error`: NULL: it can be lent; "": libpq has the words. */
+static void
+end(struct pooler *q, enum upstream found, const char *error)
+{
+	struct server *s = q->server;
+
+	s->pool->upstream = found;
+	if (error == NULL)
+		s->pid = q->pid[0];
+	pooler_stop(s);
+	connect_asked(s, error);
+}
+
+/* A pooler may not have a second backend for us: one that gave it to each transaction would have had the first one's. */
+static void
+cannot_tell(struct pooler *q, const char *why)
+{
+	log_warning("pool %s: the upstream is a pooler; it is taken to be in session mode, for a second connection to make sure cannot be "
+		    "had: %s",
+	    q->server->pool->settings->name, why);
+	end(q, UPSTREAM_POOLER, NULL);
+}
+
+static PGconn *
+conn_of(const struct pooler *q)
+{
+	return q->asked % 2 == 0 ? q->server->conn : q->second;
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void
+watch(struct pooler *q, PGconn *conn, short what)
+{
+	if (event_assign(&q->io, q->server->pool->context->base, PQsocket(conn), what, on_io, q) != 0 || event_add(&q->io, NULL) != 0)
+		end(q, UPSTREAM_UNKNOWN, "the event loop takes no more descriptors");
+}
+
+static void
+failed(struct pooler *q)
+{
+	if (conn_of(q) == q->server->conn)
+		end(q, UPSTREAM_UNKNOWN, "");
+	else
+		cannot_tell(q, PQerrorMessage(q->second));
+}
+
+static void
+ask(struct pooler *q)
+{
+	if (PQsendQuery(conn_of(q), QUERY) != 1 || PQflush(conn_of(q)) != 0)
+		failed(q);
+	else
+		watch(q, conn_of(q), EV_READ);
+}
+
+/* The same target again, to the address that libpq has found. */
+static int
+connect_second(struct pooler *q)
+{
+	PQconninfoOption *options = PQconninfo(q->server->conn);
+	const char *keywords[64], *values[64];
+	unsigned n = 0;
+
+	for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL && n < 63; o++) {
+		if (o->val == NULL)
+			continue;
+		keywords[n] = o->keyword;
+		values[n++] = o->val;
+	}
+	keywords[n] = NULL;
+	q->second = n != 0 ? PQconnectStartParams(keywords, values, 0) : NULL;
+	PQconninfoFree(options);
+	return q->second != NULL ? 0 : -ENOMEM;
+}
+
+static void
+on_late(evutil_socket_t fd, short what, void *arg)
+{
+	cannot_tell(arg, "no answer in half of connect_timeout");
+}
+
+static void
+begin_second(struct pooler *q)
+{
+	const struct server *s = q->server;
+	uint64_t us = s->pool->settings->connect_timeout / 2000;
+	struct timeval timeout = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+
+	if (connect_second(q) != 0 || evtimer_add(&q->late, &timeout) != 0)
+		end(q, UPSTREAM_UNKNOWN, "out of memory");
+	else if (PQstatus(q->second) == CONNECTION_BAD)
+		failed(q);
+	else
+		watch(q, q->second, EV_WRITE);
+}
+
+/* Another connection of the pool has this backend. */
+static bool
+is_anothers(const struct server *s, uint32_t pid)
+{
+	const struct pool *p = s->pool;
+
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		if (&p->server[i] != s && p->server[i].pid == pid)
+			return true;
+	return false;
+}
+
+static void
+judge(struct pooler *q)
+{
+	const struct server *s = q->server;
+	const uint32_t *pid = q->pid;
+
+	if (q->asked == 1) {
+		if (pid[0] == (uint32_t)PQbackendPID(s->conn))
+			end(q, UPSTREAM_DIRECT, NULL);
+		else if (is_anothers(s, pid[0]))
+			end(q, UPSTREAM_UNKNOWN, TRANSACTIONS);
+		else if (s->pool->upstream == UPSTREAM_POOLER)
+			end(q, UPSTREAM_POOLER, NULL);
+		else
+			begin_second(q);
+	} else if (pid[0] == pid[1] || (q->asked > 2 && pid[q->asked - 1] != pid[q->asked - 3])) {
+		end(q, UPSTREAM_UNKNOWN, TRANSACTIONS);
+	} else if (q->asked == QUESTIONS) {
+		log_info("pool %s: the upstream is a pooler in session mode", s->pool->settings->name);
+		end(q, UPSTREAM_POOLER, NULL);
+	} else {
+		ask(q);
+	}
+}
+
+/* A result that is there, or the end of an answer. */
+static void
+read_answer(struct pooler *q)
+{
+	PGconn *conn = conn_of(q);
+	PGresult *result;
+	bool has_pid = false;
+
+	if (PQconsumeInput(conn) != 1) {
+		failed(q);
+		return;
+	}
+	while (PQisBusy(conn) == 0) {
+		result = PQgetResult(conn);
+		if (result == NULL) {
+			if (!has_pid) {
+				failed(q);
+				return;
+			}
+			q->asked++;
+			judge(q);
+			return;
+		}
+		if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+			q->pid[q->asked] = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+			has_pid = true;
+		}
+		PQclear(result);
+	}
+	watch(q, conn, EV_READ);
+}
+
+static void
+on_io(evutil_socket_t fd, short what, void *arg)
+{
+	struct pooler *q = arg;
+
+	if (q->second == NULL || q->asked != 1 || PQstatus(q->second) == CONNECTION_OK) {
+		read_answer(q);
+		return;
+	}
+	switch (PQconnectPoll(q->second)) {
+	case PGRES_POLLING_READING:
+		watch(q, q->second, EV_READ);
+		return;
+	case PGRES_POLLING_WRITING:
+		watch(q, q->second, EV_WRITE);
+		return;
+	case PGRES_POLLING_OK:
+		ask(q);
+		return;
+	default:
+		failed(q);
+		return;
+	}
+}
+
+int
+pooler_ask(struct server *s)
+{
+	struct pooler *q = calloc(1, sizeof(*q));
+
+	if (q == NULL)
+		return -ENOMEM;
+	q->server = s;
+	s->pooler = q;
+	event_assign(&q->io, s->pool->context->base, -1, 0, on_io, q);
+	evtimer_assign(&q->late, s->pool->context->base, on_late, q);
+	ask(q);
+	return 0;
+}
