@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-"""The guide is true: its commands print what it says, and every setting, message and error that it names is there.
+"""The guide is true: its commands print what it says, and every setting, message, error and field that it names is there.
 
 Run by guide.sh, in an environment with a private PostgreSQL. "..." in an output stands for anything.
 """
@@ -108,7 +108,44 @@ def check_troubleshooting():
             is_true(f'PGLEASE_{name} is explained', f'PGLEASE_{name}' in text)
 
 
+def fields_of(name, source):
+    body = re.search(rf'^struct {name} \{{\n(.*?)^\}};', source, re.M | re.S).group(1)
+    body = re.sub(r'/\*.*?\*/|\[[^]]*\]', '', body, flags=re.S)
+    return [re.search(r'(\w+)\s*\Z', part).group(1) for declaration in body.split(';') for part in declaration.split(',')
+            if part.strip()]
+
+
+def check_segments():
+    """Each structure's fields, as the compiler lays them out."""
+    folder = f'{SOURCE}/src/shm'
+    source = ''
+    for name in ('layout.h', 'stats.h', 'histogram.h'):
+        with open(f'{folder}/{name}', encoding='utf-8') as f:
+            source += f.read()
+    sections = re.findall(r'^### [^\n]*: struct (\w+), ([\d,]+) bytes\n(.*?)(?=^##|\Z)', page('segments.md'), re.M | re.S)
+    program = '#include <stdio.h>\n#include "layout.h"\n#include "stats.h"\nint main(void) {\n'
+    said = {}
+    for name, size, text in sections:
+        rows = re.findall(r'^\| (\d+) \| (\d+) \| (\w+) \|', text, re.M)
+        is_true(f'all fields of struct {name}', [row[2] for row in rows] == fields_of(name, source), fields_of(name, source))
+        said[name] = [f"struct {name} {size.replace(',', '')}"]
+        program += f'printf("struct {name} %zu\\n", sizeof(struct {name}));\n'
+        for offset, length, field in rows:
+            said[name].append(f'{name}.{field} {offset} {length}')
+            program += (f'printf("{name}.{field} %zu %zu\\n", offsetof(struct {name}, {field}), '
+                        f'sizeof(((struct {name} *)0)->{field}));\n')
+    with tempfile.TemporaryDirectory(prefix='pglease-guide-') as out:
+        subprocess.run(['cc', f'-I{folder}', '-x', 'c', '-', '-o', f'{out}/fields'], input=program + 'return 0; }\n', text=True,
+                       check=True)
+        layout = subprocess.check_output([f'{out}/fields'], text=True).splitlines()
+    for name, lines in said.items():
+        wrong = [line for line in lines if line not in layout]
+        is_true(f'struct {name} is laid out so', not wrong, f'{wrong}, but: {layout}')
+    is_true('of all structures', len(said) >= 12)
+
+
 check_commands()
+check_segments()
 check_migrating()
 check_troubleshooting()
 print(f'1..{tests}')
