@@ -6,35 +6,16 @@
 if [ -z "${PGLEASE_COMPLETION_INSIDE-}" ]; then
 	PATH=$PGLEASE_BUILDDIR:$PATH PGLEASE_COMPLETION_INSIDE=yes exec pglease-testenv -p app:1,jobs:1 -- "$0"
 fi
-dir=$(mktemp -d "${TMPDIR:-/tmp}/pglease-completion-XXXXXX") || exit 1
-socket=$dir/tmux
-tmux() {
-	command tmux -S "$socket" -f /dev/null "$@"
-}
-# Its server is gone when this returns: the environment reports what is left.
-end() {
-	server=$(tmux display-message -p '#{pid}' 2>/dev/null)
-	tmux kill-server 2>/dev/null
-	while [ -n "$server" ] && kill -0 "$server" 2>/dev/null; do
-		sleep 0.05
-	done
-	rm -rf "$dir"
-}
-trap end EXIT
-trap 'exit 1' INT TERM
-LC_ALL=C.UTF-8
-export LC_ALL
-tests=0
+# shellcheck source=tests/integration/terminal.sh
+. "$PGLEASE_SRCDIR/tests/integration/terminal.sh"
 
-# The screen comes to have this line (fixed words at its beginning); half a minute ends a failure.
+has_line() {
+	screen "$shell" | grep -qxF -- "$1"
+}
+
+# The screen comes to have this line.
 shows() {
-	tries=300
-	while tmux has-session -t "$shell" 2>/dev/null && ! tmux capture-pane -p -t "$shell" | sed 's/ *$//' | grep -qxF -- "$1"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
-		sleep 0.1
-	done
-	tmux has-session -t "$shell" 2>/dev/null
+	await has_line "$1"
 }
 
 # completes KEYS LINE: typed, with a tab, it becomes this line; which is given up then.
@@ -46,7 +27,7 @@ completes() {
 		printf 'ok %d - %s: %s\n' "$tests" "$shell" "$2"
 	else
 		printf 'not ok %d - %s: %s\n' "$tests" "$shell" "$2"
-		tmux capture-pane -p -t "$shell" | sed 's/^/# /'
+		screen "$shell" | sed 's/^/# /'
 	fi
 	tmux send-keys -t "$shell" C-u
 	tmux send-keys -t "$shell" 'clear' Enter

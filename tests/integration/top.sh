@@ -7,47 +7,24 @@ if [ -z "${PGLEASE_TOP_INSIDE-}" ]; then
 	# Inside an environment with two pools; the file is read again there.
 	PATH=$PGLEASE_BUILDDIR:$PATH PGLEASE_TOP_INSIDE=yes exec pglease-testenv -p app:3,jobs:2 -- "$0"
 fi
-dir=$(mktemp -d "${TMPDIR:-/tmp}/pglease-top-XXXXXX") || exit 1
-socket=$dir/tmux
-tmux() {
-	command tmux -S "$socket" -f /dev/null "$@"
-}
-# Its server is gone when this returns: the environment reports what is left.
-end() {
-	server=$(tmux display-message -p '#{pid}' 2>/dev/null)
-	tmux kill-server 2>/dev/null
-	while [ -n "$server" ] && kill -0 "$server" 2>/dev/null; do
-		sleep 0.05
-	done
-	rm -rf "$dir"
-}
-trap end EXIT
-trap 'exit 1' INT TERM
-LC_ALL=C.UTF-8
-export LC_ALL
-tests=0
+# shellcheck source=tests/integration/terminal.sh
+. "$PGLEASE_SRCDIR/tests/integration/terminal.sh"
 
-screen() {
-	tmux capture-pane -p -t top
+has() {
+	screen top | grep -q -e "$1"
 }
 
-# The screen comes to have this (a regular expression); a minute ends a failure.
+has_not() {
+	! has "$1"
+}
+
+# The screen comes to have this (a regular expression), or to have it no more.
 shows() {
-	tries=150
-	while ! screen | grep -q -e "$1"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
-		sleep 0.1
-	done
+	await has "$1"
 }
 
 lacks() {
-	tries=150
-	while screen | grep -q -e "$1"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
-		sleep 0.1
-	done
+	await has_not "$1"
 }
 
 is() {
@@ -58,7 +35,7 @@ is() {
 		printf 'ok %d - %s\n' "$tests" "$name"
 	else
 		printf 'not ok %d - %s\n' "$tests" "$name"
-		screen | sed 's/^/# /'
+		screen top | sed 's/^/# /'
 	fi
 }
 
@@ -68,20 +45,19 @@ press() {
 
 # The first column of the first row.
 first() {
-	screen | sed -n '6s/ .*//p'
+	screen top | sed -n '6s/ .*//p'
+}
+
+is_first() {
+	[ "$(first)" = "$1" ]
 }
 
 first_is() {
-	tries=150
-	while [ "$(first)" != "$1" ]; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
-		sleep 0.1
-	done
+	await is_first "$1"
 }
 
 width_is() {
-	screen | awk -v most="$1" 'length($0) > most { exit 1 }'
+	screen top | awk -v most="$1" 'length($0) > most { exit 1 }'
 }
 
 tmux new-session -d -s top -x 80 -y 24 'sh -c "stty -g >'"$dir"'/before; echo READY; exec sh"'
