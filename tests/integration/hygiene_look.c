@@ -102,20 +102,26 @@ hygiene_quiet(void *arg, const char *message)
 {
 }
 
+struct bytes {
+	int fd, wanted;
+};
+
+static int
+are_there(void *context)
+{
+	const struct bytes *b = context;
+	int there = 0;
+
+	ck_assert_int_eq(ioctl(b->fd, FIONREAD, &there), 0);
+	return there >= b->wanted;
+}
+
 void
 hygiene_await_bytes(PGconn *conn, int n)
 {
-	struct pollfd p = {.fd = PQsocket(conn), .events = POLLIN};
-	int there = 0;
+	struct bytes bytes = {PQsocket(conn), n};
 
-	/* The first bytes are waited for; more of the same message come at once. */
-	for (unsigned i = 0; i < PATIENCE_MS && there < n; i++) {
-		ck_assert_int_eq(poll(&p, 1, PATIENCE_MS), 1);
-		ck_assert_int_eq(ioctl(p.fd, FIONREAD, &there), 0);
-		if (there < n)
-			usleep(1000);
-	}
-	ck_assert_int_ge(there, n);
+	ck_assert_msg(pglease_test_await(are_there, &bytes, IT_PATIENCE_MS) == 0, "%d bytes do not come", n);
 }
 
 void

@@ -28,21 +28,25 @@ log_has(const char *text)
 	return strstr(log, text) != NULL;
 }
 
+/* The broker knows at its next look: until then nothing is free. */
+static int
+try(void *arg)
+{
+	pglease_lease lease;
+	PGconn *conn;
+	int r = pglease_acquire(arg, PGLEASE_TIMEOUT_TRY, &lease, &conn);
+
+	if (r == PGLEASE_ETIMEOUT)
+		return 0;
+	ck_assert_int_eq(r, PGLEASE_EUPSTREAM);
+	return 1;
+}
+
 /* The upstream refuses for this reason: a worker is told so, at once when it does not wait. */
 static void
 assert_refused(pglease_pool *pool, const char *reason)
 {
-	pglease_lease lease;
-	PGconn *conn;
-	int r = PGLEASE_ETIMEOUT;
-
-	/* The broker knows at its next look: until then nothing is free. */
-	for (unsigned i = 0; i < 4000 && r == PGLEASE_ETIMEOUT; i++) {
-		r = pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn);
-		if (r == PGLEASE_ETIMEOUT)
-			usleep(5000);
-	}
-	ck_assert_int_eq(r, PGLEASE_EUPSTREAM);
+	ck_assert_msg(pglease_test_await(try, pool, PATIENCE_MS) == 0, "the upstream is not seen to refuse");
 	ck_assert_msg(strstr(pglease_error_message(), "pool app") != NULL &&
 	                  strstr(pglease_error_message(), "the server refuses") != NULL &&
 	                  strstr(pglease_error_message(), reason) != NULL &&

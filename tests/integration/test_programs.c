@@ -44,6 +44,13 @@ number(const char *sql)
 	return strtoll(text, NULL, 10);
 }
 
+static int
+are_the_pools(void *connections)
+{
+	return number("select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()") <=
+	       *(const unsigned *)connections;
+}
+
 static void
 check_pool(unsigned connections)
 {
@@ -54,13 +61,7 @@ check_pool(unsigned connections)
 	ck_assert_uint_le(stats.total, connections);
 	ck_assert_uint_gt(stats.acquired, 0);
 	/* All sessions of the server are the pool's and this one; those that were revoked end when they have noticed. */
-	for (unsigned i = 0; i < 1000; i++) {
-		if (number("select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()") <=
-		    connections)
-			return;
-		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	}
-	ck_abort_msg("sessions are left on the server");
+	ck_assert_msg(pglease_test_await(are_the_pools, &connections, IT_PATIENCE_MS) == 0, "sessions are left on the server");
 }
 
 static void
