@@ -170,12 +170,13 @@ log_turn(const struct pool *pool, struct pool_alerts *p, enum alert_id id, uint6
 		if (!p->tells_end[id])
 			return;
 		p->told_at[id] = now;
-		log_warning("pool %s: alert %s is raised: %s, and the threshold is %s (%s)", pool->settings->name,
-		    alert_name(id), value, limit, alert_text(id));
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_POOL(pool), .cause = alert_name(id)),
+		    "alert %s is raised: %s, and the threshold is %s (%s)", alert_name(id), value, limit, alert_text(id));
 	} else if (p->tells_end[id]) {
 		p->tells_end[id] = false;
-		log_info("pool %s: alert %s is over after %.3g s: %s", pool->settings->name, alert_name(id),
-		    (double)lasted / 1e9, alert->state == ALERT_OFF ? "it is switched off" : value);
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(pool), .cause = alert_name(id)),
+		    "alert %s is over after %.3g s: %s", alert_name(id), (double)lasted / 1e9,
+		    alert->state == ALERT_OFF ? "it is switched off" : value);
 	}
 }
 

@@ -106,12 +106,11 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 	    .requester = request->requester,
 	};
 	pool_count(s->pool, COUNTER_CANCELS);
-	log_debug(
-	    "pool %s: slot %u: cancel for client %u", s->pool->settings->name, s->slot, client_index(client));
+	log_event(LOG_LEVEL_DEBUG, LOG_ABOUT(ABOUT_SLOT(s), .client_pid = client_pid(client)),
+	    "cancel for client %u", client_index(client));
 	server_cancel_begin(s);
 	if (cancels_submit(cancels, &s->backend, &ticket) != 0) {
-		log_warning("pool %s: slot %u: too many cancel requests: one is dropped",
-		    s->pool->settings->name, s->slot);
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_SLOT(s)), "too many cancel requests: one is dropped");
 		server_cancel_done(s);
 		close(request->requester);
 	}

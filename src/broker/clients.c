@@ -392,10 +392,13 @@ clients_end(struct clients *c, struct client *client, enum client_end end)
 	leases = revoke_leases(c->pools, c->npools, client, dead,
 	    end == CLIENT_DIED ? COUNTER_REVOKED_DEATH : COUNTER_REVOKED_DETACH);
 	if (end == CLIENT_DETACHED && leases == 0)
-		log_debug("client %u (pid %ld) detached", client->index, (long)client->pid);
+		log_event(LOG_LEVEL_DEBUG, LOG_ABOUT(.client_pid = client->pid, .cause = "detached"),
+		    "client %u (pid %ld) detached", client->index, (long)client->pid);
 	else
-		log_info("client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid,
-		    end_name(end), leases);
+		log_event(LOG_LEVEL_INFO,
+		    LOG_ABOUT(.client_pid = client->pid,
+		        .cause = broker_counter_info[end == CLIENT_DIED ? COUNTER_REVOKED_DEATH : COUNTER_REVOKED_DETACH].name),
+		    "client %u (pid %ld) %s: %u leases revoked", client->index, (long)client->pid, end_name(end), leases);
 	/* Only who said goodbye has freed its rows on purpose; another's threads may be about to claim one. */
 	if (!dead && (end != CLIENT_DETACHED || revoke_has_rows(c->pools, c->npools, client))) {
 		revoke_recover(c->pools, c->npools);

@@ -78,8 +78,9 @@ say(struct session *s, const void *message, size_t size, int fd)
 	if (n == (ssize_t)size)
 		return true;
 	if (s->client != NULL)
-		log_warning("client %u (pid %ld) does not read its answers or has gone: detached",
-		    client_index(s->client), (long)client_pid(s->client));
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(.client_pid = client_pid(s->client)),
+		    "client %u (pid %ld) does not read its answers or has gone: detached", client_index(s->client),
+		    (long)client_pid(s->client));
 	end(s, CLIENT_LOST);
 	return false;
 }
@@ -194,8 +195,8 @@ on_hello(struct session *s, const void *message)
 	c->nsilent--;
 	s->client = client;
 	TAILQ_INSERT_TAIL(&c->attached, s, all);
-	log_debug("client %u: pid %ld, uid %lu, %s", client_index(client), (long)peer.pid,
-	    (unsigned long)peer.uid, program);
+	log_event(LOG_LEVEL_DEBUG, LOG_ABOUT(.client_pid = peer.pid),
+	    "client %u: pid %ld, uid %lu, %s", client_index(client), (long)peer.pid, (unsigned long)peer.uid, program);
 	wire_header_init(&welcome.header, WIRE_WELCOME);
 	welcome.client = client_index(client);
 	welcome.broker_pid = (uint32_t)getpid();

@@ -209,7 +209,8 @@ tell_parent(void *context)
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
+		if (!log_is_on_stderr()) /* then it was asked for */
+			dup2(null, STDERR_FILENO);
 		close(null);
 	}
 	if (write(*report, "R", 1) != 1)
@@ -237,7 +238,10 @@ say_agreement(const struct options *o)
 	bool refused = false;
 
 	if (read_all(o, give_reason, &refused, &config) == 0) {
-		agreement_print(config, NULL, stdout);
+		if (log_check((enum log_target)config->instance.log) != 0)
+			give_reason(&refused, log_reason());
+		else
+			agreement_print(config, NULL, stdout);
 		configuration_free(config);
 	}
 	return fflush(stdout) == 0 ? 0 : 1;
@@ -281,11 +285,20 @@ find_program(const char *argv0)
 	return found;
 }
 
+static int
+set_log_up(const struct configuration *config, bool background)
+{
+	const struct instance_settings *s = &config->instance;
+
+	return log_setup((enum log_level)s->log_level, (enum log_target)s->log, background, s->instance);
+}
+
 /* The one line that tells why there is no broker any more. */
 static void
-cannot_take_over(enum log_level level, bool background)
+cannot_take_over(const struct configuration *config, bool background)
 {
-	log_setup(level, background);
+	if (config == NULL || set_log_up(config, background) != 0)
+		(void)log_setup(LOG_LEVEL_INFO, LOG_TO_AUTO, background, NULL);
 	log_error("this program cannot take the place of the broker before it; start it, and workers attach again: %s",
 	    log_reason());
 }
@@ -298,12 +311,11 @@ serve(const struct instance_params *params, int report)
 	struct instance *instance;
 
 	umask(022);
-	log_setup((enum log_level)config->instance.log_level, params->origin.background);
 	own.ready = tell_parent;
 	own.context = &report;
-	if (instance_start(&own, &instance) != 0) {
+	if (set_log_up(config, params->origin.background) != 0 || instance_start(&own, &instance) != 0) {
 		if (params->from != NULL)
-			cannot_take_over((enum log_level)config->instance.log_level, params->origin.background);
+			cannot_take_over(config, params->origin.background);
 		if (report >= 0 && write(report, log_reason(), strlen(log_reason())) < 0)
 			log_error("%s", log_reason());
 		return 1;
@@ -378,7 +390,7 @@ daemon_main(int argc, char **argv)
 	if ((options.take_over >= 0 && handover_open(options.take_over, &from) != 0) ||
 	    read_configuration(&options, &config) != 0) {
 		if (options.take_over >= 0)
-			cannot_take_over(LOG_LEVEL_INFO, options.background);
+			cannot_take_over(NULL, options.background);
 		else
 			fprintf(stderr, "pgleased: %s\n", log_reason());
 		return 1;

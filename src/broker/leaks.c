@@ -15,14 +15,15 @@ report(const struct server *s, unsigned client, uint64_t held)
 {
 	const struct client_row *row = &s->pool->seg.client[client];
 	char program[sizeof(row->program)], site[SLOT_SITE];
+	uint32_t pid = atomic_load_explicit(&row->pid, memory_order_relaxed);
 
 	stats_copy_text(program, sizeof(program), row->program, sizeof(row->program));
 	slot_site(&s->pool->seg, s->slot, site);
-	log_warning(
-	    "pool %s: slot %u: a leak? its lease has been held for %.3g s by pid %u (%s), thread %u; it was "
-	    "acquired at %s",
-	    s->pool->settings->name, s->slot, (double)held / 1e9,
-	    atomic_load_explicit(&row->pid, memory_order_relaxed), program,
+	log_event(LOG_LEVEL_WARNING,
+	    LOG_ABOUT(ABOUT_SLOT(s), .client_pid = pid, .server_pid = s->pid,
+	        .cause = broker_counter_info[COUNTER_LEAKS].name),
+	    "a leak? its lease has been held for %.3g s by pid %u (%s), thread %u; it was acquired at %s",
+	    (double)held / 1e9, pid, program,
 	    atomic_load_explicit(&s->pool->seg.slot[s->slot].holder_tid, memory_order_relaxed),
 	    site[0] != '\0' ? site : "an unknown place");
 }

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* The broker's log and its reason for not starting. Owns nothing but the level, the target and that reason. */
+/*
+ * The broker's log and its reason for not starting. Owns nothing but the level, the target and that reason; how the journal is
+ * spoken to is journal.c's matter.
+ */
 #include "log.h"
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,13 +16,15 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "journal.h"
 
 #define LOG_LINE 1024
 #define KINDS 256 /* more than there are places; two that meet share a count */
 #define SECOND UINT64_C(1000000000)
 
 static enum log_level level = LOG_LEVEL_WARNING;
-static bool to_syslog;
+static enum log_target target = LOG_TO_STDERR;
+static const char *instance;
 static char reason[LOG_LINE];
 
 static const struct {
@@ -31,13 +37,36 @@ static const struct {
     [LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
 };
 
-void
-log_setup(enum log_level new_level, bool new_to_syslog)
+int
+log_check(enum log_target wanted)
 {
+	int r = wanted == LOG_TO_JOURNAL ? journal_look() : 0;
+
+	return r == 0 ? 0 : log_refuse("log = journal, and no journal listens at " JOURNAL_SOCKET ": %s", strerror(-r));
+}
+
+int
+log_setup(enum log_level new_level, enum log_target wanted, bool background, const char *new_instance)
+{
+	if (log_check(wanted) != 0)
+		return -1;
+	/* The stream to the journal would take the text only. */
+	if (wanted == LOG_TO_AUTO && journal_has_stream(STDERR_FILENO) && journal_look() == 0)
+		wanted = LOG_TO_JOURNAL;
+	else if (wanted == LOG_TO_AUTO)
+		wanted = background ? LOG_TO_SYSLOG : LOG_TO_STDERR;
 	level = new_level;
-	to_syslog = new_to_syslog;
-	if (to_syslog)
+	target = wanted;
+	instance = new_instance;
+	if (target == LOG_TO_SYSLOG)
 		openlog("pgleased", LOG_PID, LOG_DAEMON);
+	return 0;
+}
+
+bool
+log_is_on_stderr(void)
+{
+	return target == LOG_TO_STDERR;
 }
 
 void
@@ -78,60 +107,134 @@ may_write(const char *format, unsigned *ret_left_out)
 	return may;
 }
 
-static void
-put_line(enum log_level of, const char *text)
+/* False: it is lost. */
+static bool
+put_journal(enum log_level of, const struct log_about *about, const char *text)
 {
-	char line[LOG_LINE + 128], stamp[32];
+	struct journal_entry e = {.used = 0};
+
+	journal_field(&e, "MESSAGE", text);
+	journal_number(&e, "PRIORITY", level_info[of].priority);
+	journal_field(&e, "SYSLOG_IDENTIFIER", "pgleased");
+	journal_number(&e, "SYSLOG_FACILITY", LOG_DAEMON >> 3);
+	journal_number(&e, "SYSLOG_PID", getpid());
+	journal_field(&e, "PGLEASE_INSTANCE", instance);
+	journal_field(&e, "PGLEASE_POOL", about->pool);
+	if (about->has_slot)
+		journal_number(&e, "PGLEASE_SLOT", about->slot);
+	if (about->client_pid > 0)
+		journal_number(&e, "PGLEASE_CLIENT_PID", about->client_pid);
+	if (about->server_pid > 0)
+		journal_number(&e, "PGLEASE_SERVER_PID", about->server_pid);
+	journal_field(&e, "PGLEASE_CAUSE", about->cause);
+	journal_field(&e, "PGLEASE_SQLSTATE", about->sqlstate);
+	return journal_send(&e) == 0;
+}
+
+static void
+put_stderr(enum log_level of, const char *text)
+{
+	char line[LOG_LINE + 256], stamp[32];
 	struct timespec now;
 	struct tm tm;
 	int n;
 
-	if (to_syslog) {
-		syslog(level_info[of].priority, "%s", text);
-		return;
-	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);
 	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-	n = snprintf(line, sizeof(line), "%s.%03ld pgleased[%ld] %s: %s\n", stamp, now.tv_nsec / 1000000,
-	    (long)getpid(), level_info[of].name, text);
+	n = snprintf(line, sizeof(line), "%s.%03ld pgleased[%ld]%s%s %s: %s\n", stamp, now.tv_nsec / 1000000,
+	    (long)getpid(), instance != NULL ? " " : "", instance != NULL ? instance : "", level_info[of].name, text);
 	/* One write a line. A log that cannot be written must not stop the broker. */
 	if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
 		return;
 }
 
-static void LOG_PRINTF(2, 0) write_line(enum log_level of, const char *format, va_list args)
+static void
+put_line(enum log_level of, const struct log_about *about, const char *text)
+{
+	/* Relaxed: a number for a message, and no other memory goes with it. */
+	static _Atomic unsigned lost;
+	unsigned n;
+
+	if (target == LOG_TO_STDERR) {
+		put_stderr(of, text);
+	} else if (target == LOG_TO_SYSLOG) {
+		syslog(level_info[of].priority, "%s%s%s", instance != NULL ? instance : "", instance != NULL ? ": " : "", text);
+	} else {
+		n = atomic_exchange_explicit(&lost, 0, memory_order_relaxed);
+		if (n != 0) {
+			char before[96];
+
+			snprintf(before, sizeof(before), "%u lines before this one were lost: the journal took none", n);
+			if (!put_journal(LOG_LEVEL_WARNING, LOG_ABOUT(.pool = NULL), before))
+				atomic_fetch_add_explicit(&lost, n, memory_order_relaxed);
+		}
+		if (!put_journal(of, about, text))
+			atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+	}
+}
+
+/* What the event is about, and then the text. */
+static void LOG_PRINTF(3, 0)
+compose(char text[static LOG_LINE], const struct log_about *about, const char *format, va_list args)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	if (about->pool != NULL)
+		used += (size_t)snprintf(text, LOG_LINE, "pool %s: ", about->pool);
+	if (about->has_slot && used < LOG_LINE)
+		used += (size_t)snprintf(text + used, LOG_LINE - used, "slot %u: ", about->slot);
+	if (used < LOG_LINE)
+		vsnprintf(text + used, LOG_LINE - used, format, args);
+	log_flatten(text);
+	used = strlen(text);
+	if (about->sqlstate != NULL && *about->sqlstate != '\0')
+		snprintf(text + used, LOG_LINE - used, " (SQLSTATE %s)", about->sqlstate);
+}
+
+static void LOG_PRINTF(3, 0)
+write_line(enum log_level of, const struct log_about *about, const char *format, va_list args)
 {
 	char text[LOG_LINE];
 	unsigned left_out = 0;
 
 	if (of > level || (of != LOG_LEVEL_DEBUG && !may_write(format, &left_out)))
 		return;
-	vsnprintf(text, sizeof(text), format, args);
-	log_flatten(text);
+	compose(text, about, format, args);
 	if (left_out != 0) {
-		char before[64];
+		char before[96];
 
 		snprintf(before, sizeof(before), "%u lines like the next one were left out", left_out);
-		put_line(of, before);
+		put_line(of, about, before);
 	}
-	put_line(of, text);
+	put_line(of, about, text);
 }
 
-#define LOG_FUNCTION(name, of)                \
-	void name(const char *format, ...)    \
-	{                                     \
-		va_list args;                 \
-                                              \
-		va_start(args, format);       \
-		write_line(of, format, args); \
-		va_end(args);                 \
+#define LOG_FUNCTION(name, of)                                         \
+	void name(const char *format, ...)                             \
+	{                                                              \
+		va_list args;                                          \
+                                                                       \
+		va_start(args, format);                                \
+		write_line(of, LOG_ABOUT(.pool = NULL), format, args); \
+		va_end(args);                                          \
 	}
 
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
 LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
 LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+void
+log_event(enum log_level of, const struct log_about *about, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_line(of, about, format, args);
+	va_end(args);
+}
 
 int
 log_refuse(const char *format, ...)

@@ -89,8 +89,9 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 	 */
 	if (clients_get(clients, client) == NULL) {
 		if (revoke_lease(s, w, clients_get_detached(clients, client), false, COUNTER_REVOKED_DETACH))
-			log_warning("pool %s: slot %u: lease revoked: its lessee is not attached any more",
-			    s->pool->settings->name, s->slot);
+			log_event(LOG_LEVEL_WARNING,
+			    LOG_ABOUT(ABOUT_SLOT(s), .cause = broker_counter_info[COUNTER_REVOKED_DETACH].name),
+			    "lease revoked: its lessee is not attached any more");
 		return;
 	}
 	if ((s->hung_up || s->outdated || now >= s->expires_at) && (word_flags(w) & SLOT_RETIRE) == 0) {
@@ -136,8 +137,7 @@ look_at_out(struct server *s, uint64_t w, const struct clients *clients, uint64_
 		break;
 	default:
 		/* A client has written over the word: who has the connection is not known any more. */
-		log_warning("pool %s: slot %u: its word was overwritten by a client", s->pool->settings->name,
-		    s->slot);
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_SLOT(s)), "its word was overwritten by a client");
 		if (server_seize(s))
 			server_end(s, COUNTER_CLOSED_BROKEN);
 		break;

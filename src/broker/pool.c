@@ -122,7 +122,8 @@ take_servers(struct pool *p, struct handover *from)
 	if (handover_check(from, false) != 0)
 		return -1;
 	if (p->made_by != made_by) {
-		log_info("pool %s: its connections are replaced: they were made by other settings", p->settings->name);
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(p)),
+		    "its connections are replaced: they were made by other settings");
 		p->made_by = made_by;
 		pool_reconnect(p);
 	}
@@ -433,7 +434,7 @@ void
 pool_upstream_works(struct pool *p)
 {
 	if (p->failures != 0)
-		log_info("pool %s: the server takes connections again", p->settings->name);
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(p)), "the server takes connections again");
 	p->failures = 0;
 	p->retry_at = 0;
 	/* A client that does not see it yet is refused as one that came a moment before. */
@@ -486,7 +487,10 @@ pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 	if (changed)
 		memcpy(h->upstream_error, text, strlen(text) + 1);
 	if (changed || p->failures == 0)
-		log_warning("pool %s: no connection to the server, retrying: %s", p->settings->name, text);
+		log_event(LOG_LEVEL_WARNING,
+		    LOG_ABOUT(ABOUT_POOL(p), .cause = broker_counter_info[failure_counter(sqlstate)].name,
+		        .sqlstate = sqlstate),
+		    "no connection to the server, retrying: %s", text);
 	p->failed_at = clock_ns();
 	p->upstream = UPSTREAM_UNKNOWN;
 	if (p->failures++ == 0)
@@ -536,10 +540,8 @@ pool_block_get(struct pool *p, uint32_t *ret)
 {
 	if (p->nspares == 0) {
 		if (!p->no_block_told)
-			log_warning("pool %s: no statistics block is free: slots stay closed until processes "
-			            "that lost "
-			            "leases have ended",
-			    p->settings->name);
+			log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_POOL(p)),
+			    "no statistics block is free: slots stay closed until processes that lost leases have ended");
 		p->no_block_told = true;
 		return false;
 	}

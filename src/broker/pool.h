@@ -58,6 +58,10 @@ struct renewal {
 	void *context;
 };
 
+/* For LOG_ABOUT(). */
+#define ABOUT_POOL(of) .pool = (of)->settings->name
+#define ABOUT_SLOT(of) ABOUT_POOL((of)->pool), .has_slot = true, .slot = (of)->slot
+
 struct server {
 	struct pool *pool;
 	uint32_t slot;

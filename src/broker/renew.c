@@ -53,8 +53,9 @@ end_session(struct server *s, uint64_t incarnation)
 	struct pool *p = s->pool;
 
 	pool_count(p, COUNTER_CLOSED_RENEWED);
-	log_info("pool %s: slot %u: closed server pid %u: %s", p->settings->name, s->slot, s->pid,
-	    broker_counter_info[COUNTER_CLOSED_RENEWED].help);
+	log_event(LOG_LEVEL_INFO,
+	    LOG_ABOUT(ABOUT_SLOT(s), .server_pid = s->pid, .cause = broker_counter_info[COUNTER_CLOSED_RENEWED].name),
+	    "closed server pid %u: %s", s->pid, broker_counter_info[COUNTER_CLOSED_RENEWED].help);
 	/* Whether it is sent or not: the server notices the closed connection at the latest when its statement ends. */
 	if (!s->hung_up)
 		server_cancel_what_runs(s);
@@ -97,8 +98,7 @@ void
 renew_abandon(struct server *s)
 {
 	s->renewal = (struct renewal){.told = NULL};
-	log_info("pool %s: slot %u: its lessee does not wait for its other connection any more",
-	    s->pool->settings->name, s->slot);
+	log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_SLOT(s)), "its lessee does not wait for its other connection any more");
 	become_void(s);
 }
 

@@ -61,9 +61,11 @@ take_back(struct server *s, struct client *client, bool dead, enum broker_counte
 			return false;
 		if (!revoke_lease(s, w, client, dead, cause))
 			continue;
-		log_info("pool %s: slot %u: lease revoked from client %u (pid %ld), server pid %u; it was acquired at %s",
-		    p->settings->name, s->slot, client_index(client), (long)client_pid(client), pid,
-		    site[0] != '\0' ? site : "an unknown place");
+		log_event(LOG_LEVEL_INFO,
+		    LOG_ABOUT(ABOUT_SLOT(s), .client_pid = client_pid(client), .server_pid = pid,
+		        .cause = broker_counter_info[cause].name),
+		    "lease revoked from client %u (pid %ld), server pid %u; it was acquired at %s", client_index(client),
+		    (long)client_pid(client), pid, site[0] != '\0' ? site : "an unknown place");
 		return true;
 	}
 	return false;
@@ -119,8 +121,11 @@ revoke_slot(struct server *s, const struct clients *clients, pid_t pid, enum bro
 			return 0;
 		if (!revoke_lease(s, w, client, false, cause))
 			continue;
-		log_warning("pool %s: slot %u: lease revoked from pid %ld: %s; server pid %u", s->pool->settings->name,
-		    s->slot, (long)client_pid(client), broker_counter_info[cause].help, server_pid);
+		log_event(LOG_LEVEL_WARNING,
+		    LOG_ABOUT(ABOUT_SLOT(s), .client_pid = client_pid(client), .server_pid = server_pid,
+		        .cause = broker_counter_info[cause].name),
+		    "lease revoked from pid %ld: %s; server pid %u", (long)client_pid(client),
+		    broker_counter_info[cause].help, server_pid);
 		return 1;
 	}
 	return 0;

@@ -84,8 +84,7 @@ server_set_state(struct server *s, enum server_state to)
 	s->pool->voids += (to == SERVER_VOID) - (from == SERVER_VOID);
 	s->pool->open += (to != SERVER_NONE) - (from != SERVER_NONE);
 	s->state = to;
-	log_debug("pool %s: slot %u: %s -> %s", s->pool->settings->name, s->slot, server_state_name(from),
-	    server_state_name(to));
+	log_event(LOG_LEVEL_DEBUG, LOG_ABOUT(ABOUT_SLOT(s)), "%s -> %s", server_state_name(from), server_state_name(to));
 }
 
 bool
@@ -164,8 +163,7 @@ release(struct server *s)
 	server_drop(s);
 	keys_free(s);
 	if (!slot_empty(&p->seg, s->slot, &s->word)) { /* S2 */
-		log_warning(
-		    "pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_SLOT(s)), "its word was overwritten by a client");
 		if (server_seize(s))
 			slot_empty(&p->seg, s->slot, &s->word);
 	}
@@ -235,8 +233,8 @@ server_publish(struct server *s)
 	counter_add(&p->seg.header->broker_counter[COUNTER_CONNECT_NS], now - s->started_at);
 	histogram_record(p->seg.connects, now - s->started_at);
 	takeover_note(p->context->takeover, s);
-	log_info("pool %s: slot %u: connected in %.1f ms, server pid %u", p->settings->name, s->slot,
-	    (double)(now - s->started_at) / 1e6, s->pid);
+	log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_SLOT(s), .server_pid = s->pid),
+	    "connected in %.1f ms, server pid %u", (double)(now - s->started_at) / 1e6, s->pid);
 	return 0;
 }
 
@@ -279,8 +277,7 @@ server_lend(struct server *s)
 		break;
 	case HANDOFF_LOST:
 	case HANDOFF_BLOCKED:
-		log_warning(
-		    "pool %s: slot %u: its word was overwritten by a client", p->settings->name, s->slot);
+		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_SLOT(s)), "its word was overwritten by a client");
 		pool_want_attention(p);
 		break;
 	}
@@ -329,8 +326,9 @@ server_was_reset(struct server *s, const char *error)
 			pool_suspect(p, clock_ns());
 		else
 			pool_count(p, COUNTER_BROKER_RESETS_FAILED);
-		log_info("pool %s: slot %u: server pid %u is replaced: its %s failed: %s", p->settings->name,
-		    s->slot, s->pid, s->keepalive ? "keepalive" : "reset",
+		log_event(LOG_LEVEL_INFO,
+		    LOG_ABOUT(ABOUT_SLOT(s), .server_pid = s->pid, .cause = s->keepalive ? "keepalive" : "reset"),
+		    "server pid %u is replaced: its %s failed: %s", s->pid, s->keepalive ? "keepalive" : "reset",
 		    error != NULL ? error : "the server closed the connection");
 		server_close(s, s->hung_up ? COUNTER_CLOSED_UPSTREAM : COUNTER_CLOSED_BROKEN);
 		return;
@@ -353,8 +351,9 @@ server_close(struct server *s, enum broker_counter cause)
 	if (server_has_connection(s)) {
 		if (s->state != SERVER_ENDING) /* counted when it began */
 			pool_count(p, cause);
-		log_info("pool %s: slot %u: closed server pid %u: %s", p->settings->name, s->slot, s->pid,
-		    broker_counter_info[cause].help);
+		log_event(LOG_LEVEL_INFO,
+		    LOG_ABOUT(ABOUT_SLOT(s), .server_pid = s->pid, .cause = broker_counter_info[cause].name),
+		    "closed server pid %u: %s", s->pid, broker_counter_info[cause].help);
 	}
 	release(s);
 }

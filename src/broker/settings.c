@@ -44,6 +44,9 @@ const struct setting settings[] = {
 	{SETTING_INSTANCE, "max_clients_per_user", SETTING_COUNT, IN_INSTANCE(max_clients_per_user), 0, LAYOUT_MAX_CLIENTS, "0",
 	    "How many of them can be one Unix user's, so that the workers of one pool leave places for those of another.\n"
 	    "0: as many as there are.", SETTING_CHANGES},
+	{SETTING_INSTANCE, "log", SETTING_LOG, IN_INSTANCE(log), 0, 0, "auto",
+	    "Where the log goes. auto: to the standard error output in the foreground and to syslog in the background; but to\n"
+	    "the journal, if systemd has connected the standard error output to it. journal: with fields (pgleased(8), LOG).", SETTING_CHANGES},
 	{SETTING_INSTANCE, "log_level", SETTING_LEVEL, IN_INSTANCE(log_level), 0, 0, "info",
 	    "How much is logged.", SETTING_CHANGES},
 	{SETTING_INSTANCE, "stats_mode", SETTING_MODE, IN_INSTANCE(stats_mode), 0, 0777, "0644",
@@ -229,6 +232,14 @@ static const char *const levels[] = {
     NULL,
 };
 
+static const char *const logs[] = {
+    [LOG_TO_AUTO] = "auto",
+    [LOG_TO_STDERR] = "stderr",
+    [LOG_TO_SYSLOG] = "syslog",
+    [LOG_TO_JOURNAL] = "journal",
+    NULL,
+};
+
 static const char *const policies[] = {
     [RESET_HANDOVER] = "handover",
     [RESET_ALWAYS] = "always",
@@ -252,6 +263,7 @@ static const char *const broker_downs[] = {
 /* The words of a type that has such, by value, then NULL. */
 static const char *const *const words[] = {
     [SETTING_LEVEL] = levels,
+    [SETTING_LOG] = logs,
     [SETTING_RESET_POLICY] = policies,
     [SETTING_RESET_KIND] = kinds,
     [SETTING_BROKER_DOWN] = broker_downs,
@@ -367,6 +379,7 @@ settings_describe(const struct setting *setting, char *buf, size_t size)
 		snprintf(buf, size, "an octal mode up to 0%" PRIo64, setting->max);
 		break;
 	case SETTING_LEVEL:
+	case SETTING_LOG:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
 	case SETTING_BROKER_DOWN:
@@ -427,6 +440,7 @@ settings_show(const struct setting *setting, const void *values, char *buf, size
 		snprintf(buf, size, "0%" PRIo64, n);
 		break;
 	case SETTING_LEVEL:
+	case SETTING_LOG:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
 	case SETTING_BROKER_DOWN:
@@ -552,6 +566,7 @@ settings_set(const struct setting *setting, void *values, const char *value, cha
 		sound = strcmp(value, n ? "yes" : "no") == 0;
 		break;
 	case SETTING_LEVEL:
+	case SETTING_LOG:
 	case SETTING_RESET_POLICY:
 	case SETTING_RESET_KIND:
 	case SETTING_BROKER_DOWN:

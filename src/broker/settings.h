@@ -25,6 +25,7 @@ struct instance_settings {
 	char data_dir[PATHS_MAX]; /* empty: embedded_default_data_dir() */
 	uint64_t max_clients;
 	uint64_t max_clients_per_user; /* 0: no limit */
+	uint64_t log; /* enum log_target */
 	uint64_t log_level; /* enum log_level */
 	uint64_t stats_mode; /* mode_t */
 	uint64_t monitoring; /* 0 or 1 */
@@ -84,6 +85,7 @@ enum setting_type {
 	SETTING_DURATION,
 	SETTING_MODE,
 	SETTING_LEVEL,
+	SETTING_LOG,
 	SETTING_RESET_POLICY,
 	SETTING_RESET_KIND,
 	SETTING_BROKER_DOWN,

@@ -347,8 +347,9 @@ begin(const struct takeover *t, struct job *job, uint64_t now)
 	bool in_time = now - t->began >= job->pool->settings->takeover_limit;
 
 	if (job->tries == 0)
-		log_info("pool %s: the sessions of the broker before (pid %ld) are looked for after %.3f s: %s",
-		    job->pool->settings->name, (long)t->broker, (double)(now - t->began) / 1e9,
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(job->pool)),
+		    "the sessions of the broker before (pid %ld) are looked for after %.3f s: %s", (long)t->broker,
+		    (double)(now - t->began) / 1e9,
 		    in_time ? "takeover_limit is over" : "no process that was attached to it lives");
 	if (start(job) != 0)
 		job->due = now + SECOND;
@@ -372,14 +373,16 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 	/* It may be they that fill the server: nobody else would end them. */
 	if (job->ended < 0) {
 		if (job->tries++ % TRIES_PER_WARNING == 0)
-			log_warning("pool %s: the sessions of the broker before (pid %ld) cannot be looked for yet: %s", pool,
-			    (long)t->broker, job->why);
+			log_event(LOG_LEVEL_WARNING, LOG_ABOUT(.pool = pool),
+			    "the sessions of the broker before (pid %ld) cannot be looked for yet: %s", (long)t->broker,
+			    job->why);
 		atomic_store(&job->state, JOB_WAITS);
 		job->due = now + RETRY_NS;
 		return;
 	}
 	if (job->ended > 0)
-		log_info("pool %s: %d sessions of the broker before (pid %ld) were left, and have been ended", pool, job->ended,
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(.pool = pool),
+		    "%d sessions of the broker before (pid %ld) were left, and have been ended", job->ended,
 		    (long)t->broker);
 	for (int i = 0; i < job->ended; i++)
 		pool_count(job->pool, COUNTER_TAKEOVER_ENDED);

@@ -116,7 +116,7 @@ make_folder(void)
 	const char *tmp = getenv("TMPDIR");
 
 	signal(SIGPIPE, SIG_IGN);
-	log_setup(LOG_LEVEL_ERROR, false);
+	log_setup(LOG_LEVEL_ERROR, LOG_TO_STDERR, false, NULL);
 	snprintf(folder, sizeof(folder), "%.40s/pglease-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	fuzz_must(mkdtemp(folder) != NULL);
 	snprintf(upstream_dir, sizeof(upstream_dir), "%s/pg", folder);

@@ -100,7 +100,8 @@ def check_troubleshooting():
             # A string literal may go on in the next line.
             source += re.sub(r'"\s*\\?\n\s*"', '', f.read())
     for message in re.findall(r'^### `(.*)`$', text, re.M):
-        parts = [part.strip(' "') for part in message.split('...')]
+        # The log itself writes the pool and the slot before a text, and a colon behind them.
+        parts = [part.strip(' ":') for part in message.split('...')]
         missing = [part for part in parts if len(part) > 3 and part not in source]
         is_true(message, not missing, missing)
     with open(f'{SOURCE}/src/shm/pglease_errors.h', encoding='utf-8') as f:

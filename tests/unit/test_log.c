@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* The log: one line per event, and not more of a kind than a disk can bear. */
+/* The log: one line per event, not more of a kind than a disk can bear, and fields for the journal, which is a socket of the test's own. */
 #include "unit.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "journal.h"
 #include "log.h"
 
 static char path[64];
@@ -24,7 +28,7 @@ setup(void)
 	before = dup(STDERR_FILENO);
 	dup2(fd, STDERR_FILENO);
 	close(fd);
-	log_setup(LOG_LEVEL_INFO, false);
+	log_setup(LOG_LEVEL_INFO, LOG_TO_STDERR, false, NULL);
 }
 
 static void
@@ -100,6 +104,149 @@ START_TEST(many_of_a_kind)
 }
 END_TEST
 
+static char socket_path[80];
+static int journal = -1;
+
+/* Listens as the journal does. */
+static void
+be_the_journal(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(socket_path, sizeof(socket_path), "%s.journal", path);
+	strcpy(address.sun_path, socket_path);
+	journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(journal, (struct sockaddr *)&address, sizeof(address)), 0);
+	journal_set_path(socket_path);
+}
+
+static void
+no_journal(void)
+{
+	close(journal);
+	unlink(socket_path);
+}
+
+/* The next entry, with a line end before each field; it is there already. */
+static const char *
+next_entry(void)
+{
+	static char entry[JOURNAL_ENTRY + 2] = "\n";
+	ssize_t n = recv(journal, entry + 1, JOURNAL_ENTRY, MSG_DONTWAIT);
+
+	ck_assert_int_gt(n, 0);
+	entry[n + 1] = '\0';
+	ck_assert_int_eq(entry[n], '\n');
+	return entry;
+}
+
+#define HAS(entry, line) ck_assert_msg(strstr(entry, "\n" line "\n") != NULL, "no %s in:%s", line, entry)
+#define HAS_NOT(entry, text) ck_assert_msg(strstr(entry, text) == NULL, "%s in:%s", text, entry)
+
+START_TEST(fields)
+{
+	const char *entry;
+	char byte;
+
+	be_the_journal();
+	ck_assert_int_eq(log_setup(LOG_LEVEL_INFO, LOG_TO_JOURNAL, false, "shop"), 0);
+	log_event(LOG_LEVEL_WARNING,
+	    LOG_ABOUT(.pool = "app", .has_slot = true, .slot = 0, .client_pid = 12, .server_pid = 34, .cause = "why",
+	        .sqlstate = "57P01"),
+	    "its words:\nPRIORITY=0\n%d", 1);
+	entry = next_entry();
+	HAS(entry, "MESSAGE=pool app: slot 0: its words: PRIORITY=0 1 (SQLSTATE 57P01)");
+	HAS(entry, "PRIORITY=4");
+	HAS(entry, "SYSLOG_IDENTIFIER=pgleased");
+	HAS(entry, "SYSLOG_FACILITY=3");
+	HAS(entry, "PGLEASE_INSTANCE=shop");
+	HAS(entry, "PGLEASE_POOL=app");
+	HAS(entry, "PGLEASE_SLOT=0");
+	HAS(entry, "PGLEASE_CLIENT_PID=12");
+	HAS(entry, "PGLEASE_SERVER_PID=34");
+	HAS(entry, "PGLEASE_CAUSE=why");
+	HAS(entry, "PGLEASE_SQLSTATE=57P01");
+	/* What there is nothing to say of is no field. */
+	log_error("plain");
+	entry = next_entry();
+	HAS(entry, "MESSAGE=plain");
+	HAS(entry, "PRIORITY=3");
+	HAS(entry, "PGLEASE_INSTANCE=shop");
+	HAS_NOT(entry, "PGLEASE_POOL");
+	HAS_NOT(entry, "PGLEASE_SLOT");
+	HAS_NOT(entry, "_PID=0");
+	HAS_NOT(entry, "PGLEASE_CAUSE");
+	HAS_NOT(entry, "PGLEASE_SQLSTATE");
+	ck_assert_int_lt(recv(journal, &byte, 1, MSG_DONTWAIT), 0);
+	/* The same words in a line of text. */
+	ck_assert_int_eq(log_setup(LOG_LEVEL_INFO, LOG_TO_STDERR, false, "shop"), 0);
+	log_event(LOG_LEVEL_INFO, LOG_ABOUT(.pool = "app", .sqlstate = "57P01"), "in a line");
+	ck_assert_uint_eq(count("pool app: in a line (SQLSTATE 57P01)", NULL), 1);
+	no_journal();
+}
+END_TEST
+
+/* It has room for some entries, and nobody reads: the log does not wait, and says later what is missing. */
+START_TEST(a_journal_that_hangs)
+{
+	unsigned said = 0, lost = 0, read = 0;
+	const char *entry, *at;
+	char byte;
+
+	be_the_journal();
+	ck_assert_int_eq(log_setup(LOG_LEVEL_DEBUG, LOG_TO_JOURNAL, false, NULL), 0);
+	for (; said < 4000; said++)
+		log_debug("line %u", said);
+	for (; recv(journal, &byte, 1, MSG_DONTWAIT) == 1; read++)
+		;
+	ck_assert_uint_lt(read, said);
+	log_debug("after");
+	entry = next_entry();
+	at = strstr(entry, "\nMESSAGE=");
+	ck_assert_ptr_nonnull(at);
+	ck_assert_int_eq(sscanf(at, "\nMESSAGE=%u lines before this one were lost", &lost), 1);
+	ck_assert_uint_eq(read + lost, said);
+	HAS(next_entry(), "MESSAGE=after");
+	no_journal();
+}
+END_TEST
+
+START_TEST(without_a_journal)
+{
+	journal_set_path("/nowhere/at/all");
+	ck_assert_int_eq(log_setup(LOG_LEVEL_DEBUG, LOG_TO_JOURNAL, false, NULL), -1);
+	ck_assert_ptr_nonnull(strstr(log_reason(), "no journal listens"));
+	/* All is as it was. */
+	log_info("still here");
+	log_debug("not wanted");
+	ck_assert_uint_eq(count("still here", NULL), 1);
+	ck_assert_uint_eq(count("not wanted", NULL), 0);
+}
+END_TEST
+
+/* What a service manager says of the stream that it has connected to stderr. */
+START_TEST(a_stream_to_the_journal)
+{
+	char stream[64];
+	struct stat st;
+
+	be_the_journal();
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino + 1);
+	ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+	ck_assert_int_eq(log_setup(LOG_LEVEL_INFO, LOG_TO_AUTO, false, NULL), 0);
+	log_info("another stream");
+	ck_assert_uint_eq(count("another stream", NULL), 1);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+	ck_assert_int_eq(log_setup(LOG_LEVEL_INFO, LOG_TO_AUTO, false, NULL), 0);
+	log_info("this stream");
+	HAS(next_entry(), "MESSAGE=this stream");
+	ck_assert_uint_eq(count("this stream", NULL), 0);
+	no_journal();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -111,6 +258,10 @@ main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, an_event_is_a_line);
 	tcase_add_test(tcase, many_of_a_kind);
+	tcase_add_test(tcase, fields);
+	tcase_add_test(tcase, a_journal_that_hangs);
+	tcase_add_test(tcase, without_a_journal);
+	tcase_add_test(tcase, a_stream_to_the_journal);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
