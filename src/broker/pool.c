@@ -15,6 +15,7 @@
 #include "dirty.h"
 #include "handover.h"
 #include "hangups.h"
+#include "health.h"
 #include "log.h"
 #include "pooler.h"
 #include "queue.h"
@@ -219,7 +220,9 @@ pool_wake_waiters(struct pool *p)
 static void
 publish_state(struct pool *p)
 {
+	const uint32_t states = HEALTH_CLOSED | HEALTH_DRAINING | HEALTH_PAUSED | HEALTH_DISABLED;
 	enum segment_state state = SEGMENT_OPEN;
+	uint32_t health;
 
 	if (p->draining && !p->paused)
 		state = SEGMENT_DRAINING;
@@ -228,6 +231,9 @@ publish_state(struct pool *p)
 	else if (p->paused)
 		state = SEGMENT_PAUSED;
 	atomic_store(&p->seg.header->state, state);
+	/* The rest of it is judged at the tick, but whoever gave the command may look before that. Relaxed: pulse.c. */
+	health = atomic_load_explicit(&p->seg.header->health, memory_order_relaxed);
+	atomic_store_explicit(&p->seg.header->health, (health & ~states) | health_of_state(state), memory_order_relaxed);
 }
 
 static void
