@@ -546,7 +546,7 @@ adopt_new(const struct adopt_params *params, struct adopt **ret)
 	r = paths_adopt_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
 		r = listener_new(
-		    params->context->base, path, SOCK_STREAM, accepted, starved, a, params->from, &a->listener);
+		    params->context->base, path, SOCK_STREAM, accepted, starved, a, -1, params->from, &a->listener);
 	if (r != 0) {
 		free(a);
 		return log_refuse("cannot listen in %s: %s", params->socket_dir, strerror(-r));

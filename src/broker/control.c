@@ -481,7 +481,7 @@ control_new(const struct control_params *params, struct control **ret)
 	}
 	r = paths_control_socket(params->socket_dir, path, sizeof(path));
 	if (r == 0)
-		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, params->from, &c->listener);
+		r = listener_new(params->base, path, SOCK_SEQPACKET, accepted, starved, c, params->passed, params->from, &c->listener);
 	if (r != 0) {
 		access_free(c->admin);
 		free(c);

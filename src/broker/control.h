@@ -24,6 +24,7 @@ struct control_params {
 	uint64_t instance_id;
 	const char *instance, *socket_dir;
 	const char *admin_users, *admin_groups; /* who may give commands */
+	int passed; /* the listening socket, by a service manager; -1: none */
 	struct handover *from; /* NULL: a new socket, without sessions */
 };
 

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "activation.h"
 #include "agreement.h"
 #include "handover.h"
 #include "instance.h"
@@ -387,7 +388,7 @@ daemon_main(int argc, char **argv)
 		return check_configuration(&options);
 	if (options.agreement)
 		return say_agreement(&options);
-	if ((options.take_over >= 0 && handover_open(options.take_over, &from) != 0) ||
+	if (activation_begin() != 0 || (options.take_over >= 0 && handover_open(options.take_over, &from) != 0) ||
 	    read_configuration(&options, &config) != 0) {
 		if (options.take_over >= 0)
 			cannot_take_over(NULL, options.background);

@@ -3,8 +3,10 @@
 #include "instance_priv.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "access.h"
+#include "activation.h"
 #include "adopt.h"
 #include "alert_command.h"
 #include "alerts.h"
@@ -120,6 +122,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .admin_users = s->admin_users,
 	    .admin_groups = s->admin_groups,
 	    .recorder = i->recorder,
+	    .passed = i->passed,
 	    .from = from,
 	};
 
@@ -268,9 +271,14 @@ static int
 start_claims(struct instance *i, struct handover *from)
 {
 	const char *pid_file = i->config->instance.pid_file;
+	char control[PATHS_MAX];
 
+	i->passed = -1;
+	if (from == NULL && (paths_control_socket(i->socket_dir, control, sizeof(control)) == 0 &&
+	                        activation_take_listener("control", SOCK_SEQPACKET, control, &i->passed) != 0))
+		return -1;
 	if (from == NULL)
-		return sockdir_take(i->socket_dir, &i->sockdir) != 0 ||
+		return activation_end() != 0 || sockdir_take(i->socket_dir, i->passed >= 0, &i->sockdir) != 0 ||
 		               (pid_file[0] != '\0' && pidfile_take(pid_file, &i->pidfile) != 0)
 		           ? -1
 		           : 0;

@@ -15,6 +15,7 @@ struct instance {
 	uint64_t id, started_at;
 	uint32_t restarts; /* programs that were in this one's place */
 	char socket_dir[PATHS_MAX];
+	int passed; /* the control socket, by a service manager; -1: none */
 	struct sockdir *sockdir;
 	struct pidfile *pidfile;
 	struct pool_context shared;

@@ -87,7 +87,7 @@ listen_at(struct listener *l, const char *path, int socket_type)
 
 int
 listener_new(struct event_base *base, const char *path, int socket_type, listener_accepted accepted,
-    listener_starved starved, void *context, struct handover *from, struct listener **ret)
+    listener_starved starved, void *context, int passed, struct handover *from, struct listener **ret)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 	int r = -ENOMEM;
@@ -107,6 +107,10 @@ listener_new(struct event_base *base, const char *path, int socket_type, listene
 	if (from != NULL) {
 		listener_hand_over(l, from); /* the same field, read */
 		r = l->fd >= 0 ? 0 : -EBADF;
+	} else if (passed >= 0) {
+		l->fd = passed;
+		/* Once more: whoever connects from now on finds that this process listens (SO_PEERCRED), not who has made the socket. */
+		r = listen(l->fd, BACKLOG) == 0 ? 0 : -errno;
 	} else {
 		r = listen_at(l, path, socket_type);
 	}

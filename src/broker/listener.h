@@ -15,9 +15,12 @@ typedef void (*listener_accepted)(void *context, int fd);
 /* No descriptor left: the owner may close an idle connection. */
 typedef void (*listener_starved)(void *context);
 
-/* Binds and listens at `path`, mode 0666; or goes on with the socket of the broker before (`from`). 0 or -errno. */
+/*
+ * Binds and listens at `path`, mode 0666; or listens at the socket that was `passed` (-1: none), which is the listener's from then
+ * on, and whose file is whoever's has made it; or goes on with the socket of the broker before (`from`). 0 or -errno.
+ */
 int listener_new(struct event_base *base, const char *path, int socket_type, listener_accepted accepted,
-    listener_starved starved, void *context, struct handover *from, struct listener **ret);
+    listener_starved starved, void *context, int passed, struct handover *from, struct listener **ret);
 void listener_hand_over(struct listener *listener, struct handover *to);
 /* Goes on accepting after a pause; called at each tick. */
 void listener_tick(struct listener *listener);

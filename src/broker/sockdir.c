@@ -275,7 +275,7 @@ sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret)
 }
 
 int
-sockdir_take(const char *path, struct sockdir **ret)
+sockdir_take(const char *path, bool passed, struct sockdir **ret)
 {
 	struct sockdir *s = new_sockdir(path);
 	char control[PATHS_MAX], adopt[PATHS_MAX];
@@ -289,7 +289,7 @@ sockdir_take(const char *path, struct sockdir **ret)
 	}
 	if (make_folders(s) != 0 || check_owner(s->path) != 0 || take_lock(s) != 0)
 		goto fail;
-	if (write_holder(s) != 0 || remove_stale(control) != 0 || remove_stale(adopt) != 0) {
+	if (write_holder(s) != 0 || (!passed && remove_stale(control) != 0) || remove_stale(adopt) != 0) {
 		sockdir_release(s, false);
 		return -1;
 	}

@@ -12,8 +12,11 @@
 struct handover;
 struct sockdir;
 
-/* Makes, checks and locks the folder, and removes a dead broker's sockets. 0, or -1 with log_refuse(). */
-int sockdir_take(const char *path, struct sockdir **ret);
+/*
+ * Makes, checks and locks the folder, and removes a dead broker's sockets, but for the control socket if it was `passed` by a service
+ * manager. 0, or -1 with log_refuse().
+ */
+int sockdir_take(const char *path, bool passed, struct sockdir **ret);
 /* To the broker that takes this one's place, and from the one before it: 0, or -1 with log_refuse(). */
 void sockdir_hand_over(struct sockdir *sockdir, struct handover *to);
 int sockdir_take_over(const char *path, struct handover *from, struct sockdir **ret);

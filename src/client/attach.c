@@ -32,10 +32,10 @@ drop_late_answers(int sock)
 			close(fd);
 }
 
-/* One message to the broker and its answer, under the client's mutex. */
+/* One message to the broker and its answer, and who has sent that (wire_recv_from), under the client's mutex. */
 static int
 exchange(const struct pglease *client, int sock, const void *question, size_t size, enum wire_type type, void *answer,
-    size_t answer_size, int *ret_fd)
+    size_t answer_size, int *ret_fd, struct ucred *ret_sender)
 {
 	union {
 		struct wire_error error;
@@ -60,7 +60,7 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 			    client->instance, client->socket_dir, client->patience_ms);
 		if (ready < 0)
 			return error_set_errno(PGLEASE_ESYSTEM, -ready, "poll");
-		n = wire_recv(sock, buf.bytes, sizeof(buf), &fd);
+		n = wire_recv_from(sock, buf.bytes, sizeof(buf), &fd, ret_sender);
 	} while (n == -EAGAIN);
 	if (n > 0 && wire_is(&buf, (size_t)n, type) && (size_t)n == answer_size) {
 		memcpy(answer, &buf, answer_size);
@@ -107,23 +107,42 @@ client_no_broker(const struct pglease *client, int r, const char *tried)
 }
 
 /*
- * The user that the broker runs as: adoptions require that the same answers there. One without a name is no error, but
- * one that could not be looked up would leave the broker unauthenticated.
+ * HELLO and WELCOME; and as which user the broker runs: the kernel's word about who has sent WELCOME. (SO_PEERCRED would tell who
+ * has made the socket: a service manager, perhaps.)
  */
 static int
-broker_user(int sock, char *buf, size_t size)
+greet(const struct pglease *client, int sock, struct wire_welcome *ret_welcome, uid_t *ret_broker)
 {
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
+	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash()};
+	struct ucred sender = {.uid = (uid_t)-1};
+	int r, on = 1, off = 0;
+
+	wire_header_init(&hello.header, WIRE_HELLO);
+	memcpy(hello.program, client->program, sizeof(hello.program));
+	if (setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0)
+		return error_set_errno(PGLEASE_ESYSTEM, errno, "who is the broker?");
+	r = exchange(client, sock, &hello, sizeof(hello), WIRE_WELCOME, ret_welcome, sizeof(*ret_welcome), NULL, &sender);
+	if (r != 0)
+		return r;
+	if (sender.uid == (uid_t)-1 || setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &off, sizeof(off)) != 0)
+		return error_set(PGLEASE_EPROTOCOL, "the system does not tell who the broker is");
+	*ret_broker = sender.uid;
+	return 0;
+}
+
+/*
+ * The name of the broker's user: adoptions require that the same answers there. One without a name is no error, but one that
+ * could not be looked up would leave the broker unauthenticated.
+ */
+static int
+broker_user(uid_t uid, char *buf, size_t size)
+{
 	struct passwd pw, *found = NULL;
 	char strings[4096];
-
 	int r;
 
 	*buf = '\0';
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0)
-		return error_set_errno(PGLEASE_ESYSTEM, errno, "who is the broker?");
-	r = getpwuid_r(cred.uid, &pw, strings, sizeof(strings), &found);
+	r = getpwuid_r(uid, &pw, strings, sizeof(strings), &found);
 	if (r == EMFILE || r == ENFILE || r == ENOMEM)
 		return error_set_errno(PGLEASE_ESYSTEM, r, "cannot look up the user of the broker (%s)",
 		    r == ENOMEM ? "memory" : "this process is at its limit of open files");
@@ -147,9 +166,9 @@ attach_dead_fd(struct pglease *client)
 int
 attach_process(struct pglease *client, struct process **ret_process)
 {
-	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash()};
 	struct wire_welcome welcome;
 	struct process *process = calloc(1, sizeof(*process));
+	uid_t broker = 0;
 	int r, sock = -1;
 
 	if (process == NULL)
@@ -157,12 +176,10 @@ attach_process(struct pglease *client, struct process **ret_process)
 	r = find_broker(client, &sock);
 	if (r != 0)
 		goto fail;
-	wire_header_init(&hello.header, WIRE_HELLO);
-	memcpy(hello.program, client->program, sizeof(hello.program));
-	r = exchange(client, sock, &hello, sizeof(hello), WIRE_WELCOME, &welcome, sizeof(welcome), NULL);
+	r = greet(client, sock, &welcome, &broker);
 	if (r != 0)
 		goto fail;
-	r = broker_user(sock, process->broker_user, sizeof(process->broker_user));
+	r = broker_user(broker, process->broker_user, sizeof(process->broker_user));
 	if (r != 0)
 		goto fail;
 	process->serial = guard_serial();
@@ -200,7 +217,7 @@ history_get(const struct pglease *client, const char *name, struct pool_state *s
 		return 0;
 	wire_header_init(&question.header, WIRE_HISTORY);
 	snprintf(question.pool, sizeof(question.pool), "%s", name);
-	r = exchange(client, state->process->control, &question, sizeof(question), WIRE_PAST, &answer, sizeof(answer), &fd);
+	r = exchange(client, state->process->control, &question, sizeof(question), WIRE_PAST, &answer, sizeof(answer), &fd, NULL);
 	if (r == 0 && fd >= 0 && history_map(fd, &state->past, view) == 0) {
 		if (strcmp(view->pool, name) == 0)
 			state->history = view;
@@ -235,7 +252,7 @@ attach_pool(struct pglease *client, const char *name, struct process *process, s
 	wire_header_init(&open_message.header, WIRE_OPEN);
 	snprintf(open_message.pool, sizeof(open_message.pool), "%s", name);
 	r = exchange(client, process->control, &open_message, sizeof(open_message), WIRE_POOL, &answer,
-	    sizeof(answer), &fd);
+	    sizeof(answer), &fd, NULL);
 	if (r != 0)
 		goto fail;
 	if (fd < 0) {

@@ -117,12 +117,26 @@ take_descriptors(struct msghdr *msg, int *ret_fd)
 	}
 }
 
+static void
+take_sender(struct msghdr *msg, struct ucred *ret)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len == CMSG_LEN(sizeof(*ret)))
+			memcpy(ret, CMSG_DATA(c), sizeof(*ret));
+}
+
 ssize_t
 wire_recv(int sock, void *buf, size_t size, int *ret_fd)
 {
+	return wire_recv_from(sock, buf, size, ret_fd, NULL);
+}
+
+ssize_t
+wire_recv_from(int sock, void *buf, size_t size, int *ret_fd, struct ucred *ret_sender)
+{
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * 8)];
+		char space[CMSG_SPACE(sizeof(int) * 8) + CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	struct msghdr msg = {
@@ -140,6 +154,8 @@ wire_recv(int sock, void *buf, size_t size, int *ret_fd)
 	if (n < 0)
 		return -errno;
 	take_descriptors(&msg, &fd);
+	if (ret_sender != NULL)
+		take_sender(&msg, ret_sender);
 	if (ret_fd != NULL)
 		*ret_fd = fd;
 	else if (fd >= 0)

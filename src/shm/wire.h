@@ -170,5 +170,8 @@ unsigned wire_other_version(const void *buf, size_t size);
  * 0 at end of file; *ret_fd is -1 when none came. A second descriptor in one message is closed. */
 ssize_t wire_send(int sock, const void *buf, size_t size, int fd);
 ssize_t wire_recv(int sock, void *buf, size_t size, int *ret_fd);
+/* And who has sent it, on a socket that asks for that (SO_PASSCRED); else *ret_sender is left as it is. */
+struct ucred;
+ssize_t wire_recv_from(int sock, void *buf, size_t size, int *ret_fd, struct ucred *ret_sender);
 
 #endif

@@ -26,6 +26,11 @@ is 'the unit is made' sed -e "s|=[^ ]*/pgleased |=$PGLEASE_BUILDDIR/pgleased |" 
 cp "$dir/out" "$unit"
 # shellcheck disable=SC2016 # the inner shell's
 is 'systemd finds nothing wrong with it' sh -c 'systemd-analyze verify --man=no "$1" 2>&1 | (! grep -F pgleased)' sh "$unit"
+# And the socket's, beside it.
+cp "$PGLEASE_SRCDIR/etc/systemd/pgleased@.socket" "$dir/pgleased@main.socket"
+# shellcheck disable=SC2016
+is 'systemd finds nothing wrong with the socket' \
+	sh -c 'cd "$1" && systemd-analyze verify --man=no ./pgleased@main.socket 2>&1 | (! grep -F pgleased)' sh "$dir"
 is 'its exposure is below 2 of 10' systemd-analyze security --offline=true --threshold=20 "$unit"
 is 'nothing is left to be filled in' sh -c '! grep "@[a-z]*@" "$1"' sh "$unit"
 is 'sysusers.d is read without a complaint' systemd-sysusers --dry-run "$PGLEASE_SRCDIR/etc/systemd/pglease.sysusers"

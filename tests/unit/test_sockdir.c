@@ -54,7 +54,7 @@ START_TEST(it_is_made_and_removed)
 	struct sockdir *s;
 
 	setup();
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert(is_there("lock"));
 	sockdir_release(s, true);
 	ck_assert_int_ne(access(path, F_OK), 0);
@@ -67,7 +67,7 @@ START_TEST(a_folder_that_was_there_stays)
 	struct sockdir *s;
 
 	setup();
-	ck_assert_int_eq(sockdir_take(top, &s), 0);
+	ck_assert_int_eq(sockdir_take(top, false, &s), 0);
 	sockdir_release(s, true);
 	ck_assert_int_eq(access(top, F_OK), 0);
 	finish();
@@ -80,8 +80,8 @@ START_TEST(a_second_broker_is_refused_with_the_pid_of_the_first)
 	char pid[32];
 
 	setup();
-	ck_assert_int_eq(sockdir_take(path, &first), 0);
-	ck_assert_int_eq(sockdir_take(path, &second), -1);
+	ck_assert_int_eq(sockdir_take(path, false, &first), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &second), -1);
 	snprintf(pid, sizeof(pid), "(pid %ld)", (long)getpid());
 	ck_assert_msg(strstr(log_reason(), pid) != NULL, "%s", log_reason());
 	ck_assert(is_there("lock"));
@@ -95,13 +95,13 @@ START_TEST(who_could_not_start_leaves_what_was_left)
 	struct sockdir *s;
 
 	setup();
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_int_eq(sockdir_leave(s, "old 1 2 app\n"), 0);
 	sockdir_release(s, false);
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_str_eq(sockdir_left(s), "old 1 2 app\n");
 	sockdir_release(s, false);
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_str_eq(sockdir_left(s), "old 1 2 app\n");
 	sockdir_release(s, true);
 	ck_assert_int_ne(access(path, F_OK), 0);
@@ -121,10 +121,10 @@ START_TEST(what_is_left_may_be_long)
 	for (size_t i = 0; i < size; i++)
 		text[i] = "old 1 2 app\n"[i % 12];
 	text[size] = '\0';
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_int_eq(sockdir_leave(s, text), 0);
 	sockdir_release(s, false);
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert(strcmp(sockdir_left(s), text) == 0);
 	sockdir_release(s, true);
 	free(text);
@@ -141,14 +141,14 @@ START_TEST(what_is_left_may_not_be_without_end)
 
 	setup();
 	ck_assert_int_eq(unlink(log), 0);
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_int_eq(sockdir_leave(s, "old 1 2 app\n"), 0);
 	snprintf(file, sizeof(file), "%s/lock", path);
 	ck_assert_int_eq(truncate(file, 100 << 20), 0);
 	sockdir_release(s, false);
 	ck_assert_int_eq(truncate(file, 100 << 20), 0);
 	ck_assert_int_eq(dup2(fd, 2), 2);
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert_int_eq(dup2(err, 2), 2);
 	ck_assert_str_eq(sockdir_left(s), "");
 	ck_assert_int_gt(pread(fd, said, sizeof(said) - 1, 0), 0);
@@ -169,7 +169,7 @@ START_TEST(what_a_killed_broker_leaves_is_taken_over)
 	setup();
 	pid = fork();
 	if (pid == 0) {
-		if (sockdir_take(path, &s) != 0)
+		if (sockdir_take(path, false, &s) != 0)
 			_exit(1);
 		make_socket("control");
 		make_socket(".s.PGSQL.5432");
@@ -179,7 +179,7 @@ START_TEST(what_a_killed_broker_leaves_is_taken_over)
 	ck_assert(WIFSIGNALED(status));
 	ck_assert(is_there("lock"));
 	ck_assert(is_there("control"));
-	ck_assert_int_eq(sockdir_take(path, &s), 0);
+	ck_assert_int_eq(sockdir_take(path, false, &s), 0);
 	ck_assert(!is_there("control"));
 	ck_assert(!is_there(".s.PGSQL.5432"));
 	/* The folders that the dead one made are removed by its successor. */
@@ -196,7 +196,7 @@ START_TEST(a_file_in_the_place_of_a_socket_is_not_removed)
 	setup();
 	snprintf(file, sizeof(file), "%s/control", top);
 	close(open(file, O_CREAT | O_WRONLY, 0600));
-	ck_assert_int_eq(sockdir_take(top, &s), -1);
+	ck_assert_int_eq(sockdir_take(top, false, &s), -1);
 	ck_assert_msg(strstr(log_reason(), "in the way") != NULL, "%s", log_reason());
 	ck_assert_int_eq(unlink(file), 0);
 	finish();
@@ -209,7 +209,7 @@ START_TEST(a_folder_that_everybody_can_write_is_refused)
 
 	setup();
 	ck_assert_int_eq(chmod(top, 0777), 0);
-	ck_assert_int_eq(sockdir_take(top, &s), -1);
+	ck_assert_int_eq(sockdir_take(top, false, &s), -1);
 	ck_assert_msg(strstr(log_reason(), "chmod o-w") != NULL, "%s", log_reason());
 	finish();
 }
@@ -225,7 +225,7 @@ START_TEST(a_path_too_long_for_a_socket_is_refused)
 	memcpy(longer, top, strlen(top));
 	longer[strlen(top)] = '/';
 	longer[100] = '\0';
-	ck_assert_int_eq(sockdir_take(longer, &s), -1);
+	ck_assert_int_eq(sockdir_take(longer, false, &s), -1);
 	ck_assert_msg(strstr(log_reason(), "too long") != NULL, "%s", log_reason());
 	finish();
 }
