@@ -20,6 +20,7 @@
 #include "keys.h"
 #include "listener.h"
 #include "log.h"
+#include "peer.h"
 #include "renew.h"
 #include "server.h"
 #include "slots.h"
@@ -149,10 +150,7 @@ check_claim(struct adopt *a, const struct startup_claim *claim, struct client **
 static bool
 is_from(const struct handshake *h, const struct client *client)
 {
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	return getsockopt(h->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == client_pid(client);
+	return peer_is(h->fd, client_pid(client), client_pidfd(client));
 }
 
 static void

@@ -267,6 +267,8 @@ running_fields(struct running *r, struct handover *h)
 {
 	HANDOVER(h, r->process.pid);
 	handover_fd(h, &r->process.pidfd);
+	if (handover_reads(h))
+		process_know(&r->process);
 	HANDOVER(h, r->pool);
 	HANDOVER(h, r->id);
 	HANDOVER(h, r->end_at);

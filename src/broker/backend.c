@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "peer.h"
+
 /* Terminate */
 static const uint8_t goodbye[] = {'X', 0, 0, 0, 4};
 
@@ -71,7 +73,7 @@ backend_take(PGconn *conn, const struct backend_key *key, struct backend *ret)
 	const char *host = PQhost(conn);
 	int r;
 
-	b.is_local = host != NULL && *host == '/';
+	b.is_local = host != NULL && *host == '/' && peer_shares_numbers(b.fd);
 	if (key->size != 0 && key->pid == (uint32_t)PQbackendPID(conn) && find_address(conn, b.fd, &b)) {
 		r = let_go(conn, &b.fd);
 		if (r != 0)

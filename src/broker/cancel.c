@@ -44,7 +44,7 @@ may_cancel(int requester, const struct client *client)
 	socklen_t size = sizeof(peer);
 
 	return getsockopt(requester, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-	       (peer.uid == client_uid(client) || peer.pid == client_pid(client));
+	       (peer.uid == client_uid(client) || (peer.pid != 0 && peer.pid == client_pid(client)));
 }
 
 /*

@@ -350,6 +350,8 @@ is_exiting(const struct client *client)
 	size_t n;
 	FILE *f;
 
+	if (client->pid == 0)
+		return false;
 	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)client->pid);
 	f = fopen(path, "re");
 	if (f == NULL)
@@ -524,6 +526,12 @@ pid_t
 client_pid(const struct client *client)
 {
 	return client->pid;
+}
+
+int
+client_pidfd(const struct client *client)
+{
+	return client->pidfd;
 }
 
 uid_t

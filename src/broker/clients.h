@@ -28,7 +28,7 @@ enum client_end {
 typedef void (*client_died)(void *context);
 
 struct client_params {
-	pid_t pid;
+	pid_t pid; /* 0: it has none here, and is in another PID namespace */
 	uid_t uid;
 	int pidfd; /* the table's from now on */
 	const char *program;
@@ -59,6 +59,7 @@ unsigned client_index(const struct client *client);
 uint64_t client_incarnation(const struct client *client);
 const uint8_t *client_nonce(const struct client *client);
 pid_t client_pid(const struct client *client);
+int client_pidfd(const struct client *client);
 uid_t client_uid(const struct client *client);
 /* Indexes that are in use by processes of this user, detached ones too. */
 unsigned clients_of_user(const struct clients *clients, uid_t uid);

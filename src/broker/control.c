@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "descriptors.h"
 #include "listener.h"
 #include "log.h"
+#include "peer.h"
 #include "match.h"
 #include "pglease_errors.h"
 
@@ -158,9 +158,6 @@ on_hello(struct session *s, const void *message)
 		return refuse(s, PGLEASE_ESYSTEM, "the broker cannot tell who this process is: %s", strerror(-r));
 	allowed = may_attach(c, &peer);
 	access_peer_fini(&peer);
-	if (peer.pid <= 0)
-		return refuse(
-		    s, PGLEASE_EPERM, "the broker cannot see this process (another pid namespace?)");
 	if (!allowed)
 		return refuse(s, PGLEASE_EPERM,
 		    "uid %lu may use no pool of the instance %s: ask for `users` or `groups` in its configuration",
@@ -174,14 +171,18 @@ on_hello(struct session *s, const void *message)
 	params = (struct client_params){
 	    .pid = peer.pid,
 	    .uid = peer.uid,
-	    .pidfd = pidfd_open(peer.pid, 0),
+	    .pidfd = peer_pidfd(s->fd, peer.pid),
 	    .program = program,
 	    .died = session_client_died,
 	    .context = s,
 	};
+	if (params.pidfd == -ENOSYS)
+		return refuse(s, PGLEASE_EPERM,
+		    "the broker cannot see this process, which is in another PID namespace: that needs Linux 6.5, or a broker "
+		    "in the host's namespace");
 	if (params.pidfd < 0)
 		return refuse(s, PGLEASE_ESYSTEM, "the broker cannot watch process %ld: %s", (long)peer.pid,
-		    strerror(errno));
+		    strerror(-params.pidfd));
 	r = clients_attach(c->params.clients, &params, &client);
 	if (r != 0) {
 		close(params.pidfd);

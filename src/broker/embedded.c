@@ -152,6 +152,7 @@ take_over(struct embedded *e, struct handover *from)
 		restart_later(e);
 		return 0;
 	}
+	process_know(&e->server);
 	if (event_assign(&e->ended, e->params.base, e->server.pidfd, EV_READ, on_ended, e) != 0 ||
 	    event_add(&e->ended, NULL) != 0)
 		return log_refuse("embedded PostgreSQL cannot be watched");

@@ -26,6 +26,7 @@
 #include "log.h"
 #include "maintain.h"
 #include "pidfile.h"
+#include "process.h"
 #include "publish.h"
 #include "queue.h"
 #include "recorder.h"
@@ -150,6 +151,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 
 		pulse_beat(&i->pools[n]->pulse, &i->pools[n]->seg, &beat);
 	}
+	if (getpid() == 1)
+		process_reap_others();
 	alerts_tick(i->alerts, now, publisher_own_memory(i->publisher));
 	clients_tick(i->clients);
 	control_tick(i->control, now);

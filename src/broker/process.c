@@ -17,6 +17,49 @@
 
 const char *const process_environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", NULL};
 
+#define MOST 32 /* alert commands, PostgreSQL's, a program that is asked for its agreement: fewer than this */
+
+static pid_t ours[MOST]; /* 0: none */
+
+static void
+note(pid_t from, pid_t to)
+{
+	for (unsigned i = 0; i < MOST; i++) {
+		if (ours[i] == from) {
+			ours[i] = to;
+			return;
+		}
+	}
+}
+
+static bool
+is_ours(pid_t pid)
+{
+	for (unsigned i = 0; i < MOST; i++)
+		if (ours[i] == pid)
+			return true;
+	return false;
+}
+
+void
+process_know(const struct process *process)
+{
+	if (process->pid > 0 && !is_ours(process->pid))
+		note(0, process->pid);
+}
+
+void
+process_reap_others(void)
+{
+	siginfo_t ended = {0};
+
+	/* One of ours that has ended is looked for by its owner: those behind it wait for the next time. */
+	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0 && !is_ours(ended.si_pid)) {
+		waitpid(ended.si_pid, NULL, 0);
+		ended = (siginfo_t){0};
+	}
+}
+
 /* In the child, between fork and exec. Returns only when it fails. */
 static void
 become(const struct process_params *params, pid_t broker)
@@ -95,6 +138,7 @@ process_start(const struct process_params *params, struct process *ret)
 	}
 	ret->pid = pid;
 	ret->pidfd = pidfd;
+	process_know(ret);
 	return 0;
 }
 
@@ -110,6 +154,7 @@ process_wait(struct process *process, int timeout_ms, int *ret_status)
 	if (n != 1 || waitpid(process->pid, ret_status, WNOHANG) != process->pid)
 		return false;
 	close(process->pidfd);
+	note(process->pid, 0);
 	process->pid = 0;
 	process->pidfd = -1;
 	return true;

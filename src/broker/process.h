@@ -31,6 +31,13 @@ extern const char *const process_environment[];
 int process_start(const struct process_params *params, struct process *ret);
 /* Waits up to timeout_ms. True when it has ended: *ret_status is waitpid's, and the process is gone from `process`. */
 bool process_wait(struct process *process, int timeout_ms, int *ret_status);
+/* It was started by the program in whose place this one is. */
+void process_know(const struct process *process);
+/*
+ * Reaps ended children that were not started here: the first process of a PID namespace (a container) gets all that lose their
+ * parents. The loop's thread, as all of this.
+ */
+void process_reap_others(void);
 /* "exit status 1", "signal 9" */
 void process_describe(int status, char *buf, size_t size);
 

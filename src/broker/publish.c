@@ -269,17 +269,19 @@ collect_clients(struct publisher *p, const struct segment *seg)
 	for (uint32_t i = 0; i < seg->nclients && i < p->client_capacity; i++) {
 		const struct client_row *client = &seg->client[i];
 		struct stats_client_row *row = &p->client_rows[p->nclients];
+		uint32_t pid;
 
 		if (atomic_load_explicit(&client->incarnation, memory_order_relaxed) == 0)
 			continue;
 		memset(row, 0, sizeof(*row));
 		row->client = i;
-		row->pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
+		pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
+		row->pid = pid != 0 ? pid : STATS_NO_U32; /* it has none in this namespace */
 		row->uid = atomic_load_explicit(&client->uid, memory_order_relaxed);
 		row->attached_since =
 		    timestamp(p, atomic_load_explicit(&client->attached_at, memory_order_relaxed));
 		stats_copy_text(row->program, sizeof(row->program), client->program, sizeof(client->program));
-		TAKE_PROCESS(row, resources_of(p->resources, p->slot_capacity + i, row->pid, NULL));
+		TAKE_PROCESS(row, resources_of(p->resources, p->slot_capacity + i, pid, NULL));
 		p->client_at[i] = p->nclients++;
 	}
 }

@@ -168,7 +168,9 @@ take_clients(struct takeover *t, const struct stats_snapshot *old)
 	if (t->clients == NULL)
 		return false;
 	for (uint32_t row = 0; row < view->nrows; row++)
-		if (stats_value_u64(view, row, pid, &n) && n > 1 && n <= INT32_MAX)
+		if (!stats_value_u64(view, row, pid, &n))
+			t->can_tell = false; /* it has no number here */
+		else if (n > 1 && n <= INT32_MAX)
 			t->clients[t->nclients++] = (uint32_t)n;
 	return true;
 }

@@ -378,7 +378,8 @@ longest_holder(const struct segment *seg, uint64_t now, char *buf, size_t size)
 	uint64_t oldest = 0;
 	int found = -1;
 	unsigned row, client;
-	char site[SLOT_SITE];
+	char site[SLOT_SITE], who[40] = "a process of another PID namespace";
+	uint32_t pid;
 
 	for (uint32_t i = 0; i < seg->nslots; i++) {
 		uint64_t at = atomic_load_explicit(&seg->slot[i].leased_at, memory_order_relaxed);
@@ -396,8 +397,10 @@ longest_holder(const struct segment *seg, uint64_t now, char *buf, size_t size)
 	if (client >= seg->nclients)
 		return;
 	slot_site(seg, (uint32_t)found, site);
-	snprintf(buf, size, "; longest held %.1f s by pid %u (%s)", (double)(now - oldest) / 1e9,
-	    atomic_load_explicit(&seg->client[client].pid, memory_order_relaxed), site[0] != '\0' ? site : "?");
+	pid = atomic_load_explicit(&seg->client[client].pid, memory_order_relaxed);
+	if (pid != 0)
+		snprintf(who, sizeof(who), "pid %u", pid);
+	snprintf(buf, size, "; longest held %.1f s by %s (%s)", (double)(now - oldest) / 1e9, who, site[0] != '\0' ? site : "?");
 }
 
 /* Whether a thread of this client waits, as far as a racy look tells. */

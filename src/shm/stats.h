@@ -153,7 +153,7 @@ enum stats_table_id {
 
 #define STATS_CLIENT_COLUMNS(TEXT, U32, U64) \
 	U32(client, STATS_NONE, 0, "index of the client") \
-	U32(pid, STATS_NONE, 0, "process") \
+	U32(pid, STATS_NONE, STATS_NULLABLE, "process") \
 	U32(uid, STATS_NONE, 0, "its user") \
 	TEXT(program, 40, "its program") \
 	U64(attached_since, STATS_TIMESTAMP_NS, STATS_NULLABLE, "when it attached") \
