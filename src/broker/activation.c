@@ -16,7 +16,7 @@
 
 #define FIRST 3
 #define MOST 256
-#define NAME 256 /* systemd's limit, with the zero */
+#define NAME ACTIVATION_NAME /* systemd's limit, with the zero */
 #define NO_NAME "unknown"
 
 static struct passed {
@@ -88,6 +88,24 @@ activation_take(const char *name)
 }
 
 static bool
+is_stored(const struct passed *p)
+{
+	return strncmp(p->name, ACTIVATION_STORED, sizeof(ACTIVATION_STORED) - 1) == 0;
+}
+
+int
+activation_take_stored(char ret_name[ACTIVATION_NAME])
+{
+	for (unsigned i = 0; i < npassed; i++) {
+		if (passed[i].fd < 0 || !is_stored(&passed[i]))
+			continue;
+		strcpy(ret_name, passed[i].name);
+		return activation_take(passed[i].name);
+	}
+	return -1;
+}
+
+static bool
 get_number(int fd, int option, int *ret)
 {
 	socklen_t length = sizeof(*ret);
@@ -135,7 +153,7 @@ int
 activation_end(void)
 {
 	for (unsigned i = 0; i < npassed; i++)
-		if (passed[i].fd >= 0)
+		if (passed[i].fd >= 0 && !is_stored(&passed[i]))
 			return log_refuse("the service manager has passed descriptor %d as \"%s\": this instance has no use for it "
 					  "(FileDescriptorName=control names the control socket)",
 			    passed[i].fd, passed[i].name);

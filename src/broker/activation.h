@@ -19,7 +19,13 @@ int activation_take(const char *name);
  * non-blocking. 0, or -1 with log_refuse().
  */
 int activation_take_listener(const char *name, int type, const char *path, int *ret_fd);
-/* Nobody knows what the others are for. 0 when there are none, or -1 with log_refuse(). */
+/*
+ * Names that begin so are of what a broker before has had the manager store: the next one of them, and its name. -1: none.
+ */
+#define ACTIVATION_STORED "segment."
+#define ACTIVATION_NAME 256
+int activation_take_stored(char ret_name[ACTIVATION_NAME]);
+/* Nobody knows what the others are for, but for what was stored. 0 when there are none, or -1 with log_refuse(). */
 int activation_end(void);
 
 #endif

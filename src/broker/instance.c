@@ -74,6 +74,7 @@ look_ready(struct instance *i)
 	publish(i, SEGMENT_OPEN);
 	log_info("instance %s is ready: %u pools, sockets in %s", i->config->instance.instance, i->npools,
 	    i->socket_dir);
+	service_store(i->pools, i->npools);
 	service_ready();
 	i->ready(i->ready_context);
 	i->ready = NULL;
@@ -125,7 +126,7 @@ instance_begin_stop(void *context, uint64_t timeout, const char *why)
 	if (!i->stopping || now + timeout < i->stop_at)
 		i->stop_at = now + timeout;
 	i->stopping = true;
-	service_stopping();
+	service_stopping(i->pools, i->npools);
 	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
 	for (unsigned n = 0; n < i->npools; n++)
@@ -263,6 +264,7 @@ go_on(struct instance *i, uint64_t since, struct handover *from)
 	how.gap = clock_ns() - since;
 	log_info("instance %s goes on as pgleased " PACKAGE_VERSION ", with %u connections and %u clients, after %.1f ms",
 	    i->config->instance.instance, how.connections, how.clients, (double)how.gap / 1e6);
+	service_store(i->pools, i->npools);
 	service_ready();
 	commands_restarted(i->commands, NULL, &how);
 	return 0;

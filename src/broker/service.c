@@ -2,16 +2,25 @@
 #include "service.h"
 
 #include <config.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "activation.h"
 
 #ifdef HAVE_SYSTEMD
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
 #include "queue.h"
 
 #define SECOND UINT64_C(1000000000)
+
+static void
+forget(const char *name)
+{
+	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
 
 void
 service_ready(void)
@@ -26,9 +35,28 @@ service_reloading(void)
 }
 
 void
-service_stopping(void)
+service_stopping(struct pool *const *pools, unsigned npools)
 {
+	char name[SERVICE_STORED_NAME];
+
 	sd_notify(0, "STOPPING=1\nSTATUS=Waiting for leases that are out");
+	for (unsigned i = 0; i < npools; i++) {
+		service_stored_name(pools[i], name);
+		forget(name);
+	}
+}
+
+void
+service_store(struct pool *const *pools, unsigned npools)
+{
+	char text[SERVICE_STORED_NAME + 32], name[SERVICE_STORED_NAME];
+
+	for (unsigned i = 0; i < npools; i++) {
+		service_stored_name(pools[i], name);
+		forget(name);
+		snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+		sd_pid_notify_with_fds(0, 0, text, &pools[i]->fd, 1);
+	}
 }
 
 static void
@@ -72,6 +100,16 @@ service_tick(struct pool *const *pools, unsigned npools, uint64_t now)
 	tell_status(pools, npools);
 }
 #else
+static void
+forget(const char *name)
+{
+}
+
+void
+service_store(struct pool *const *pools, unsigned npools)
+{
+}
+
 void
 service_ready(void)
 {
@@ -83,7 +121,7 @@ service_reloading(void)
 }
 
 void
-service_stopping(void)
+service_stopping(struct pool *const *pools, unsigned npools)
 {
 }
 
@@ -92,3 +130,21 @@ service_tick(struct pool *const *pools, unsigned npools, uint64_t now)
 {
 }
 #endif
+
+void
+service_stored_name(const struct pool *pool, char buf[SERVICE_STORED_NAME])
+{
+	snprintf(buf, SERVICE_STORED_NAME, ACTIVATION_STORED "%s", pool->settings->name);
+}
+
+void
+service_drop_stored(void)
+{
+	char name[ACTIVATION_NAME];
+	int fd;
+
+	while ((fd = activation_take_stored(name)) >= 0) {
+		forget(name);
+		close(fd);
+	}
+}

@@ -13,7 +13,16 @@
 /* The instance serves; also after a reload or restart. */
 void service_ready(void);
 void service_reloading(void);
-void service_stopping(void);
+void service_stopping(struct pool *const *pools, unsigned npools);
+/*
+ * Has the manager keep the pools' segments, for the next broker, should this one be killed (takeover_stored.c): in the place of those
+ * that it keeps. It gives them all up by service_stopping().
+ */
+void service_store(struct pool *const *pools, unsigned npools);
+#define SERVICE_STORED_NAME (LAYOUT_NAME + 16)
+void service_stored_name(const struct pool *pool, char buf[SERVICE_STORED_NAME]);
+/* What it has passed of pools that there are no more. */
+void service_drop_stored(void);
 /*
  * At each tick of the loop: a line of the pools' state, once a second if it has changed; and that the loop runs, for the manager's
  * watchdog, twice in its time.

@@ -15,6 +15,7 @@
 
 #include "handover.h"
 #include "log.h"
+#include "service.h"
 #include "stats.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -47,7 +48,7 @@ array_of(const struct job *job, bool ages)
 
 	if (f == NULL)
 		return NULL;
-	for (unsigned i = 0; i < job->nolds; i++) {
+	for (unsigned i = 0; i < (job->nfree != 0 ? job->nfree : job->nolds); i++) {
 		fputc(i == 0 ? '{' : ',', f);
 		if (ages)
 			fprintf(f, "%.6f", (double)clock_since(now, job->olds[i].until) / 1e9);
@@ -235,8 +236,13 @@ takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *
 		if (job->nolds == 0) {
 			job_fini(job);
 			t->njobs--;
+			continue;
 		}
+		takeover_stored_take(job);
+		if (job->nfree != 0)
+			job->due = t->began;
 	}
+	service_drop_stored();
 	if (!take_picture(t, instance))
 		goto fail;
 	takeover_list_write(t);
@@ -266,6 +272,7 @@ job_fields(struct handover *h, struct job *job)
 	HANDOVER(h, job->due);
 	HANDOVER(h, job->tries);
 	handover_count(h, &job->nolds, OLDS_MAX);
+	handover_count(h, &job->nfree, job->nolds);
 	if (handover_reads(h) && (job->olds = calloc((size_t)job->nolds + 1, sizeof(*job->olds))) == NULL)
 		job->nolds = 0;
 	handover_bytes(h, job->olds, job->nolds * sizeof(*job->olds));
@@ -348,11 +355,15 @@ begin(const struct takeover *t, struct job *job, uint64_t now)
 {
 	bool in_time = now - t->began >= job->pool->settings->takeover_limit;
 
+	if (in_time)
+		job->nfree = 0; /* all of them */
 	if (job->tries == 0)
 		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(job->pool)),
 		    "the sessions of the broker before (pid %ld) are looked for after %.3f s: %s", (long)t->broker,
 		    (double)(now - t->began) / 1e9,
-		    in_time ? "takeover_limit is over" : "no process that was attached to it lives");
+		    in_time          ? "takeover_limit is over"
+		    : job->nfree > 0 ? "nobody can lease them any more"
+		                     : "no process that was attached to it lives");
 	if (start(job) != 0)
 		job->due = now + SECOND;
 }
@@ -388,7 +399,15 @@ finish(struct takeover *t, struct job *job, uint64_t now)
 		    (long)t->broker);
 	for (int i = 0; i < job->ended; i++)
 		pool_count(job->pool, COUNTER_TAKEOVER_ENDED);
-	job_fini(job);
+	if (job->nfree != 0 && job->nfree < job->nolds) {
+		job->nolds -= job->nfree;
+		memmove(job->olds, job->olds + job->nfree, job->nolds * sizeof(*job->olds));
+		job->nfree = job->tries = 0;
+		job->due = t->began + job->pool->settings->takeover_limit;
+		atomic_store(&job->state, JOB_WAITS);
+	} else {
+		job_fini(job);
+	}
 	takeover_list_write(t);
 }
 

@@ -20,6 +20,7 @@ struct job {
 	uint64_t due;
 	unsigned tries;
 	unsigned nolds;
+	unsigned nfree; /* the first of them: nobody has a lease of these, nor can get one, so they are ended first, and at once */
 	struct old *olds;
 	char *keywords[TARGET_KEYWORDS + 2], *values[TARGET_KEYWORDS + 2];
 	int ended; /* negative: it did not come to that, and `why` says why */
@@ -44,6 +45,8 @@ struct takeover {
 
 /* The pool's sessions in the list that was left, for the job. False: out of memory. */
 bool takeover_list_take(struct takeover *takeover, struct job *job);
+/* Finds out which of them nobody can lease any more, by what the service manager has stored. */
+void takeover_stored_take(struct job *job);
 /* Whether it has sessions of more than one broker before. */
 bool takeover_list_is_older(const struct takeover *takeover);
 /* Writes the list anew: what is left to be ended, and the present sessions of all pools. */
