@@ -55,9 +55,8 @@ end(struct pooler *q, enum upstream found, const char *error)
 static void
 cannot_tell(struct pooler *q, const char *why)
 {
-	log_warning("pool %s: the upstream is a pooler; it is taken to be in session mode, for a second connection to make sure cannot be "
-		    "had: %s",
-	    q->server->pool->settings->name, why);
+	log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_POOL(q->server->pool)),
+	    "the upstream is a pooler; it is taken to be in session mode, for a second connection to make sure cannot be had: %s", why);
 	end(q, UPSTREAM_POOLER, NULL);
 }
 
@@ -165,7 +164,7 @@ judge(struct pooler *q)
 	} else if (pid[0] == pid[1] || (q->asked > 2 && pid[q->asked - 1] != pid[q->asked - 3])) {
 		end(q, UPSTREAM_UNKNOWN, TRANSACTIONS);
 	} else if (q->asked == QUESTIONS) {
-		log_info("pool %s: the upstream is a pooler in session mode", s->pool->settings->name);
+		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(s->pool)), "the upstream is a pooler in session mode");
 		end(q, UPSTREAM_POOLER, NULL);
 	} else {
 		ask(q);
