@@ -117,9 +117,9 @@ find_lease(struct adopt *a, const struct startup_claim *claim, uint64_t *ret_w, 
 		return NULL;
 	*ret_sqlstate = "55000";
 	*ret_why = "there is no such slot";
-	if (claim->pool >= a->params.npools)
+	pool = pool_find(a->params.pools, a->params.npools, claim->pool);
+	if (pool == NULL)
 		return NULL;
-	pool = a->params.pools[claim->pool];
 	if (claim->slot >= pool->seg.nslots)
 		return NULL;
 	server = &pool->server[claim->slot];
@@ -156,8 +156,10 @@ is_from(const struct handshake *h, const struct client *client)
 static void
 count_refusal(struct adopt *a, const struct startup_claim *claim)
 {
-	if (claim->pool < a->params.npools)
-		pool_count(a->params.pools[claim->pool], COUNTER_ADOPTIONS_REFUSED);
+	struct pool *pool = pool_find(a->params.pools, a->params.npools, claim->pool);
+
+	if (pool != NULL)
+		pool_count(pool, COUNTER_ADOPTIONS_REFUSED);
 }
 
 /* The server's answers, up to ReadyForQuery. False when the handshake is over (freed). */
@@ -238,11 +240,10 @@ static void
 find_attempt(const struct adopt *a, struct startup_claim *claim)
 {
 	const struct client *client = clients_get(a->params.clients, claim->client);
-	const struct pool *pool;
+	const struct pool *pool = pool_find(a->params.pools, a->params.npools, claim->pool);
 
-	if (client == NULL || claim->pool >= a->params.npools)
+	if (client == NULL || pool == NULL)
 		return;
-	pool = a->params.pools[claim->pool];
 	for (uint32_t slot = 0; slot < pool->seg.nslots; slot++) {
 		if (keys_was_adopted(&pool->server[slot], client_incarnation(client), claim->attempt)) {
 			claim->slot = slot;
@@ -553,6 +554,12 @@ adopt_new(const struct adopt_params *params, struct adopt **ret)
 		return -1;
 	*ret = a;
 	return 0;
+}
+
+void
+adopt_forget_pool(struct adopt *a, unsigned npools)
+{
+	a->params.npools = npools;
 }
 
 void

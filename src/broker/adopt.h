@@ -29,6 +29,8 @@ void adopt_hold(struct adopt *adopt);
 void adopt_hand_over(struct adopt *adopt, struct handover *to);
 /* Serves what was held, after a handover or none. */
 void adopt_go_on(struct adopt *adopt);
+/* A pool has ended: so many are left in the list. */
+void adopt_forget_pool(struct adopt *adopt, unsigned npools);
 /* Lets go of those that take too long. */
 void adopt_tick(struct adopt *adopt, uint64_t now);
 void adopt_free(struct adopt *adopt);

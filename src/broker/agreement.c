@@ -14,14 +14,16 @@
 #include "history.h"
 #include "log.h"
 #include "pool.h"
+#include "pools.h"
 #include "startup.h"
-#include "target.h"
 #include "wire.h"
 
 #define FIRST "pglease agreement"
 #define REFUSED "refused"
 /* Wanted by the one program, and had by the other: there must be as many. */
 #define ROOM "room for connections of"
+/* Of the program that would take the place, last: each of its pools. Which come and go is no matter of agreement. */
+#define POOL "pool"
 #define VALUE 512
 #define LINE (VALUE + 128)
 
@@ -71,41 +73,60 @@ print_settings(enum setting_section section, const void *values, const char *who
 	}
 }
 
-/* What clients and the embedded server have been told once. */
-static void
-print_pool(const struct pool_settings *pool, const uint32_t *capacity, FILE *out)
+/* The next line, without its end; false when there is none. A longer one than any of ours is cut. */
+static bool
+take_line(const char **at, char line[static LINE])
 {
-	uint64_t connections = pool->max_connections + pool->reserve_connections;
-	char whose[LAYOUT_NAME + 8];
-	struct target target;
+	size_t n = strcspn(*at, "\n");
 
-	snprintf(whose, sizeof(whose), "pool %s", pool->name);
-	print_settings(SETTING_POOL, pool, whose, out);
-	if (pool->embedded) {
-		fprintf(out, "connections of %s\t%" PRIu64 "\n", whose, connections);
-		return;
-	}
-	fprintf(out, ROOM " %s\t%" PRIu64 "\n", whose, capacity != NULL ? *capacity : connections);
-	if (target_init(pool->conninfo, pool, &target) != 0)
-		return;
-	fprintf(out, "user of %s\t%s\n", whose, target.user);
-	fprintf(out, "database of %s\t%s\n", whose, target.dbname);
-	target_fini(&target);
+	if (**at == '\0')
+		return false;
+	snprintf(line, LINE, "%.*s", (int)(n < LINE ? n : LINE), *at);
+	*at += n + ((*at)[n] == '\n');
+	return true;
+}
+
+/* The embedded server was started for so many connections, and is neither started nor stopped now. */
+static unsigned
+embedded_wanted(const struct configuration *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->npools; i++)
+		if (c->pool[i].embedded)
+			n += c->pool[i].max_connections + c->pool[i].reserve_connections;
+	return (unsigned)n;
 }
 
 void
-agreement_print(const struct configuration *c, const uint32_t *capacity, FILE *out)
+agreement_print(const struct configuration *c, const struct agreement_has *has, FILE *out)
 {
+	unsigned embedded = has != NULL ? has->embedded_connections : embedded_wanted(c);
+
 	fprintf(out, FIRST "\t1\n");
 	fprintf(out, "version of the handed-over state\t%u (%016" PRIx64 ")\n", HANDOVER_VERSION, hash_of_state());
 	fprintf(out, "layout of the lease segments\t%u (%08x)\n", LAYOUT_VERSION, layout_hash());
 	fprintf(out, "version of the control protocol\t%u\n", WIRE_VERSION);
 	print_settings(SETTING_INSTANCE, &c->instance, "the instance", out);
-	fprintf(out, "number of pools\t%u\n", c->npools);
-	for (unsigned i = 0; i < c->npools; i++) {
-		fprintf(out, "name of pool %u\t%s\n", i + 1, c->pool[i].name);
-		print_pool(&c->pool[i], capacity != NULL ? &capacity[i] : NULL, out);
+	fprintf(out, "embedded PostgreSQL of the instance\t%s\n", embedded != 0 ? "yes" : "no");
+	fprintf(out, ROOM " the embedded PostgreSQL\t%u\n", embedded);
+	for (unsigned i = 0; has == NULL && i < c->npools; i++)
+		fprintf(out, POOL "\t%s %016" PRIx64 " %" PRIu64 "\n", c->pool[i].name, pools_made_by(&c->pool[i]),
+		    c->pool[i].max_connections + c->pool[i].reserve_connections);
+}
+
+unsigned
+agreement_pools(const char *theirs, struct agreement_pool ret[static LAYOUT_MAX_POOLS])
+{
+	char line[LINE];
+	unsigned n = 0;
+
+	while (n < LAYOUT_MAX_POOLS && take_line(&theirs, line)) {
+		struct agreement_pool *p = &ret[n];
+
+		n += sscanf(line, POOL "\t%63s %" SCNx64 " %" SCNu64, p->name, &p->made_by, &p->connections) == 3;
 	}
+	return n;
 }
 
 void
@@ -118,19 +139,6 @@ void
 agreement_reason(const char *why, FILE *out)
 {
 	fprintf(out, REFUSED "\t%s\n", why);
-}
-
-/* The next line, without its end; false when there is none. A longer one than any of ours is cut. */
-static bool
-take_line(const char **at, char line[static LINE])
-{
-	size_t n = strcspn(*at, "\n");
-
-	if (**at == '\0')
-		return false;
-	snprintf(line, LINE, "%.*s", (int)(n < LINE ? n : LINE), *at);
-	*at += n + ((*at)[n] == '\n');
-	return true;
 }
 
 /* Two lines that differ; NULL: there is none. False when they fit all the same. */
@@ -179,11 +187,11 @@ agreement_holds(const char *mine, const char *theirs, agreement_tell tell, void 
 		tell(context, b + sizeof(REFUSED));
 	}
 	/* Line by line; one that the other does not have ends the comparison: what follows is not of the same things. */
-	while (holds || *theirs != '\0') {
+	while (holds || (*theirs != '\0' && strncmp(theirs, POOL "\t", sizeof(POOL)) != 0)) {
 		const char *key;
 
 		more_a = take_line(&mine, a);
-		more_b = take_line(&theirs, b);
+		more_b = strncmp(theirs, POOL "\t", sizeof(POOL)) != 0 && take_line(&theirs, b);
 		if (!more_a && !more_b)
 			break;
 		if (more_a && more_b && strcmp(a, b) == 0)

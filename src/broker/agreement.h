@@ -13,11 +13,18 @@
 
 #define AGREEMENT_WHY 512
 
-/*
- * `capacity`: how many connections each pool's segment has room for; NULL: of a program that would take the broker's place, which
- * says how many it wants.
- */
-void agreement_print(const struct configuration *configuration, const uint32_t *capacity, FILE *out);
+/* What a broker has, whatever its configuration says. */
+struct agreement_has {
+	unsigned embedded_connections; /* that the embedded server was started for; 0: there is none */
+};
+/* `has` NULL: of a program that would take the broker's place, which says what it wants. */
+void agreement_print(const struct configuration *configuration, const struct agreement_has *has, FILE *out);
+/* The pools that such a program would have. */
+struct agreement_pool {
+	char name[LAYOUT_NAME];
+	uint64_t made_by, connections; /* pools_made_by(); how many its segment must have room for */
+};
+unsigned agreement_pools(const char *theirs, struct agreement_pool ret[static LAYOUT_MAX_POOLS]);
 /* Comes first where a program cannot take anybody's place; then each reason. */
 void agreement_refuse(FILE *out);
 void agreement_reason(const char *why, FILE *out);

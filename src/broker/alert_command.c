@@ -22,14 +22,14 @@
 struct running {
 	struct alert_command *command;
 	struct process process; /* pid 0: the place is free */
-	uint32_t pool;
+	char pool_name[LAYOUT_NAME];
 	enum alert_id id;
 	uint64_t end_at; /* CLOCK_MONOTONIC: killed then; 0: it was */
 	struct event ended, late;
 };
 
 struct waiting {
-	uint64_t order; /* the smallest is run first; 0: nothing waits */
+	uint64_t order; /* the smallest is run first */
 	struct alert_news news;
 };
 
@@ -38,7 +38,8 @@ struct alert_command {
 	struct running running[ALERT_COMMANDS];
 	uint64_t order;
 	bool told; /* the log has said that it cannot be run */
-	struct waiting waiting[]; /* npools * ALERT_N */
+	struct waiting *waiting; /* one at most of each alert of each pool, also of pools that have gone */
+	unsigned nwaiting, waiting_size;
 };
 
 static void start_some(struct alert_command *c);
@@ -176,7 +177,8 @@ static bool
 is_running(const struct alert_command *c, const struct alert_news *news)
 {
 	for (unsigned i = 0; i < ALERT_COMMANDS; i++)
-		if (c->running[i].process.pid != 0 && c->running[i].pool == news->pool && c->running[i].id == news->id)
+		if (c->running[i].process.pid != 0 && c->running[i].id == news->id &&
+		    strcmp(c->running[i].pool_name, news->pool_name) == 0)
 			return true;
 	return false;
 }
@@ -187,10 +189,10 @@ next(struct alert_command *c)
 {
 	struct waiting *first = NULL;
 
-	for (unsigned i = 0; i < c->params.npools * ALERT_N; i++) {
+	for (unsigned i = 0; i < c->nwaiting; i++) {
 		struct waiting *w = &c->waiting[i];
 
-		if (w->order != 0 && (first == NULL || w->order < first->order) && !is_running(c, &w->news))
+		if ((first == NULL || w->order < first->order) && !is_running(c, &w->news))
 			first = w;
 	}
 	return first;
@@ -224,7 +226,7 @@ start_one(struct alert_command *c, struct running *place, const struct alert_new
 	int r = run_program(c, news, &place->process);
 
 	if (r == 0) {
-		place->pool = news->pool;
+		snprintf(place->pool_name, sizeof(place->pool_name), "%s", news->pool_name);
 		place->id = news->id;
 		place->end_at = clock_ns() + c->params.limit;
 		r = watch(place);
@@ -242,20 +244,48 @@ start_some(struct alert_command *c)
 
 	/* After a restart there may be none any more, and news that has waited for it. */
 	while (c->params.program[0] != '\0' && (place = free_place(c)) != NULL && (w = next(c)) != NULL) {
-		w->order = 0;
-		start_one(c, place, &w->news);
+		struct alert_news news = w->news;
+
+		*w = c->waiting[--c->nwaiting];
+		start_one(c, place, &news);
 	}
+}
+
+/* The one place of these news; NULL: there is no memory for it. */
+static struct waiting *
+place_of(struct alert_command *c, const struct alert_news *news)
+{
+	struct waiting *w;
+
+	for (unsigned i = 0; i < c->nwaiting; i++)
+		if (c->waiting[i].news.id == news->id && strcmp(c->waiting[i].news.pool_name, news->pool_name) == 0)
+			return &c->waiting[i];
+	if (c->nwaiting == c->waiting_size) {
+		unsigned size = c->waiting_size + ALERT_N;
+
+		w = reallocarray(c->waiting, size, sizeof(*w));
+		if (w == NULL)
+			return NULL;
+		c->waiting = w;
+		c->waiting_size = size;
+	}
+	w = &c->waiting[c->nwaiting++];
+	w->order = ++c->order;
+	return w;
 }
 
 void
 alert_command_tell(struct alert_command *c, const struct alert_news *news)
 {
-	struct waiting *w = &c->waiting[news->pool * ALERT_N + news->id];
+	struct waiting *w;
 
 	if (c->params.program[0] == '\0')
 		return;
-	if (w->order == 0)
-		w->order = ++c->order;
+	w = place_of(c, news);
+	if (w == NULL) {
+		log_warning("alert_command is not told of alert %s of pool %s: out of memory", alert_name(news->id), news->pool_name);
+		return;
+	}
 	w->news = *news;
 	start_some(c);
 }
@@ -269,7 +299,7 @@ running_fields(struct running *r, struct handover *h)
 	handover_fd(h, &r->process.pidfd);
 	if (handover_reads(h))
 		process_know(&r->process);
-	HANDOVER(h, r->pool);
+	HANDOVER(h, r->pool_name);
 	HANDOVER(h, r->id);
 	HANDOVER(h, r->end_at);
 }
@@ -277,12 +307,21 @@ running_fields(struct running *r, struct handover *h)
 static void
 fields(struct alert_command *c, struct handover *h)
 {
+	uint32_t n = c->nwaiting;
+
 	handover_section(h, "alert_command");
 	HANDOVER(h, c->order);
 	for (unsigned i = 0; i < ALERT_COMMANDS; i++)
 		running_fields(&c->running[i], h);
-	for (unsigned i = 0; i < c->params.npools * ALERT_N; i++)
-		HANDOVER(h, c->waiting[i]);
+	HANDOVER(h, n);
+	for (uint32_t i = 0; i < n && (!handover_reads(h) || handover_check(h, false) == 0); i++) {
+		struct waiting read, *w = handover_reads(h) ? &read : &c->waiting[i];
+
+		HANDOVER(h, *w);
+		read.news.pool_name[LAYOUT_NAME - 1] = '\0';
+		if (handover_reads(h) && (w = place_of(c, &read.news)) != NULL)
+			*w = read;
+	}
 }
 
 void
@@ -294,8 +333,7 @@ alert_command_hand_over(struct alert_command *c, struct handover *to)
 int
 alert_command_new(const struct alert_command_params *params, struct alert_command **ret)
 {
-	struct alert_command *c =
-	    calloc(1, sizeof(*c) + (size_t)params->npools * ALERT_N * sizeof(c->waiting[0]));
+	struct alert_command *c = calloc(1, sizeof(*c));
 
 	if (c == NULL)
 		return log_refuse("out of memory");
@@ -310,6 +348,7 @@ alert_command_new(const struct alert_command_params *params, struct alert_comman
 	if (params->from != NULL) {
 		fields(c, params->from);
 		if (handover_check(params->from, false) != 0) {
+			free(c->waiting);
 			free(c);
 			return -1;
 		}
@@ -339,5 +378,6 @@ alert_command_free(struct alert_command *c)
 		event_del(&r->ended);
 		event_del(&r->late);
 	}
+	free(c->waiting);
 	free(c);
 }

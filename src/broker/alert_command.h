@@ -23,13 +23,11 @@ struct alert_command_params {
 	struct event_base *base;
 	const char *instance, *program; /* they must outlive it; program "": none is run */
 	uint64_t limit;                 /* ns */
-	unsigned npools;
 	struct handover *from; /* NULL: none runs yet */
 };
 
 /* What is told. */
 struct alert_news {
-	uint32_t pool;
 	char pool_name[LAYOUT_NAME];
 	enum alert_id id;
 	struct alert alert; /* its state: raised or not */

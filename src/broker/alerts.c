@@ -181,15 +181,21 @@ log_turn(const struct pool *pool, struct pool_alerts *p, enum alert_id id, uint6
 }
 
 static void
-tell_command(struct alerts *alerts, unsigned index, enum alert_id id)
+tell(struct alerts *alerts, const char *pool, enum alert_id id, const struct alert *alert)
 {
-	struct alert_news news = {.pool = index, .id = id, .alert = alerts->pool[index].watch.alert[id]};
+	struct alert_news news = {.id = id, .alert = *alert};
 	struct timespec real;
 
 	clock_gettime(CLOCK_REALTIME, &real);
 	news.at = (uint64_t)real.tv_sec * SECOND + (uint64_t)real.tv_nsec;
-	snprintf(news.pool_name, sizeof(news.pool_name), "%s", alerts->params.pools[index]->settings->name);
+	snprintf(news.pool_name, sizeof(news.pool_name), "%s", pool);
 	alert_command_tell(alerts->command, &news);
+}
+
+static void
+tell_command(struct alerts *alerts, unsigned index, enum alert_id id)
+{
+	tell(alerts, alerts->params.pools[index]->settings->name, id, &alerts->pool[index].watch.alert[id]);
 }
 
 static void
@@ -229,27 +235,76 @@ alerts_tick(struct alerts *alerts, uint64_t now, uint64_t memory)
 /* --- From broker to broker. --- */
 
 static void
-fields(struct alerts *alerts, struct handover *h)
+pool_fields(struct handover *h, struct pool_alerts *p)
 {
-	handover_section(h, "alerts");
-	HANDOVER(h, alerts->looked_at);
-	for (unsigned i = 0; i < alerts->params.npools; i++) {
-		struct pool_alerts *p = &alerts->pool[i];
-
-		HANDOVER(h, p->watch);
-		HANDOVER(h, p->usage_sum);
-		HANDOVER(h, p->usage_looks);
-		HANDOVER(h, p->maxwait);
-		HANDOVER(h, p->told_at);
-		HANDOVER(h, p->tells_end);
-	}
+	HANDOVER(h, p->watch);
+	HANDOVER(h, p->usage_sum);
+	HANDOVER(h, p->usage_looks);
+	HANDOVER(h, p->maxwait);
+	HANDOVER(h, p->told_at);
+	HANDOVER(h, p->tells_end);
 }
 
 void
 alerts_hand_over(struct alerts *alerts, struct handover *to)
 {
-	fields(alerts, to);
+	uint32_t n = alerts->params.npools;
+
 	alert_command_hand_over(alerts->command, to);
+	handover_section(to, "alerts");
+	HANDOVER(to, alerts->looked_at);
+	HANDOVER(to, n);
+	for (unsigned i = 0; i < n; i++) {
+		const struct pool *pool = alerts->params.pools[i];
+
+		handover_bytes(to, (void *)&pool->index, sizeof(pool->index));
+		handover_bytes(to, (void *)pool->settings->name, LAYOUT_NAME);
+		pool_fields(to, &alerts->pool[i]);
+	}
+}
+
+/* What was raised of a pool that is no more is over. */
+static void
+end_all(struct alerts *alerts, const char *pool, struct pool_alerts *p)
+{
+	for (enum alert_id id = 0; id < ALERT_N; id++) {
+		struct alert *alert = &p->watch.alert[id];
+
+		if (alert->state != ALERT_RAISED)
+			continue;
+		alert->state = ALERT_OFF;
+		log_info("pool %s: alert %s is over: the pool has gone, or is made anew", pool, alert_name(id));
+		tell(alerts, pool, id, alert);
+	}
+}
+
+static int
+take_over(struct alerts *alerts, struct handover *from)
+{
+	uint32_t n = 0;
+
+	handover_section(from, "alerts");
+	HANDOVER(from, alerts->looked_at);
+	handover_count(from, &n, LAYOUT_MAX_POOLS);
+	for (uint32_t i = 0; i < n; i++) {
+		static struct pool_alerts gone; /* big; the broker has one thread */
+		struct pool_alerts *p = &gone;
+		char name[LAYOUT_NAME];
+		uint32_t index = 0;
+
+		HANDOVER(from, index);
+		HANDOVER(from, name);
+		for (unsigned k = 0; k < alerts->params.npools; k++)
+			if (alerts->params.pools[k]->index == index)
+				p = &alerts->pool[k];
+		pool_fields(from, p);
+		if (handover_check(from, false) != 0)
+			return -1;
+		name[LAYOUT_NAME - 1] = '\0';
+		if (p == &gone)
+			end_all(alerts, name, p);
+	}
+	return 0;
 }
 
 int
@@ -260,7 +315,6 @@ alerts_new(const struct alerts_params *params, struct alerts **ret)
 	    .instance = params->settings->instance,
 	    .program = params->settings->alert_command,
 	    .limit = params->settings->alert_command_limit,
-	    .npools = params->npools,
 	    .from = params->from,
 	};
 	struct alerts *alerts = calloc(1, sizeof(*alerts));
@@ -276,12 +330,8 @@ alerts_new(const struct alerts_params *params, struct alerts **ret)
 	for (unsigned i = 0; i < params->npools; i++)
 		for (unsigned t = 0; t < ALERT_NTIMES; t++)
 			alerts->pool[i].seen[t].settling = true; /* the histograms may have something in them already */
-	if (params->from != NULL) {
-		fields(alerts, params->from);
-		if (handover_check(params->from, false) != 0)
-			goto fail;
-	}
-	if (alert_command_new(&command, &alerts->command) != 0)
+	if (alert_command_new(&command, &alerts->command) != 0 ||
+	    (params->from != NULL && take_over(alerts, params->from) != 0))
 		goto fail;
 	*ret = alerts;
 	return 0;

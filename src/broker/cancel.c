@@ -119,10 +119,11 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 void
 cancel_returned(struct pool **pools, unsigned npools, const struct cancels_ticket *ticket)
 {
-	struct server *s = &pools[ticket->pool]->server[ticket->slot];
+	struct pool *pool = pool_find(pools, npools, ticket->pool);
+	struct server *s = pool != NULL ? &pool->server[ticket->slot] : NULL;
 
-	/* The connection may have been closed meanwhile. */
-	if (s->generation != ticket->generation || !server_has_connection(s))
+	/* The connection may have been closed meanwhile, and its pool have ended. */
+	if (s == NULL || s->generation != ticket->generation || !server_has_connection(s))
 		return;
 	server_cancel_done(s);
 }

@@ -131,6 +131,56 @@ publish(struct clients *c, const struct client *client, const char *program)
 	}
 }
 
+void
+clients_show_in(struct clients *c, struct pool *pool, struct pool *const *pools, unsigned npools)
+{
+	const struct pool *old = NULL;
+
+	for (unsigned i = 0; i < npools && old == NULL; i++)
+		if (pools[i] != pool && pools[i]->seg.nclients == pool->seg.nclients)
+			old = pools[i];
+	atomic_store_explicit(&pool->seg.header->attached, c->attached, memory_order_relaxed);
+	for (unsigned i = 0; i < c->max && old != NULL; i++) {
+		const struct client *client = clients_get(c, i);
+		const struct client_row *from = &old->seg.client[i];
+		struct client_row *row = &pool->seg.client[i];
+
+		if (client == NULL)
+			continue;
+		atomic_store_explicit(&row->pid, (uint32_t)client->pid, memory_order_relaxed);
+		atomic_store_explicit(&row->uid, (uint32_t)client->uid, memory_order_relaxed);
+		atomic_store_explicit(&row->attached_at, atomic_load_explicit(&from->attached_at, memory_order_relaxed),
+		    memory_order_relaxed);
+		/* A client can write there: it is for people, and ends here. */
+		snprintf(row->program, sizeof(row->program), "%.*s", (int)strnlen(from->program, sizeof(from->program)), from->program);
+		log_flatten(row->program);
+		/* As in publish(). */
+		atomic_store_explicit(&row->incarnation, client->incarnation, memory_order_release);
+	}
+}
+
+static void
+forget_owed(struct client *client, const struct pool *pool)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < client->nowed; i++)
+		if (client->owed[i].pool != pool)
+			client->owed[left++] = client->owed[i];
+	client->nowed = left;
+}
+
+void
+clients_forget_pool(struct clients *c, const struct pool *pool, unsigned npools)
+{
+	c->npools = npools;
+	for (unsigned i = 0; i < c->max; i++)
+		if (c->by_index[i] != NULL)
+			forget_owed(c->by_index[i], pool);
+	for (struct client *ghost = c->ghosts; ghost != NULL; ghost = ghost->next)
+		forget_owed(ghost, pool);
+}
+
 static void
 give_blocks_back(struct client *client)
 {
@@ -240,8 +290,13 @@ client_fields(struct handover *h, struct client *client)
 		struct owed *o = &client->owed[i];
 
 		pool = o->pool != NULL ? o->pool->index : 0;
-		handover_count(h, &pool, c->npools - 1);
-		o->pool = c->pools[pool];
+		HANDOVER(h, pool);
+		o->pool = pool_find(c->pools, c->npools, pool);
+		if (o->pool == NULL) {
+			handover_fail(h);
+			client->nowed = 0;
+			return;
+		}
 		HANDOVER(h, o->block);
 		HANDOVER(h, o->row);
 		HANDOVER(h, o->token);

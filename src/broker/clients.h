@@ -41,6 +41,10 @@ int clients_new(
 /* To the broker that takes this one's place, and from the one before it (into an empty table): 0, or -1 with log_refuse(). */
 void clients_hand_over(struct clients *clients, struct handover *to);
 int clients_take_over(struct clients *clients, struct handover *from);
+/* The rows of those that are attached, in a pool that is new: as in others of these, which they were attached to before. */
+void clients_show_in(struct clients *clients, struct pool *pool, struct pool *const *pools, unsigned npools);
+/* This pool ends; so many are left in the list. */
+void clients_forget_pool(struct clients *clients, const struct pool *pool, unsigned npools);
 /* The owner of one that was taken over. */
 void client_set_owner(struct client *client, client_died died, void *context);
 unsigned clients_attached(const struct clients *clients);

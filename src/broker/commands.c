@@ -81,7 +81,8 @@ verb_revoke(struct commands *c, const struct request *r)
 			    r->pool->settings->name, n, r->pool->seg.nslots - 1);
 		revoked = revoke_slot(&r->pool->server[n], c->params.clients, 0, COUNTER_REVOKED_ADMIN);
 	} else {
-		while ((p = commands_next_pool(c, NULL, &at)) != NULL)
+		/* Of those that are going, too. */
+		while (at < c->params.nall && (p = c->params.pools[at++]) != NULL)
 			for (uint32_t i = 0; i < p->seg.nslots; i++)
 				revoked += revoke_slot(&p->server[i], c->params.clients, (pid_t)n, COUNTER_REVOKED_ADMIN);
 	}
@@ -137,6 +138,30 @@ verb_set(struct commands *c, const struct request *r)
 {
 	return restarting(
 	    c, r, true, c->stopping ? "it is stopping" : c->params.set(c->params.context, r->argument, r->who));
+}
+
+void
+commands_forget_pool(struct commands *c, unsigned nall)
+{
+	c->params.nall = nall;
+}
+
+void
+commands_tell_change(struct commands *c, const struct pool *p, enum command_change change)
+{
+	static const char *const names[] = {"new", "going", "made anew"};
+	unsigned leases = pool_count_leases(p);
+
+	if (c->restarter == NULL)
+		return;
+	if (c->restarter_json)
+		commands_answer(c, c->restarter, 0, LATE_MS * NS_PER_MS, "{\"pool\": \"%s\", \"change\": \"%s\", \"leases\": %u}",
+		    p->settings->name, names[change], leases);
+	else if (change == POOL_COMES)
+		commands_answer(c, c->restarter, 0, LATE_MS * NS_PER_MS, "pool %s: new", p->settings->name);
+	else
+		commands_answer(c, c->restarter, 0, LATE_MS * NS_PER_MS, "pool %s: %s, %u leases of the old one are out",
+		    p->settings->name, names[change], leases);
 }
 
 void

@@ -31,7 +31,7 @@ typedef const char *(*command_restart)(void *context, int64_t timeout, const cha
 
 struct commands_params {
 	struct pool **pools;
-	unsigned npools;
+	unsigned npools, nall; /* with those that are going (pools.h) */
 	struct clients *clients;
 	const struct instance_settings *settings;
 	command_answer answer;
@@ -64,6 +64,11 @@ void commands_stopping(struct commands *commands);
  * says how many clients and connections go on, and how long they were without a broker (ns).
  */
 void commands_restarted(struct commands *commands, const char *why, const struct command_restarted *how);
+/* What a reload has made of a pool: told whoever asked for it. */
+enum command_change { POOL_COMES, POOL_GOES, POOL_IS_MADE_ANEW };
+void commands_tell_change(struct commands *commands, const struct pool *pool, enum command_change change);
+/* A pool has ended: so many are left in the list. */
+void commands_forget_pool(struct commands *commands, unsigned nall);
 /* A reason, of several, why it fails. */
 void commands_say(struct commands *commands, const char *why);
 /* What an asker waits for, to and from another broker's: `asker` is the session there, and here. */

@@ -38,6 +38,10 @@ waited_look(struct commands *c, const struct waited *w, uint64_t now)
 	char name[LAYOUT_NAME + 16];
 	bool undone;
 
+	if (w->is_gone)
+		return commands_answer(c, w->asker, PGLEASE_EREFUSED, 0,
+			   "the %s is over: a reload has taken the pool out, or made it anew", said[w->what].name) ||
+		       true;
 	commands_name_pools(w->pool, name, sizeof(name));
 	left = left_of(c, w, &leases, &undone);
 	if (undone)
@@ -195,10 +199,11 @@ waited_fields(struct commands *c, struct handover *h, struct waited *w)
 {
 	uint32_t pool = w->pool != NULL ? w->pool->index + 1 : 0, what = w->what;
 
-	handover_count(h, &pool, c->params.npools);
+	HANDOVER(h, pool);
 	handover_count(h, &what, WAITED_RECONNECT);
 	w->what = what;
-	w->pool = pool != 0 ? c->params.pools[pool - 1] : NULL;
+	w->pool = pool != 0 ? pool_find(c->params.pools, c->params.npools, pool - 1) : NULL;
+	w->is_gone = w->is_gone || (pool != 0 && w->pool == NULL);
 	HANDOVER(h, w->began);
 	HANDOVER(h, w->deadline);
 }

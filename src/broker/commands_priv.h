@@ -21,6 +21,7 @@ struct waited {
 	enum waited_for what;
 	void *asker;
 	const struct pool *pool; /* NULL: all */
+	bool is_gone; /* a reload has taken the pool out, or made it anew */
 	uint64_t began, deadline;
 };
 

@@ -11,6 +11,8 @@
 static const char *
 state_name(const struct pool *p)
 {
+	if (p->going)
+		return "going";
 	if (p->paused)
 		return p->open == 0 ? "paused" : "pausing";
 	if (p->draining)
@@ -62,7 +64,7 @@ verb_status(struct commands *c, const struct request *r)
 {
 	unsigned open = 0, leased = 0;
 
-	for (unsigned i = 0; i < c->params.npools; i++) {
+	for (unsigned i = 0; i < c->params.nall; i++) {
 		open += c->params.pools[i]->open;
 		leased += pool_count_leases(c->params.pools[i]);
 		if (!status_of(c, r, c->params.pools[i]))

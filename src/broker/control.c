@@ -222,7 +222,7 @@ may_use(const struct session *s, const struct pool *pool)
 
 /* The pool that a client asks for; NULL after an answer, of which *ret_alive says whether the session outlived it. */
 static struct pool *
-pool_asked_for(struct session *s, const struct wire_open *question, uint32_t *ret_index, bool *ret_alive)
+pool_asked_for(struct session *s, const struct wire_open *question, unsigned *ret_place, bool *ret_alive)
 {
 	struct control *c = s->control;
 	char name[LAYOUT_NAME];
@@ -241,7 +241,7 @@ pool_asked_for(struct session *s, const struct wire_open *question, uint32_t *re
 			    (unsigned long)client_uid(s->client), name);
 			return NULL;
 		}
-		*ret_index = i;
+		*ret_place = i;
 		return c->params.pools[i];
 	}
 	*ret_alive = say_error(s, PGLEASE_ENOPOOL, "the instance %s has no pool \"%s\"", c->params.instance, name);
@@ -253,12 +253,14 @@ on_open(struct session *s, const void *message)
 {
 	struct wire_pool answer = {0};
 	bool alive = false;
-	const struct pool *pool = pool_asked_for(s, message, &answer.pool, &alive);
+	unsigned place = 0;
+	const struct pool *pool = pool_asked_for(s, message, &place, &alive);
 
 	if (pool == NULL)
 		return alive;
 	wire_header_init(&answer.header, WIRE_POOL);
-	answer.history = recorder_reader(s->control->params.recorder, answer.pool) >= 0;
+	answer.pool = pool->index;
+	answer.history = recorder_reader(s->control->params.recorder, place) >= 0;
 	s->opened |= UINT64_C(1) << answer.pool;
 	return say(s, &answer, sizeof(answer), pool->fd);
 }
@@ -268,11 +270,14 @@ on_history(struct session *s, const void *message)
 {
 	struct wire_pool answer = {0};
 	bool alive = false;
+	unsigned place = 0;
+	const struct pool *pool = pool_asked_for(s, message, &place, &alive);
 	int fd;
 
-	if (pool_asked_for(s, message, &answer.pool, &alive) == NULL)
+	if (pool == NULL)
 		return alive;
-	fd = recorder_reader(s->control->params.recorder, answer.pool);
+	answer.pool = pool->index;
+	fd = recorder_reader(s->control->params.recorder, place);
 	if (fd < 0)
 		return say_error(s, PGLEASE_ENOHISTORY, "the instance %s keeps no history", s->control->params.instance);
 	wire_header_init(&answer.header, WIRE_PAST);
@@ -301,15 +306,17 @@ on_ring(struct session *s, const void *message)
 {
 	const struct wire_ring *ring = message;
 	struct control *c = s->control;
+	struct pool *pool;
 
-	if (s->client == NULL || ring->pool >= c->params.npools)
-		return refuse(s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that is not there");
+	if (s->client == NULL || ring->pool >= LAYOUT_MAX_POOLS)
+		return refuse(s, PGLEASE_EPROTOCOL, "RING came before HELLO, or for a pool that cannot be");
 	/*
 	 * Others' pools are none of its business: each ring is a look at all slots. It is no error: a thread may have meant the broker
-	 * before, on the connection that had this one's number.
+	 * before, on the connection that had this one's number; or a pool that has ended since.
 	 */
-	if ((s->opened >> ring->pool & 1) != 0)
-		pool_want_attention(c->params.pools[ring->pool]);
+	pool = (s->opened >> ring->pool & 1) != 0 ? pool_find(c->params.pools, c->params.nall, ring->pool) : NULL;
+	if (pool != NULL)
+		pool_want_attention(pool);
 	return true;
 }
 
@@ -492,6 +499,16 @@ control_new(const struct control_params *params, struct control **ret)
 		return -1;
 	*ret = c;
 	return 0;
+}
+
+void
+control_forget_pool(struct control *c, uint32_t index, unsigned nall)
+{
+	struct session *s;
+
+	c->params.nall = nall;
+	TAILQ_FOREACH(s, &c->attached, all)
+		s->opened &= ~(UINT64_C(1) << index);
 }
 
 void

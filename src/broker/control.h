@@ -15,7 +15,7 @@ struct control;
 struct control_params {
 	struct event_base *base;
 	struct pool **pools;
-	unsigned npools;
+	unsigned npools, nall; /* with those that are going (pools.h) */
 	struct clients *clients;
 	struct commands *commands;
 	const struct recorder *recorder; /* NULL: there are no histories */
@@ -34,6 +34,8 @@ bool control_answer(void *session, const struct wire_result *result);
 int control_new(const struct control_params *params, struct control **ret);
 /* To the broker that takes this one's place. */
 void control_hand_over(struct control *control, struct handover *to);
+/* A pool has ended, with this number: so many are left in the list. */
+void control_forget_pool(struct control *control, uint32_t index, unsigned nall);
 /* Lets go of those that say nothing; lets those that talked too much go on. */
 void control_tick(struct control *control, uint64_t now);
 /* Closes the socket and all connections; the clients are clients.c's. */

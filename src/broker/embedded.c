@@ -139,6 +139,13 @@ embedded_hand_over(struct embedded *e, struct handover *h)
 	handover_fd(h, &e->server.pidfd);
 	HANDOVER(h, e->failures);
 	HANDOVER(h, e->started_at);
+	HANDOVER(h, e->params.max_connections); /* that the server was started with */
+}
+
+unsigned
+embedded_connections(const struct embedded *e)
+{
+	return e != NULL ? e->params.max_connections : 0;
 }
 
 /* It runs, or is to be started again after its pause. */

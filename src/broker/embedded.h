@@ -23,6 +23,8 @@ struct embedded_params {
 int embedded_start(const struct embedded_params *params, struct embedded **ret);
 /* To the broker that takes this one's place, in the same process. */
 void embedded_hand_over(struct embedded *embedded, struct handover *to);
+/* How many connections of pools it has room for; NULL: 0. */
+unsigned embedded_connections(const struct embedded *embedded);
 /* For libpq; as long as the object lives. */
 const char *embedded_conninfo(const struct embedded *embedded);
 /* Blocks until the server has stopped. Accepts NULL. */

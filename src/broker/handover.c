@@ -173,6 +173,12 @@ handover_fd(struct handover *h, int *fd)
 }
 
 void
+handover_fail(struct handover *h)
+{
+	h->failed = true;
+}
+
+void
 handover_count(struct handover *h, uint32_t *count, uint32_t max)
 {
 	handover_bytes(h, count, sizeof(*count));

@@ -30,6 +30,8 @@ void handover_bytes(struct handover *handover, void *value, size_t size);
 #define HANDOVER(handover, lvalue) handover_bytes(handover, &(lvalue), sizeof(lvalue))
 /* A descriptor, or -1 for none. What is read is close-on-exec again. */
 void handover_fd(struct handover *handover, int *fd);
+/* What was read, or is to be written, cannot be: as if it had not been there. */
+void handover_fail(struct handover *handover);
 /* The number of things of which at most `max` can be there, then their loop. */
 void handover_count(struct handover *handover, uint32_t *count, uint32_t max);
 

@@ -26,6 +26,7 @@
 #include "log.h"
 #include "maintain.h"
 #include "pidfile.h"
+#include "pools.h"
 #include "process.h"
 #include "publish.h"
 #include "queue.h"
@@ -102,7 +103,7 @@ look_stopped(struct instance *i, uint64_t now)
 
 	if (!i->stopping)
 		return;
-	for (unsigned n = 0; n < i->npools; n++) {
+	for (unsigned n = 0; n < i->nall; n++) {
 		leases += pool_count_leases(i->pools[n]);
 		open += i->pools[n]->open;
 	}
@@ -129,7 +130,7 @@ instance_begin_stop(void *context, uint64_t timeout, const char *why)
 	service_stopping(i->pools, i->npools);
 	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		pool_drain(i->pools[n]);
 	look_stopped(i, now);
 }
@@ -140,10 +141,10 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	struct instance *i = arg;
 	uint64_t now = clock_ns();
 
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		if (!is_at_rest(i->pools[n]) && !i->shared.quiet)
 			maintain_pool(i->pools[n], i->clients, now);
-	for (unsigned n = 0; n < i->npools; n++) {
+	for (unsigned n = 0; n < i->nall; n++) {
 		struct pulse_params beat = {
 		    .now = now,
 		    .broker_memory = publisher_own_memory(i->publisher),
@@ -165,6 +166,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	service_tick(i->pools, i->npools, now);
 	look_ready(i);
 	commands_look(i->commands, now);
+	pools_tick(i, now);
 	look_stopped(i, now);
 }
 
@@ -174,11 +176,12 @@ on_attention(evutil_socket_t fd, short what, void *arg)
 	struct instance *i = arg;
 	uint64_t now = clock_ns();
 
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		if (i->pools[n]->attention && !i->shared.quiet)
 			maintain_pool(i->pools[n], i->clients, now);
 	look_ready(i);
 	commands_look(i->commands, now);
+	pools_tick(i, now);
 	look_stopped(i, now);
 }
 
@@ -208,9 +211,10 @@ static void
 on_hang_up(void *context, uint32_t pool, uint32_t slot, uint32_t generation)
 {
 	struct instance *i = context;
-	struct server *s = &i->pools[pool]->server[slot];
+	struct pool *p = pool_find(i->pools, i->nall, pool);
+	struct server *s = p != NULL ? &p->server[slot] : NULL;
 
-	if (server_has_connection(s) && (uint32_t)s->generation == generation)
+	if (s != NULL && server_has_connection(s) && (uint32_t)s->generation == generation)
 		server_hung_up(s);
 }
 
@@ -219,7 +223,7 @@ on_cancel_returned(void *context, const struct cancels_ticket *ticket, int sent)
 {
 	struct instance *i = context;
 
-	cancel_returned(i->pools, i->npools, ticket);
+	cancel_returned(i->pools, i->nall, ticket);
 }
 
 static int
@@ -257,9 +261,10 @@ go_on(struct instance *i, uint64_t since, struct handover *from)
 		return -1;
 	restart_hold_signals(false);
 	i->ready = NULL;
+	pools_serve(i);
 	adopt_go_on(i->adopt);
 	publish(i, SEGMENT_OPEN);
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		how.connections += i->pools[n]->open;
 	how.gap = clock_ns() - since;
 	log_info("instance %s goes on as pgleased " PACKAGE_VERSION ", with %u connections and %u clients, after %.1f ms",
@@ -290,13 +295,9 @@ start(struct instance *i, struct handover *from)
 	if (from != NULL)
 		return event_add(i->tick, &tick) != 0 ? log_refuse("cannot make the event loop: %m") : go_on(i, since, from);
 	i->started_at = clock_ns();
-	for (unsigned n = 0; n < i->npools; n++) {
-		/* One that hangs before its first tick has hung since now. */
-		atomic_store_explicit(&i->pools[n]->seg.header->ticked_at, i->started_at, memory_order_relaxed);
-		/* Published last, with release: a client that sees OPEN sees the settings. */
-		atomic_store_explicit(&i->pools[n]->seg.header->state, SEGMENT_OPEN, memory_order_release);
+	pools_serve(i);
+	for (unsigned n = 0; n < i->npools; n++)
 		pool_grow(i->pools[n], i->started_at);
-	}
 	if (event_add(i->tick, &tick) != 0)
 		return log_refuse("cannot make the event loop: %m");
 	return 0;
@@ -342,7 +343,7 @@ instance_stop(struct instance *i)
 		return;
 	restart_abandon(i, "it is stopping");
 	/* Clients find the segments closed before their control connections end. */
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		pool_stop(i->pools[n]);
 	if (i->publisher != NULL)
 		publish(i, SEGMENT_CLOSED);
@@ -355,7 +356,7 @@ instance_stop(struct instance *i)
 	takeover_free(i->shared.takeover, TAKEOVER_WAIT_MS);
 	recorder_free(i->recorder, i->started_at != 0);
 	alerts_free(i->alerts);
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		pool_free(i->pools[n]);
 	embedded_stop(i->embedded);
 	publisher_free(i->publisher);

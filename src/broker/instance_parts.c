@@ -18,6 +18,7 @@
 #include "http.h"
 #include "log.h"
 #include "pidfile.h"
+#include "pools.h"
 #include "publish.h"
 #include "recorder.h"
 #include "restart.h"
@@ -57,35 +58,9 @@ start_embedded(struct instance *i, struct handover *from)
 		if (!i->config->pool[n].embedded)
 			continue;
 		wanted = true;
-		params.max_connections += (unsigned)i->config->pool[n].max_connections;
+		params.max_connections += (unsigned)(i->config->pool[n].max_connections + i->config->pool[n].reserve_connections);
 	}
 	return wanted ? embedded_start(&params, &i->embedded) : 0;
-}
-
-static int
-start_pools(struct instance *i, struct handover *from)
-{
-	for (unsigned n = 0; n < i->config->npools; n++) {
-		const struct pool_settings *settings_of = &i->config->pool[n];
-		struct pool_params params = {
-		    .context = &i->shared,
-		    .settings = settings_of,
-		    .conninfo =
-		        settings_of->embedded ? embedded_conninfo(i->embedded) : settings_of->conninfo,
-		    .instance = i->config->instance.instance,
-		    .instance_id = i->id,
-		    .index = n,
-		    .max_clients = (uint32_t)i->config->instance.max_clients,
-		    .monitoring_off = !i->config->instance.monitoring,
-		    .from = from,
-		};
-
-		if (pool_new(&params, &i->pools[n]) != 0)
-			return -1;
-		i->segments[n] = &i->pools[n]->seg;
-		i->npools++;
-	}
-	return 0;
 }
 
 static int
@@ -95,13 +70,14 @@ start_sockets(struct instance *i, struct handover *from)
 	struct adopt_params adopt = {
 	    .context = &i->shared,
 	    .pools = i->pools,
-	    .npools = i->npools,
+	    .npools = i->nall,
 	    .socket_dir = i->socket_dir,
 	    .from = from,
 	};
 	struct commands_params commands = {
 	    .pools = i->pools,
 	    .npools = i->npools,
+	    .nall = i->nall,
 	    .settings = s,
 	    .answer = control_answer,
 	    .stop = instance_begin_stop,
@@ -114,6 +90,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .base = i->shared.base,
 	    .pools = i->pools,
 	    .npools = i->npools,
+	    .nall = i->nall,
 	    .max_clients = (unsigned)s->max_clients,
 	    .max_clients_per_user = (unsigned)s->max_clients_per_user,
 	    .instance_id = i->id,
@@ -126,7 +103,7 @@ start_sockets(struct instance *i, struct handover *from)
 	    .from = from,
 	};
 
-	if (clients_new(i->shared.base, i->pools, i->npools, (unsigned)s->max_clients, &i->clients) != 0)
+	if (clients_new(i->shared.base, i->pools, i->nall, (unsigned)s->max_clients, &i->clients) != 0)
 		return log_refuse("out of memory");
 	if (from != NULL && clients_take_over(i->clients, from) != 0)
 		return -1;
@@ -159,6 +136,7 @@ start_publisher(struct instance *i, struct handover *from)
 {
 	gid_t group = 0;
 	bool local[LAYOUT_MAX_POOLS];
+	uint32_t numbers[LAYOUT_MAX_POOLS];
 	struct publisher_params params = {
 	    .instance = i->config->instance.instance,
 	    .socket_dir = i->socket_dir,
@@ -168,6 +146,7 @@ start_publisher(struct instance *i, struct handover *from)
 	    .group = i->config->instance.monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
 	    .pool_is_local = local,
+	    .numbers = numbers,
 	    .limits = i->limits,
 	    .clients_max = (uint32_t)i->config->instance.max_clients,
 	    .npools = i->npools,
@@ -177,6 +156,7 @@ start_publisher(struct instance *i, struct handover *from)
 
 	for (unsigned n = 0; n < i->npools; n++) {
 		local[n] = i->pools[n]->target.is_local;
+		numbers[n] = i->pools[n]->index;
 		i->limits[n] = limits_of(i->pools[n]->settings);
 	}
 	if (params.group != NULL && access_group(i->config->instance.monitor_group, &group) != 0)
@@ -235,6 +215,7 @@ start_recorder(struct instance *i, struct handover *from)
 	    .mode = (mode_t)s->stats_mode,
 	    .group = s->monitor_group[0] != '\0' ? &group : NULL,
 	    .pools = i->segments,
+	    .of = i->pools,
 	    .npools = i->npools,
 	    .publisher = i->publisher,
 	    .from = from,
@@ -298,7 +279,7 @@ int
 instance_make_parts(struct instance *i, struct handover *from)
 {
 	if (start_claims(i, from) != 0 || start_embedded(i, from) != 0 ||
-	    start_pools(i, from) != 0 || start_publisher(i, from) != 0 || start_recorder(i, from) != 0 ||
+	    pools_start(i, from) != 0 || start_publisher(i, from) != 0 || start_recorder(i, from) != 0 ||
 	    start_alerts(i, from) != 0 || start_sockets(i, from) != 0 || start_http(i, from) != 0)
 		return -1;
 	return 0;

@@ -21,9 +21,11 @@ struct instance {
 	struct pool_context shared;
 	struct event *tick, *sigterm, *sigint, *sighup;
 	struct embedded *embedded;
+	/* The configuration's, in its order; from npools to nall those that are going. pools.h */
 	struct pool *pools[LAYOUT_MAX_POOLS];
 	const struct segment *segments[LAYOUT_MAX_POOLS];
-	unsigned npools;
+	unsigned npools, nall;
+	uint32_t next_index; /* the number of the next pool that comes, if none has it */
 	struct clients *clients;
 	struct adopt *adopt;
 	struct control *control;

@@ -113,6 +113,7 @@ match_describe(const struct pool *pool, struct wire_match *ret)
 	const struct pool_settings *s = pool->settings;
 	const struct target *t = &pool->target;
 
+	ret->number = pool->index + 1;
 	snprintf(ret->pool, sizeof(ret->pool), "%s", s->name);
 	snprintf(ret->dbname, sizeof(ret->dbname), "%s", s->match_dbname[0] != '\0' ? s->match_dbname : t->dbname);
 	snprintf(ret->user, sizeof(ret->user), "%s", s->match_user[0] != '\0' ? s->match_user : t->user);

@@ -224,7 +224,9 @@ publish_state(struct pool *p)
 	enum segment_state state = SEGMENT_OPEN;
 	uint32_t health;
 
-	if (p->draining && !p->paused)
+	if (p->going)
+		state = SEGMENT_GOING;
+	else if (p->draining && !p->paused)
 		state = SEGMENT_DRAINING;
 	else if (p->disabled)
 		state = SEGMENT_DISABLED;
@@ -252,10 +254,44 @@ drain(struct pool *p, bool paused)
 	pool_want_attention(p);
 }
 
+struct pool *
+pool_find(struct pool *const *pools, unsigned npools, uint32_t index)
+{
+	for (unsigned i = 0; i < npools; i++)
+		if (pools[i]->index == index)
+			return pools[i];
+	return NULL;
+}
+
+void
+pool_open(struct pool *p, uint64_t now)
+{
+	/* One that hangs before its first tick has hung since now. */
+	atomic_store_explicit(&p->seg.header->ticked_at, now, memory_order_relaxed);
+	/* Published last: a client that sees it sees the settings. */
+	publish_state(p);
+	pool_want_attention(p);
+}
+
+void
+pool_go(struct pool *p, uint64_t until)
+{
+	p->going = true;
+	p->going_until = until;
+	p->draining = true;
+	p->paused = p->disabled = false;
+	/* Also what an earlier drain has seen: who resumes does not ask. */
+	publish_state(p);
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		server_drain(&p->server[i]);
+	pool_wake_waiters(p);
+	pool_want_attention(p);
+}
+
 void
 pool_drain(struct pool *p)
 {
-	if (!p->stopping && (!p->draining || p->paused))
+	if (!p->stopping && !p->going && (!p->draining || p->paused))
 		drain(p, false);
 }
 
@@ -363,6 +399,9 @@ pool_free(struct pool *p)
 	free(p->spare_block);
 	target_fini(&p->target);
 	access_free(p->access);
+	if (p->own_settings != NULL)
+		explicit_bzero(p->own_settings, sizeof(*p->own_settings)); /* a conninfo's password */
+	free(p->own_settings);
 	free(p);
 }
 
@@ -416,6 +455,7 @@ pool_grow(struct pool *p, uint64_t now)
 	const struct pool_settings *s = p->settings;
 	uint64_t want, wanted, at_once = p->failures != 0 || p->upstream == UPSTREAM_UNKNOWN ? 1 : s->connects_at_once, max = limit(p, now);
 
+	max = max > p->elders ? max - p->elders : 0;
 	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= max)
 		return;
 	want = p->open < s->min_connections ? s->min_connections - p->open : 0;

@@ -126,7 +126,7 @@ struct pool {
 	struct target target;
 	struct access *access; /* who may open it */
 	uint64_t made_by; /* a number that follows from the settings that its connections are made by (SETTING_RECONNECTS) */
-	uint32_t index;
+	uint32_t index; /* its number, by which clients, cancels and hang-ups name it: no place in a list */
 	struct segment seg;
 	int fd;
 	struct server *server; /* seg.nslots */
@@ -141,6 +141,12 @@ struct pool {
 	bool disabled; /* no new leases, until pool_enable */
 	bool has_replaced; /* an idle connection in this pass: one at a time (maintain.c) */
 	bool stopping;
+	bool is_new; /* made by this program, and not open yet */
+	/* It is in no configuration any more, and ends when it has no connection; its leases are revoked then. */
+	bool going;
+	uint64_t going_until;
+	struct pool_settings *own_settings; /* going: what `settings` is */
+	unsigned elders; /* connections of those of its name that are going: they count against max_connections */
 	/* The upstream's health. */
 	unsigned upstream; /* enum upstream */
 	unsigned failures; /* connects in a row that failed */
@@ -167,6 +173,15 @@ struct pool_params {
 
 /* 0, or -1 with log_refuse(): one that was taken over is then to be left as it is. */
 int pool_new(const struct pool_params *params, struct pool **ret);
+/* The pool with this number; NULL: there is none. */
+struct pool *pool_find(struct pool *const *pools, unsigned npools, uint32_t index);
+/* From now on there are leases of it; or what its flags say. */
+void pool_open(struct pool *pool, uint64_t now);
+/*
+ * No new leases, and never again: marks the segment GOING, wakes all waiters, who look for the pool that has its name now, closes what is not
+ * leased, and asks for the rest (F2). `until`: CLOCK_MONOTONIC ns, for whoever ends it.
+ */
+void pool_go(struct pool *pool, uint64_t until);
 /*
  * No new leases: marks the segment DRAINING, wakes all waiters, closes what is not leased and asks for the
  * rest (F2). It is drained when nothing is open any more. Does nothing to one that drains already.

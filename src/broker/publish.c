@@ -54,6 +54,7 @@
 struct pool_memory {
 	struct collect_names names;
 	struct collect_times times;
+	uint32_t index, nslots; /* the segment's */
 	uint32_t first_place; /* of its slots' backends in `resources` */
 	bool is_local;        /* these are processes of this host */
 	const struct stats_limits *limits; /* NULL: not known */
@@ -129,6 +130,8 @@ publisher_size(struct publisher *p, const struct publisher_params *params)
 	    p->resources == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < params->npools; i++) {
+		p->memory[i].index = params->numbers != NULL ? params->numbers[i] : i;
+		p->memory[i].nslots = params->pools[i]->nslots;
 		p->memory[i].first_place = place;
 		place += params->pools[i]->nslots;
 		p->memory[i].is_local = params->pool_is_local != NULL && params->pool_is_local[i];
@@ -173,13 +176,57 @@ explain(int error, const char *instance, pid_t owner)
 	return text;
 }
 
+/* Where the other publisher had its pools, and where they are here. */
+struct places {
+	uint32_t npools, slot_capacity; /* there */
+	struct {
+		uint32_t index, first, nslots, here;
+	} pool[LAYOUT_MAX_POOLS];
+	const struct publisher *here;
+};
+
+/* resources_where */
+static uint32_t
+where(const void *context, bool is_group, uint32_t there)
+{
+	const struct places *p = context;
+
+	if (is_group)
+		return there == p->npools ? p->here->npools : there < p->npools ? p->pool[there].here : UINT32_MAX;
+	if (there >= p->slot_capacity)
+		return p->here->slot_capacity + (there - p->slot_capacity);
+	for (uint32_t i = 0; i < p->npools; i++)
+		if (there >= p->pool[i].first && there - p->pool[i].first < p->pool[i].nslots)
+			return p->pool[i].here != UINT32_MAX ? p->here->memory[p->pool[i].here].first_place + (there - p->pool[i].first)
+			                                     : UINT32_MAX;
+	return UINT32_MAX;
+}
+
 static void
 fields(struct publisher *p, struct handover *h, int *fd)
 {
+	struct places places = {.npools = p->npools, .slot_capacity = p->slot_capacity, .here = p};
+
 	handover_section(h, "publisher");
 	handover_fd(h, fd);
 	HANDOVER(h, p->started_at);
-	resources_hand_over(p->resources, h);
+	handover_count(h, &places.npools, LAYOUT_MAX_POOLS);
+	HANDOVER(h, places.slot_capacity);
+	for (uint32_t i = 0; i < places.npools; i++) {
+		if (!handover_reads(h)) {
+			places.pool[i].index = p->memory[i].index;
+			places.pool[i].first = p->memory[i].first_place;
+			places.pool[i].nslots = p->memory[i].nslots;
+		}
+		HANDOVER(h, places.pool[i].index);
+		HANDOVER(h, places.pool[i].first);
+		HANDOVER(h, places.pool[i].nslots);
+		places.pool[i].here = UINT32_MAX;
+		for (uint32_t k = 0; k < p->npools; k++)
+			if (p->memory[k].index == places.pool[i].index && p->memory[k].nslots == places.pool[i].nslots)
+				places.pool[i].here = k;
+	}
+	resources_hand_over(p->resources, h, where, &places);
 }
 
 void

@@ -24,6 +24,7 @@ struct publisher_params {
 	const gid_t *group; /* monitor_group; NULL: the broker's own */
 	const struct segment *const
 	    *pools; /* sizes the tables; the same pools must be given to publisher_publish */
+	const uint32_t *numbers; /* of each pool (struct pool's index), for who takes this one's place; NULL: their order */
 	const struct stats_limits *limits; /* of each pool, kept; NULL: not known */
 	uint32_t clients_max;
 	const bool *pool_is_local; /* of each pool: the server is on this host; NULL: none is */

@@ -16,6 +16,7 @@
 #include "history.h"
 #include "log.h"
 #include "paths.h"
+#include "pool.h"
 #include "publish.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -30,7 +31,9 @@ struct time_memory {
 
 struct pool_recorder {
 	const struct segment *seg;
-	struct history_writer *writer;
+	char name[LAYOUT_NAME];
+	uint32_t index; /* the pool's number */
+	struct history_writer *writer; /* NULL: a reload has made the pool, and there was no room for its history */
 	struct time_memory time[STATS_NTIMES];
 	struct history_row minute; /* what its seconds add up to; interval 0: none yet */
 	struct pool_totals totals; /* of this tick */
@@ -38,6 +41,7 @@ struct pool_recorder {
 	uint32_t active_max, waiting_max, health;
 	uint64_t maxwait;
 	bool told; /* the log has said that it cannot be written */
+	bool first, first_minute; /* no row of this segment has been written yet */
 };
 
 struct recorder {
@@ -45,7 +49,6 @@ struct recorder {
 	char folder[PATHS_MAX]; /* "": histories are not saved */
 	uint64_t instance_id;
 	bool seconds;    /* there are rows of seconds */
-	bool first, first_minute; /* no row has been written yet */
 	uint64_t row_at, minute_at; /* CLOCK_BOOTTIME: the last rows */
 	uint64_t row_second, row_minute; /* of the wall clock, when they were due */
 	const struct publisher *publisher; /* knows what processes use */
@@ -170,7 +173,7 @@ fill_row(struct recorder *recorder, struct pool_recorder *p, const struct moment
 	row->mono = now->boot;
 	row->interval = now->boot - recorder->row_at;
 	row->instance = recorder->instance_id;
-	row->first = recorder->first;
+	row->first = p->first;
 	memcpy(row->slot, t->slot, sizeof(row->slot));
 	memcpy(row->client, t->client, sizeof(row->client));
 	memcpy(row->broker, t->broker, sizeof(row->broker));
@@ -201,6 +204,8 @@ record(struct recorder *recorder, struct pool_recorder *p, const struct moment *
 	struct history_row row;
 	int r, also = 0;
 
+	if (p->writer == NULL)
+		return;
 	fill_row(recorder, p, now, self, &row);
 	if (p->minute.interval == 0)
 		p->minute = row;
@@ -208,15 +213,17 @@ record(struct recorder *recorder, struct pool_recorder *p, const struct moment *
 		history_row_add(&p->minute, &row);
 	r = history_writer_append(p->writer, HISTORY_SECONDS, &row);
 	if (minute) {
-		p->minute.first = recorder->first_minute;
+		p->minute.first = p->first_minute;
 		also = history_writer_append(p->writer, HISTORY_MINUTES, &p->minute);
 		p->minute.interval = 0;
 	}
 	if (r == 0)
 		r = also;
 	if (r != 0 && !p->told)
-		log_warning("the history of pool %s cannot be written: %s", p->seg->header->pool_name, strerror(-r));
+		log_warning("the history of pool %s cannot be written: %s", p->name, strerror(-r));
 	p->told = r != 0;
+	p->first = false;
+	p->first_minute = p->first_minute && !minute;
 }
 
 static void
@@ -229,12 +236,10 @@ record_all(struct recorder *recorder, const struct moment *now, bool minute)
 	use_of_self(&self.cpu, &self.memory);
 	for (unsigned i = 0; i < recorder->npools; i++)
 		record(recorder, &recorder->pool[i], now, &self, minute);
-	recorder->first = false;
 	recorder->row_at = now->boot;
 	recorder->row_second = now->real / SECOND;
 	if (!minute)
 		return;
-	recorder->first_minute = false;
 	recorder->minute_at = now->boot;
 	recorder->row_minute = now->real / MINUTE;
 }
@@ -264,7 +269,7 @@ recorder_tick(struct recorder *recorder)
 int
 recorder_reader(const struct recorder *recorder, unsigned pool)
 {
-	return recorder != NULL && pool < recorder->npools ? history_writer_reader(recorder->pool[pool].writer) : -1;
+	return recorder != NULL && pool < recorder->npools && recorder->pool[pool].writer != NULL ? history_writer_reader(recorder->pool[pool].writer) : -1;
 }
 
 uint64_t
@@ -273,7 +278,7 @@ recorder_size(const struct recorder *recorder)
 	uint64_t size = 0;
 
 	for (unsigned i = 0; recorder != NULL && i < recorder->npools; i++)
-		size += history_writer_size(recorder->pool[i].writer);
+		size += recorder->pool[i].writer == NULL ? 0 : history_writer_size(recorder->pool[i].writer);
 	return size;
 }
 
@@ -306,11 +311,11 @@ refuse(int error, const struct recorder_params *params, const char *pool)
 }
 
 static const char *
-file_of(const struct recorder *recorder, unsigned pool, char buf[static 2 * PATHS_MAX])
+file_of(const struct recorder *recorder, const struct pool_recorder *p, char buf[static 2 * PATHS_MAX])
 {
 	if (recorder->folder[0] == '\0')
 		return NULL;
-	snprintf(buf, 2 * PATHS_MAX, "%s/history.%s", recorder->folder, recorder->pool[pool].seg->header->pool_name);
+	snprintf(buf, 2 * PATHS_MAX, "%s/history.%s", recorder->folder, p->name);
 	return buf;
 }
 
@@ -348,24 +353,33 @@ recorder_remove_others(const char *instance, const struct segment *const *pools,
 
 /* The words of struct recorder, without the pools. */
 static void
-fields(struct recorder *recorder, struct handover *h)
+fields(struct recorder *recorder, uint32_t *npools, struct handover *h)
 {
 	handover_section(h, "recorder");
-	HANDOVER(h, recorder->first);
-	HANDOVER(h, recorder->first_minute);
 	HANDOVER(h, recorder->row_at);
 	HANDOVER(h, recorder->minute_at);
 	HANDOVER(h, recorder->row_second);
 	HANDOVER(h, recorder->row_minute);
+	handover_count(h, npools, LAYOUT_MAX_POOLS);
 }
+
+/* Whose history it is: of a pool made anew it goes on, by its name. */
+struct place {
+	uint32_t index;
+	char name[LAYOUT_NAME];
+	int fd, reader; /* -1: there is none */
+};
 
 /* Of struct pool_recorder; what it holds of this tick is taken anew. */
 static void
-pool_fields(struct pool_recorder *p, struct handover *h, int *fd, int *reader)
+pool_fields(struct pool_recorder *p, struct place *place, struct handover *h)
 {
 	handover_section(h, "history");
-	handover_fd(h, fd);
-	handover_fd(h, reader);
+	HANDOVER(h, place->index);
+	HANDOVER(h, place->name);
+	place->name[LAYOUT_NAME - 1] = '\0';
+	handover_fd(h, &place->fd);
+	handover_fd(h, &place->reader);
 	HANDOVER(h, p->time);
 	HANDOVER(h, p->minute);
 	HANDOVER(h, p->active_max);
@@ -373,25 +387,33 @@ pool_fields(struct pool_recorder *p, struct handover *h, int *fd, int *reader)
 	HANDOVER(h, p->health);
 	HANDOVER(h, p->maxwait);
 	HANDOVER(h, p->told);
+	HANDOVER(h, p->first);
+	HANDOVER(h, p->first_minute);
 }
 
 void
 recorder_hand_over(struct recorder *recorder, struct handover *to)
 {
-	fields(recorder, to);
-	for (unsigned i = 0; i < recorder->npools; i++) {
-		int fd = history_writer_fd(recorder->pool[i].writer), reader = history_writer_reader(recorder->pool[i].writer);
+	uint32_t n = recorder->npools;
 
-		pool_fields(&recorder->pool[i], to, &fd, &reader);
+	fields(recorder, &n, to);
+	for (unsigned i = 0; i < recorder->npools; i++) {
+		struct pool_recorder *p = &recorder->pool[i];
+		struct place place = {.index = p->index, .fd = -1, .reader = -1};
+
+		memcpy(place.name, p->name, sizeof(place.name));
+		if (p->writer != NULL) {
+			place.fd = history_writer_fd(p->writer);
+			place.reader = history_writer_reader(p->writer);
+		}
+		pool_fields(p, &place, to);
 	}
 }
 
-static int
-open_pool(struct recorder *recorder, unsigned index, const struct recorder_params *params)
+static struct history_params
+params_of(const struct recorder_params *params, const char *pool)
 {
-	const char *pool = params->pools[index]->header->pool_name;
-	char why[HISTORY_WHY], file[2 * PATHS_MAX];
-	struct history_params history = {
+	return (struct history_params){
 	    .instance = params->instance,
 	    .pool = pool,
 	    .instance_id = params->instance_id,
@@ -400,24 +422,83 @@ open_pool(struct recorder *recorder, unsigned index, const struct recorder_param
 	    .group = params->group,
 	    .now = clock_get(CLOCK_REALTIME),
 	};
+}
+
+static void
+save(const struct recorder *recorder, const struct pool_recorder *p)
+{
+	char file[2 * PATHS_MAX];
 	int r;
 
-	recorder->pool[index].seg = params->pools[index];
-	if (params->from != NULL) {
-		int fd = -1, reader = -1;
-
-		pool_fields(&recorder->pool[index], params->from, &fd, &reader);
-		if (handover_check(params->from, false) != 0)
-			return -1;
-		r = history_writer_take_over(&history, fd, reader, &recorder->pool[index].writer);
-		return r == 0 ? 0 : refuse(r, params, pool);
-	}
-	history.file = file_of(recorder, index, file);
-	r = history_writer_new(&history, &recorder->pool[index].writer, why);
+	if (p->writer == NULL || file_of(recorder, p, file) == NULL)
+		return;
+	r = datadir_make(recorder->folder, 0755);
+	if (r == 0)
+		r = history_writer_save(p->writer, file);
 	if (r != 0)
-		return refuse(r, params, pool);
-	if (*why != '\0')
-		log_warning("pool %s begins a new history: %s%s%s", pool, history.file != NULL ? history.file : "",
+		log_warning("the history of pool %s is lost: it cannot be saved in %s: %s", p->name, file, strerror(-r));
+}
+
+/* One that was handed over: of a pool that goes on, or has been made anew; or that has gone, and then it ends here. */
+static int
+take_pool(struct recorder *recorder, const struct recorder_params *params)
+{
+	struct pool_recorder *gone = calloc(1, sizeof(*gone)), *p = gone;
+	struct place place = {.fd = -1, .reader = -1};
+	struct history_params history;
+	int r = -ENOMEM;
+
+	if (gone == NULL)
+		return log_refuse("out of memory");
+	pool_fields(gone, &place, params->from);
+	if (handover_check(params->from, false) != 0)
+		goto out;
+	for (unsigned i = 0; i < params->npools; i++) {
+		struct pool_recorder *here = &recorder->pool[i];
+
+		if (strcmp(here->name, place.name) != 0)
+			continue;
+		p = here;
+		if (here->index == place.index) {
+			gone->seg = here->seg;
+			gone->index = here->index;
+			*here = *gone;
+		}
+	}
+	memcpy(p->name, place.name, sizeof(p->name));
+	r = 0;
+	if (place.fd < 0)
+		goto out;
+	history = params_of(params, place.name);
+	r = history_writer_take_over(&history, place.fd, place.reader, &p->writer);
+	if (r != 0)
+		r = refuse(r, params, place.name);
+	else if (p == gone) {
+		save(recorder, gone);
+		history_writer_free(gone->writer, false);
+		log_info("pool %s has gone: its history is closed", place.name);
+	}
+out:
+	free(gone);
+	return r;
+}
+
+/* A new one, with what was saved. */
+static int
+open_pool(struct recorder *recorder, struct pool_recorder *p, const struct recorder_params *params)
+{
+	char why[HISTORY_WHY], file[2 * PATHS_MAX];
+	struct history_params history = params_of(params, p->name);
+	int r;
+
+	history.file = file_of(recorder, p, file);
+	r = history_writer_new(&history, &p->writer, why);
+	if (r != 0 && params->from == NULL)
+		return refuse(r, params, p->name);
+	if (r != 0) /* no reason to end what serves */
+		log_warning("pool %s has no history: %s", p->name, strerror(-r));
+	else if (*why != '\0')
+		log_warning("pool %s begins a new history: %s%s%s", p->name, history.file != NULL ? history.file : "",
 		    history.file != NULL ? ": " : "", why);
 	return 0;
 }
@@ -427,6 +508,7 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 {
 	struct recorder *recorder = calloc(1, sizeof(*recorder) + params->npools * sizeof(recorder->pool[0]));
 	struct moment now = moment_now();
+	uint32_t taken = 0;
 
 	if (recorder == NULL)
 		return log_refuse("out of memory");
@@ -434,7 +516,6 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 	recorder->instance_id = params->instance_id;
 	recorder->publisher = params->publisher;
 	recorder->seconds = params->seconds != 0;
-	recorder->first = recorder->first_minute = true;
 	recorder->row_at = recorder->minute_at = now.boot;
 	recorder->row_second = now.real / SECOND;
 	recorder->row_minute = now.real / MINUTE;
@@ -443,32 +524,32 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 		recorder->folder[0] = '\0';
 		log_warning("histories will not be saved: there is no place for them: set data_dir, or history_save = no");
 	}
-	if (params->from != NULL)
-		fields(recorder, params->from);
-	for (; recorder->npools < params->npools; recorder->npools++) {
-		if (open_pool(recorder, recorder->npools, params) != 0) {
+	for (unsigned i = 0; i < params->npools; i++) {
+		struct pool_recorder *p = &recorder->pool[i];
+
+		p->seg = params->pools[i];
+		/* The broker's own: what is in the segment a client can write over. */
+		p->index = params->of[i]->index;
+		snprintf(p->name, sizeof(p->name), "%s", params->of[i]->settings->name);
+		p->first = p->first_minute = true;
+	}
+	recorder->npools = params->npools;
+	if (params->from != NULL) {
+		fields(recorder, &taken, params->from);
+		for (uint32_t i = 0; i < taken; i++)
+			if (take_pool(recorder, params) != 0)
+				return -1;
+		if (handover_check(params->from, false) != 0)
+			return -1;
+	}
+	for (unsigned i = 0; i < recorder->npools; i++) {
+		if (recorder->pool[i].writer == NULL && open_pool(recorder, &recorder->pool[i], params) != 0) {
 			recorder_free(recorder, false);
 			return -1;
 		}
 	}
 	*ret = recorder;
 	return 0;
-}
-
-static void
-save(const struct recorder *recorder, unsigned pool)
-{
-	char file[2 * PATHS_MAX];
-	int r;
-
-	if (file_of(recorder, pool, file) == NULL)
-		return;
-	r = datadir_make(recorder->folder, 0755);
-	if (r == 0)
-		r = history_writer_save(recorder->pool[pool].writer, file);
-	if (r != 0)
-		log_warning("the history of pool %s is lost: it cannot be saved in %s: %s",
-		    recorder->pool[pool].seg->header->pool_name, file, strerror(-r));
 }
 
 void
@@ -484,7 +565,7 @@ recorder_free(struct recorder *recorder, bool has_run)
 		record_all(recorder, &now, true);
 	for (unsigned i = 0; i < recorder->npools; i++) {
 		if (has_run)
-			save(recorder, i);
+			save(recorder, &recorder->pool[i]);
 		history_writer_free(recorder->pool[i].writer, !has_run);
 	}
 	free(recorder);

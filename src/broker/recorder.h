@@ -17,6 +17,7 @@
 
 struct handover;
 struct publisher;
+struct pool;
 struct recorder;
 
 struct recorder_params {
@@ -28,6 +29,7 @@ struct recorder_params {
 	mode_t mode;
 	const gid_t *group; /* NULL: the broker's own */
 	const struct segment *const *pools; /* they must outlive the recorder */
+	struct pool *const *of; /* whose they are */
 	unsigned npools;
 	const struct publisher *publisher; /* of the same pools; likewise */
 	struct handover *from; /* NULL: histories are made, or taken over from a broker that died */

@@ -66,25 +66,41 @@ resources_free(struct resources *resources)
 }
 
 void
-resources_hand_over(struct resources *r, struct handover *h)
+resources_hand_over(struct resources *r, struct handover *h, resources_where where, const void *context)
 {
-	uint32_t n = 0, place;
+	uint32_t n = 0, ngroups = r->ngroups, at = 0, to;
 
 	handover_section(h, "resources");
-	handover_bytes(h, r->group, r->ngroups * sizeof(*r->group));
-	HANDOVER(h, r->next);
-	for (uint32_t i = 0; i < r->nplaces; i++)
-		n += r->place[i].pid != 0;
-	handover_count(h, &n, r->nplaces);
-	for (uint32_t i = 0, at = 0; i < n; i++) {
-		while (!handover_reads(h) && r->place[at].pid == 0)
-			at++;
-		place = at++;
-		handover_count(h, &place, r->nplaces - 1);
-		HANDOVER(h, r->place[place]);
+	HANDOVER(h, ngroups);
+	for (uint32_t i = 0; i < ngroups && (!handover_reads(h) || handover_check(h, false) == 0); i++) {
+		struct stats_process group = handover_reads(h) ? unknown : r->group[i];
+
+		HANDOVER(h, group);
+		if (handover_reads(h) && (to = where(context, true, i)) < r->ngroups)
+			r->group[to] = group;
 	}
+	HANDOVER(h, r->next);
 	if (r->next >= r->nplaces)
 		r->next = 0;
+	for (uint32_t i = 0; i < r->nplaces; i++)
+		n += r->place[i].pid != 0;
+	HANDOVER(h, n);
+	for (uint32_t i = 0; i < n && (!handover_reads(h) || handover_check(h, false) == 0); i++, at++) {
+		struct place place = {0};
+		uint32_t group;
+
+		while (!handover_reads(h) && r->place[at].pid == 0)
+			at++;
+		if (!handover_reads(h))
+			place = r->place[at];
+		HANDOVER(h, at);
+		HANDOVER(h, place);
+		if (!handover_reads(h) || (to = where(context, false, at)) >= r->nplaces)
+			continue;
+		group = r->place[to].group;
+		r->place[to] = place;
+		r->place[to].group = group;
+	}
 }
 
 void

@@ -27,8 +27,12 @@ void resources_group(struct resources *resources, uint32_t first, uint32_t n, ui
  * that it never goes back. STATS_NO_U64 for what was never seen.
  */
 const struct stats_process *resources_of_group(const struct resources *resources, uint32_t group);
-/* What is remembered, to and from another broker's, of the same places and groups. */
-void resources_hand_over(struct resources *resources, struct handover *handover);
+/*
+ * What is remembered, to and from another broker's, whose places and groups may be others: `where` says where one of its is here,
+ * UINT32_MAX: nowhere.
+ */
+typedef uint32_t (*resources_where)(const void *context, bool is_group, uint32_t there);
+void resources_hand_over(struct resources *resources, struct handover *handover, resources_where where, const void *context);
 void resources_free(struct resources *resources); /* accepts NULL */
 /*
  * The numbers of the process at a place, as far as they are known: of process `pid`, 0: nobody. At the first call for a

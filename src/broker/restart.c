@@ -27,6 +27,7 @@
 #include "instance_priv.h"
 #include "log.h"
 #include "pidfile.h"
+#include "pools.h"
 #include "process.h"
 #include "publish.h"
 #include "recorder.h"
@@ -123,7 +124,7 @@ go_on(struct instance *i)
 	service_ready();
 	restart_hold_signals(false);
 	http_go_on(i->http);
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		pool_want_attention(i->pools[n]);
 	adopt_go_on(i->adopt);
 }
@@ -177,8 +178,7 @@ hand_over(struct instance *i, uint64_t since, struct handover *to)
 		pidfile_hand_over(i->pidfile, to);
 	if (i->embedded != NULL)
 		embedded_hand_over(i->embedded, to);
-	for (unsigned n = 0; n < i->npools; n++)
-		pool_hand_over(i->pools[n], to);
+	pools_hand_over(i, to);
 	takeover_hand_over(i->shared.takeover, to);
 	publisher_hand_over(i->publisher, to);
 	if (i->recorder != NULL)
@@ -256,7 +256,7 @@ is_quiet(const struct instance *i)
 {
 	if (cancels_under_way(i->shared.cancels) != 0 || !http_is_quiet(i->http) || !takeover_is_quiet(i->shared.takeover))
 		return false;
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		for (uint32_t slot = 0; slot < i->pools[n]->seg.nslots; slot++)
 			if (!server_is_quiet(&i->pools[n]->server[slot]))
 				return false;
@@ -272,7 +272,7 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	if (++r->looks < LOOKS || (!is_quiet(i) && clock_ns() - r->since < r->limit))
 		return;
 	adopt_hold(i->adopt);
-	for (unsigned n = 0; n < i->npools; n++)
+	for (unsigned n = 0; n < i->nall; n++)
 		for (uint32_t slot = 0; slot < i->pools[n]->seg.nslots; slot++)
 			server_give_up(&i->pools[n]->server[slot]);
 	run_in_place(r);
@@ -313,6 +313,30 @@ take_reason(void *context, const char *why)
 	commands_say(i->commands, why);
 }
 
+/* Those that go take up room until their last lease has ended. */
+static bool
+pools_fit(const struct restart *r, const char *theirs, char *why, size_t size)
+{
+	const struct instance *i = r->instance;
+	struct agreement_pool pools[LAYOUT_MAX_POOLS];
+	unsigned n = agreement_pools(theirs, pools), going = i->nall - i->npools;
+
+	for (unsigned k = 0; k < i->npools; k++) {
+		const struct pool *p = i->pools[k];
+		bool stays = false;
+
+		for (unsigned t = 0; t < n; t++)
+			stays |= strcmp(pools[t].name, p->settings->name) == 0 && pools[t].made_by == pools_made_by(p->settings) &&
+				 pools[t].connections <= p->seg.nslots;
+		going += !stays;
+	}
+	if (n + going <= LAYOUT_MAX_POOLS)
+		return true;
+	snprintf(why, size, "with %u pools that would go, there would be more than %u: take some out, and add others when they have gone",
+	    going, LAYOUT_MAX_POOLS);
+	return false;
+}
+
 /* It has said all that it has to say. */
 static void
 judge(struct restart *r)
@@ -334,6 +358,10 @@ judge(struct restart *r)
 	if (status != 0) {
 		process_describe(status, how, sizeof(how));
 		fail(r, "%s ended with %s", r->instance->origin.program, how);
+		return;
+	}
+	if (!pools_fit(r, r->answer, first, sizeof(first))) {
+		fail(r, "%s", first);
 		return;
 	}
 	become_quiet(r);
@@ -369,14 +397,11 @@ say_mine(struct restart *r)
 {
 	size_t size = 0;
 	FILE *f = open_memstream(&r->mine, &size);
-
-	uint32_t capacity[LAYOUT_MAX_POOLS];
+	const struct agreement_has has = {.embedded_connections = embedded_connections(r->instance->embedded)};
 
 	if (f == NULL)
 		return false;
-	for (unsigned n = 0; n < r->instance->npools; n++)
-		capacity[n] = r->instance->pools[n]->seg.nslots;
-	agreement_print(r->instance->config, capacity, f);
+	agreement_print(r->instance->config, &has, f);
 	return fclose(f) == 0;
 }
 

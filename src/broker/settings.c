@@ -91,12 +91,12 @@ const struct setting settings[] = {
 
 	{SETTING_POOL, "embedded", SETTING_BOOL, IN_POOL(embedded), 0, 1, "no",
 	    "yes: the upstream is the broker's own PostgreSQL, made, started and stopped by it; its socket is in\n"
-	    "SOCKET_DIR/postgres. All embedded pools of an instance share it.", SETTING_FIXED},
+	    "SOCKET_DIR/postgres. All embedded pools of an instance share it.", SETTING_REMAKES},
 	{SETTING_POOL, "conninfo", SETTING_TEXT, IN_POOL(conninfo), 0, 0, "",
 	    "The upstream, as a libpq connection string, when it is not embedded. sslmode and gssencmode are\n"
 	    "\"disable\" unless given: an encrypted server connection cannot be leased.", SETTING_RECONNECTS},
 	{SETTING_POOL, "pooling", SETTING_BOOL, IN_POOL(pooling), 0, 1, "yes",
-	    "no: a server connection serves one lease and is then replaced.", SETTING_FIXED},
+	    "no: a server connection serves one lease and is then replaced.", SETTING_REMAKES},
 	{SETTING_POOL, "min_connections", SETTING_COUNT, IN_POOL(min_connections), 0, LAYOUT_MAX_SLOTS, "1",
 	    "Server connections that are kept open.", SETTING_CHANGES},
 	{SETTING_POOL, "max_connections", SETTING_COUNT, IN_POOL(max_connections), 1, LAYOUT_MAX_SLOTS, "5",
@@ -134,13 +134,13 @@ const struct setting settings[] = {
 	{SETTING_POOL, "reset", SETTING_RESET_POLICY, IN_POOL(reset), 0, 0, "handover",
 	    "When a session is brought back to where it began. handover: before another process gets it, or when it has\n"
 	    "been idle for reset_after; the process that left it may lease it again as it is. always: at each release.\n"
-	    "never: it is not; only a LISTEN is ended before another process gets it, but not one that a function made.", SETTING_FIXED},
+	    "never: it is not; only a LISTEN is ended before another process gets it, but not one that a function made.", SETTING_REMAKES},
 	{SETTING_POOL, "reset_kind", SETTING_RESET_KIND, IN_POOL(reset_kind), 0, 0, "full",
 	    "How. full: DISCARD ALL. light: all of that but plans, prepared statements and sequence caches. sql: UNLISTEN\n"
-	    "and then reset_sql.", SETTING_FIXED},
+	    "and then reset_sql.", SETTING_REMAKES},
 	{SETTING_POOL, "reset_sql", SETTING_TEXT, IN_POOL(reset_sql), 0, 0, "",
 	    "The statements of reset_kind = sql. They must put back every setting that the server reports to clients\n"
-	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment.", SETTING_FIXED},
+	    "(RESET ALL does), or the connection is replaced. No blank before a semicolon: the rest would be a comment.", SETTING_REMAKES},
 	{SETTING_POOL, "reset_after", SETTING_DURATION, IN_POOL(reset_after), 0, HOUR, "1ms",
 	    "A session that was left dirty is reset by the broker when it has been idle for this long, so that nobody\n"
 	    "has to wait for it; unless nobody has had to within the last second: then after 100 ms, or this if it is\n"
@@ -149,7 +149,7 @@ const struct setting settings[] = {
 	    "How long resetting a session may take before its connection is replaced.", SETTING_CHANGES},
 	{SETTING_POOL, "prepared_statements", SETTING_COUNT, IN_POOL(prepared_statements), 0, LAYOUT_MAX_STATEMENTS, "100",
 	    "Statements that pglease_exec_cached keeps prepared in a session, at most; 0: none. They survive all resets\n"
-	    "but those of reset_kind = full (and of a reset_sql that deallocates or discards).", SETTING_FIXED},
+	    "but those of reset_kind = full (and of a reset_sql that deallocates or discards).", SETTING_REMAKES},
 	{SETTING_POOL, "leak_detection", SETTING_BOOL, IN_POOL(leak_detection), 0, 1, "yes",
 	    "yes: a lease that is held for longer than leak_threshold is reported in the log, once, with who holds it\n"
 	    "and where it was acquired, and counted. Nothing else happens to it.", SETTING_CHANGES},
@@ -160,7 +160,7 @@ const struct setting settings[] = {
 	    "from the next query and from the release. 0: a lease may be held for as long as its process lives.", SETTING_CHANGES},
 	{SETTING_POOL, "max_leases_per_client", SETTING_COUNT, IN_POOL(max_leases_per_client), 0, LAYOUT_MAX_SLOTS, "0",
 	    "How many leases of the pool a process may hold at a time; one more is refused. 0: any number. With 1, no\n"
-	    "two processes can wait for each other's connections.", SETTING_FIXED},
+	    "two processes can wait for each other's connections.", SETTING_REMAKES},
 	{SETTING_POOL, "broker_down", SETTING_BROKER_DOWN, IN_POOL(broker_down), 0, 0, "wait",
 	    "What becomes of an acquire that needs the broker when that has gone. wait: it waits for the next broker, up to\n"
 	    "its deadline. fail: it fails at once. Leases that a process can take by itself, of connections that it has had\n"

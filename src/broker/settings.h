@@ -99,6 +99,7 @@ enum setting_type {
 enum setting_change {
 	SETTING_CHANGES,    /* it is in force at once */
 	SETTING_RECONNECTS, /* the pool's connections are replaced as they come back */
+	SETTING_REMAKES,    /* the pool is made anew: its segment has been made by it, or clients must not see it change */
 	SETTING_FIXED,      /* refuses: what is handed over has been made by it */
 };
 

@@ -112,9 +112,11 @@ settings_print_manual(FILE *out)
 		fputs("Allowed:\n", out);
 		print_roff(out, allowed);
 		if (s->change == SETTING_FIXED)
-			fputs("A reload or restart (pgleasectl) does not change it.\n", out);
+			fputs("A reload or restart (pgleasectl) does not change it: stop and start.\n", out);
 		else if (s->change == SETTING_RECONNECTS)
 			fputs("A reload that changes it replaces the pool's connections.\n", out);
+		else if (s->change == SETTING_REMAKES)
+			fputs("A reload that changes it makes the pool anew.\n", out);
 		if (*s->initial != '\0')
 			fprintf(out, ".br\nDefault:\n.Li %s\n", s->initial);
 	}

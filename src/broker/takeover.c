@@ -278,10 +278,21 @@ job_fields(struct handover *h, struct job *job)
 	handover_bytes(h, job->olds, job->nolds * sizeof(*job->olds));
 }
 
+/* By name: the pool may have been made anew. */
+static void
+name_field(struct handover *h, char name[static LAYOUT_NAME], const char *is)
+{
+	memset(name, 0, LAYOUT_NAME);
+	snprintf(name, LAYOUT_NAME, "%s", is);
+	handover_bytes(h, name, LAYOUT_NAME);
+	name[LAYOUT_NAME - 1] = '\0';
+}
+
 /* A thread that still runs is done with by the exec, and what it was to do is done again. */
 void
 takeover_hand_over(struct takeover *t, struct handover *to)
 {
+	char name[LAYOUT_NAME];
 	uint32_t n = 0;
 
 	handover_section(to, "takeover");
@@ -292,7 +303,7 @@ takeover_hand_over(struct takeover *t, struct handover *to)
 	for (unsigned i = 0; i < t->njobs; i++) {
 		if (t->job[i].pool == NULL)
 			continue;
-		handover_count(to, &t->job[i].pool->index, LAYOUT_MAX_POOLS);
+		name_field(to, name, t->job[i].pool->settings->name);
 		job_fields(to, &t->job[i]);
 	}
 }
@@ -302,15 +313,19 @@ static int
 take_job(struct takeover *t, struct pool *const *pools, unsigned npools, struct handover *from)
 {
 	struct job *job = &t->job[t->njobs];
-	uint32_t index = 0;
+	char name[LAYOUT_NAME];
 	uint64_t due;
 
-	handover_count(from, &index, npools - 1);
+	name_field(from, name, "");
 	job_fields(from, job);
 	if (handover_check(from, false) != 0)
 		return -1;
-	job->pool = pools[index];
-	if (job->pool->settings->takeover_limit == 0) {
+	for (unsigned i = 0; i < npools; i++)
+		if (strcmp(pools[i]->settings->name, name) == 0)
+			job->pool = pools[i];
+	if (job->pool == NULL)
+		log_info("pool %s has gone: the sessions of a broker before that are left are not looked for", name);
+	if (job->pool == NULL || job->pool->settings->takeover_limit == 0) {
 		job_fini(job);
 		return 0;
 	}

@@ -292,6 +292,8 @@ attach_pool(struct pglease *client, const char *name, struct process *process, s
 	atomic_store(&state->dead_fd, client->dead_fd);
 	state->sweep_row = -1;
 	threads_register(state);
+	/* Of one attachment a pool may have several, one after the other. Incarnations of one broker are neighbours. */
+	state->lease_of = process->incarnation ^ (state->id << 40);
 	*ret_state = state;
 	return 0;
 

@@ -52,6 +52,8 @@ claim_open(const struct pool_state *state)
 			return gone(state);
 		return error_set(PGLEASE_EDRAINING, "pool %s is disabled: it grants no new leases until it is enabled",
 		    state->seg.header->pool_name);
+	case SEGMENT_GOING:
+		return process_is_gone(state->process) ? gone(state) : LEASE_MOVED;
 	default:
 		return error_set(PGLEASE_EGONE, "the broker of %s has stopped", state->seg.header->instance_name);
 	}

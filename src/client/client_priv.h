@@ -119,11 +119,11 @@ struct pool_state {
 	const char *socket_dir; /* the process's */
 	_Atomic int dead_fd;    /* /dev/null: moved under a shell before it is disposed of */
 	uint64_t id;            /* names it in the threads' lists of rows; never used again */
+	uint64_t lease_of;      /* names it in leases: the attachment's incarnation and `id`; never used again */
 	struct pool_state *next_registered; /* threads.c */
 	struct thread_row *_Atomic loose;   /* loose.c: only added to */
 	/* former.c. */
 	_Atomic bool former;            /* the pool has another one */
-	bool is_ownerless;              /* before `former`: the broker of the segment is dead: nobody owns it */
 	_Atomic bool swept;             /* nothing is left in it */
 	struct pool_state *next_former;
 	int sweep_row; /* a row of our own that claims idle slots; -1: none yet; who sweeps */
@@ -148,6 +148,7 @@ struct pglease_pool {
 	_Atomic bool is_unswept;         /* there is something left in one of them */
 	_Atomic uint64_t sweeping;       /* serial of the process whose thread does; 0: none */
 	_Atomic uint64_t sweep_at;       /* CLOCK_MONOTONIC ns: not again before */
+	_Atomic uint64_t reopen_at;      /* of one that has gone, likewise: asked for again, by others than acquires */
 	struct pglease_request *requests; /* request.c; guard_lock() */
 	/* Of the last broker's settings, for when it is not there. Relaxed: stale ones are those of the broker before. */
 	_Atomic uint64_t acquire_timeout_ns;

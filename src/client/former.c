@@ -23,7 +23,6 @@ former_note(pglease_pool *pool, const struct pool_state *state)
 void
 former_add(pglease_pool *pool, struct pool_state *state)
 {
-	state->is_ownerless = state->process->instance_id != atomic_load(&pool->client->process)->instance_id;
 	atomic_store(&state->dead_fd, pool->client->dead_fd);
 	state->next_former = atomic_load(&pool->former);
 	/* Release, as all here: who sees the state or the flag sees the rest. */
@@ -54,7 +53,7 @@ former_forget(pglease_pool *pool)
 }
 
 struct pool_state *
-former_find(const pglease_pool *pool, uint64_t incarnation)
+former_find(const pglease_pool *pool, uint64_t lease_of)
 {
 	/* The present one first: one that becomes a former one meanwhile is added there before it goes from here. */
 	struct pool_state *state = atomic_load(&pool->state);
@@ -62,21 +61,37 @@ former_find(const pglease_pool *pool, uint64_t incarnation)
 	/* The serial first: in a child the rest may be gone. */
 	if (state == NULL || state->serial != guard_serial())
 		return NULL;
-	if (state->process->incarnation == incarnation)
+	if (state->lease_of == lease_of)
 		return state;
 	for (state = atomic_load(&pool->former); state != NULL; state = state->next_former)
-		if (state->process->incarnation == incarnation)
+		if (state->lease_of == lease_of)
 			return state;
 	return NULL;
 }
 
+bool
+former_is_ownerless(const pglease_pool *pool, const struct pool_state *state)
+{
+	/* The client's process is another one before its states are former ones. */
+	return state->process->instance_id != atomic_load(&pool->client->process)->instance_id;
+}
+
+void
+former_let_go(struct pool_state *state)
+{
+	for (uint32_t slot = 0; slot < state->nslots; slot++)
+		shell_expire(state, slot, -1);
+}
+
 /* The row that claims idle slots; -1: there is none to be had, and sessions are left to whoever closes them last. */
 static int
-sweep_row(struct pool_state *state)
+sweep_row(struct pool_state *state, bool is_ownerless)
 {
 	uint64_t w;
 
-	if (state->sweep_row < 0 && state->is_ownerless)
+	if (!is_ownerless)
+		return -1;
+	if (state->sweep_row < 0)
 		state->sweep_row = row_claim(&state->seg, state->process->client, 0, &w); /* R1 */
 	return state->sweep_row;
 }
@@ -100,12 +115,12 @@ is_waited_in(struct pool_state *state)
 
 /* True when nothing is left in it. */
 static bool
-sweep(struct pool_state *state)
+sweep(struct pool_state *state, bool is_ownerless)
 {
 	bool is_empty = true;
 
 	for (uint32_t slot = 0; slot < state->nslots; slot++)
-		if (!shell_expire(state, slot, state->is_ownerless ? sweep_row(state) : -1))
+		if (!shell_expire(state, slot, sweep_row(state, is_ownerless)))
 			is_empty = false;
 	if (is_waited_in(state) || !is_empty || shell_has_orphans(state))
 		return false;
@@ -128,7 +143,7 @@ former_sweep(pglease_pool *pool)
 	for (struct pool_state *state = atomic_load(&pool->former); state != NULL; state = state->next_former) {
 		if (atomic_load(&state->swept))
 			continue;
-		if (sweep(state))
+		if (sweep(state, former_is_ownerless(pool, state)))
 			atomic_store(&state->swept, true);
 		else
 			is_left = true;

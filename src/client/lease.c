@@ -415,7 +415,7 @@ make_lease(pglease_pool *pool, const struct pool_state *state, const struct thre
 {
 	*ret = (pglease_lease){
 	    .pool = pool,
-	    .incarnation = state->process->incarnation,
+	    .incarnation = state->lease_of,
 	    .sequence = word_seq(claim->w),
 	    .slot = claim->slot,
 	    .row = tr->row,
@@ -434,7 +434,7 @@ lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, 
 	if (wish->pool_timeout)
 		deadline = wish->start + atomic_load_explicit(&state->seg.header->acquire_timeout_ns, memory_order_relaxed);
 	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
-		if (r != PGLEASE_EGONE)
+		if (r != PGLEASE_EGONE && r != LEASE_MOVED)
 			lease_count_failure(state, r);
 		return r;
 	}
@@ -442,7 +442,8 @@ lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, 
 	if (shell == NULL) {
 		lease_over(state);
 		/* EAGAIN: cancelled. */
-		if (r != PGLEASE_EAGAIN && r != PGLEASE_EGONE && r != LEASE_AGAIN && !(wish->is_look && r == PGLEASE_ETIMEOUT))
+		if (r != PGLEASE_EAGAIN && r != PGLEASE_EGONE && r != LEASE_AGAIN && r != LEASE_MOVED &&
+		    !(wish->is_look && r == PGLEASE_ETIMEOUT))
 			lease_count_failure(state, r);
 		return r;
 	}
@@ -461,7 +462,7 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 	int r;
 
 	if ((r = claim_open(state)) != 0 || (r = lease_begin(state)) != 0) {
-		if (r == PGLEASE_EGONE)
+		if (r == PGLEASE_EGONE || r == LEASE_MOVED)
 			return PGLEASE_EAGAIN;
 		lease_count_failure(state, r);
 		return r;

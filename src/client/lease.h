@@ -57,6 +57,8 @@ int lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret);
  * whose process is gone: EGONE, it needs the broker; LEASE_AGAIN, it does not, and may get one later: neither is counted.
  */
 #define LEASE_AGAIN 1
+/* The pool has gone from this state's segment, and may be in another: not counted. No code of the public list. */
+#define LEASE_MOVED (-1000000)
 int lease_take(pglease_pool *pool, struct pool_state *state, struct thread_row *tr, const struct wish *wish,
     pglease_lease *ret_lease, PGconn **ret_conn);
 /* The same, only of a slot that can be used at once: PGLEASE_EAGAIN if there is none, or no broker, without a message. */

@@ -118,6 +118,13 @@ lease_get(pglease_pool *pool, const struct wish *wish, lease_row row, void *cont
 		}
 		if (r == 0)
 			r = lease_take(pool, state, tr, wish, ret_lease, ret_conn);
+		if (r == LEASE_MOVED) {
+			r = reattach_moved(pool, state);
+			if (r == 0)
+				continue;
+			if (!is_without_broker(r) && !wish->is_look)
+				lease_count_failure(state, r);
+		}
 		if (!is_without_broker(r))
 			return r;
 		/* Somebody has found another broker; or it is known only now: what needs none has not been looked for. */

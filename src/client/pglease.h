@@ -86,7 +86,7 @@ typedef struct pglease_pool pglease_pool; /* an opened pool; belongs to its atta
 /* A token, not an object: copy it freely; only the first release of the lease it names has an effect. */
 typedef struct pglease_lease {
 	pglease_pool *pool;
-	uint64_t incarnation; /* of the client that leased */
+	uint64_t incarnation; /* of the client that leased, and of what it had open then */
 	uint64_t sequence;    /* lease sequence of the slot */
 	uint32_t slot;
 	uint32_t row;

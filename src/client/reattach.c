@@ -14,6 +14,7 @@
 #define LOOK_NS UINT64_C(100000000)
 /* A broker that takes the connection and says nothing holds up one thread for so long, and is then left alone for as long. */
 #define PATIENCE_MS 1000
+#define REOPEN_NS (50 * MS)
 #define MS UINT64_C(1000000)
 
 bool
@@ -24,7 +25,15 @@ reattach_is_due(const struct pool_state *state, uint64_t now)
 	/* Relaxed: what is not seen now is seen the next time. */
 	return process_is_gone(state->process) ||
 	       clock_since(now, atomic_load_explicit(&h->ticked_at, memory_order_relaxed)) > BEAT_NS ||
-	       atomic_load_explicit(&h->state, memory_order_relaxed) == SEGMENT_CLOSED;
+	       atomic_load_explicit(&h->state, memory_order_relaxed) == SEGMENT_CLOSED ||
+	       atomic_load_explicit(&h->state, memory_order_relaxed) == SEGMENT_GOING;
+}
+
+/* The pool has gone from the segment, and the broker lives. */
+static bool
+has_moved(const struct pool_state *state)
+{
+	return atomic_load(&state->seg.header->state) == SEGMENT_GOING && !process_is_gone(state->process);
 }
 
 bool
@@ -143,12 +152,51 @@ reattach(struct pglease *client)
 	return failed;
 }
 
+/* Asks the broker for the pool of that name that there is now. Under the mutex. */
+static int
+reopen(struct pglease *client, struct pglease_pool *pool)
+{
+	struct pool_state *before = atomic_load(&pool->state);
+	struct process *process = atomic_load(&client->process);
+	int r;
+
+	if (before->process != process) /* it has attached again meanwhile, and this pool has been refused */
+		return PGLEASE_EGONE;
+	client->patience_ms = client->timeout_ms < PATIENCE_MS ? client->timeout_ms : PATIENCE_MS;
+	r = open_anew(client, pool, process);
+	client->patience_ms = client->timeout_ms;
+	atomic_store_explicit(&pool->reopen_at, clock_ns() + REOPEN_NS, memory_order_relaxed);
+	if (r == PGLEASE_ENOPOOL)
+		former_let_go(before);
+	return r;
+}
+
+int
+reattach_moved(pglease_pool *pool, const struct pool_state *state)
+{
+	struct pglease *client = pool->client;
+	int r = 0;
+
+	pthread_mutex_lock(client->mutex);
+	if (atomic_load(&pool->state) == state)
+		r = reopen(client, pool);
+	pthread_mutex_unlock(client->mutex);
+	return r;
+}
+
 /* The state of a pool of this process's, whose broker may have gone: the one to use from here on. */
 static struct pool_state *
 look_for_another(pglease_pool *pool, struct pool_state *state, uint64_t now)
 {
 	struct pglease *client = pool->client;
 
+	if (has_moved(state) && now >= atomic_load_explicit(&pool->reopen_at, memory_order_relaxed) &&
+	    pthread_mutex_trylock(client->mutex) == 0) {
+		if (atomic_load(&pool->state) == state)
+			(void)!reopen(client, pool);
+		pthread_mutex_unlock(client->mutex);
+		return atomic_load(&pool->state);
+	}
 	if (reattach_look(state, now) && now >= atomic_load_explicit(&client->try_at, memory_order_relaxed) &&
 	    pthread_mutex_trylock(client->mutex) == 0) {
 		if (atomic_load(&pool->state) == state) {

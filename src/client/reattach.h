@@ -16,6 +16,8 @@ bool reattach_is_due(const struct pool_state *state, uint64_t now);
 bool reattach_look(const struct pool_state *state, uint64_t now);
 /* Looks now: somebody has met what only a broker that is gone explains. True if that is news. */
 bool reattach_is_news(const struct pool_state *state);
+/* The pool has gone from this state's segment: opens the one that has its name now. 0, or the errors of pglease_pool_open. */
+int reattach_moved(pglease_pool *pool, const struct pool_state *state);
 /* Under the client's mutex: a process and states that are not cut off, or the error. */
 int reattach(struct pglease *client);
 

@@ -200,7 +200,7 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	uint64_t w, now;
 	bool dirty, returns;
 
-	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->process->incarnation ||
+	if (state == NULL || state->serial != guard_serial() || lease->incarnation != state->lease_of ||
 	    lease->slot >= state->seg.nslots || lease->row >= state->seg.nrows)
 		return false;
 	h = state->seg.header;
@@ -282,7 +282,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 		    lease->slot);
 	}
 
-	if (atomic_load(&state->former) && state->is_ownerless)
+	if (atomic_load(&state->former) && former_is_ownerless(lease->pool, state))
 		return end_ownerless(state, lease, shell);
 	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
 		reset_settle(state, shell->conn, &rolled_back) == 0;

@@ -102,7 +102,7 @@ warm_acquire(pglease_pool *pool, const struct site *site, pglease_lease *ret_lea
 	    !take(state, tr, site, clock_quick_ns(), &shell, &seq))
 		return false;
 	*ret_lease = (pglease_lease){.pool = pool,
-	    .incarnation = state->process->incarnation,
+	    .incarnation = state->lease_of,
 	    .sequence = seq,
 	    .slot = (uint32_t)tr->last_slot,
 	    .row = tr->row};

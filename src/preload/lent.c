@@ -244,7 +244,7 @@ acquire(struct lent *l, bool started, struct startup *startup)
 	l->conn = conn;
 	if (!started || r != PGLEASE_ETIMEOUT)
 		return r;
-	r = placeholder_start(l->lib, l->use.pool, &wish, &l->placeholder, &conn);
+	r = placeholder_start(l->lib, &l->use, &wish, &l->placeholder, &conn);
 	l->conn = conn;
 	if (r == 0)
 		l->state = LENT_PENDING;
@@ -268,7 +268,12 @@ lease(struct lent *l, bool started, struct startup *startup)
 			break;
 		}
 		r = acquire(l, started, startup);
-		if (r == PGLEASE_ENOPOOL || r == PGLEASE_EGONE)
+		if (r == 0 && l->state != LENT_PENDING && !pools_is_meant(&l->use, &l->lease)) {
+			/* Nobody has touched the session but for the settings that go with a reset. */
+			(void)!pglease_release_as(&l->lease, PGLEASE_SESSION_DIRTY);
+			pools_changed();
+			r = error_set(PGLEASE_EGONE, "the pool has been changed by a reload meanwhile");
+		} else if (r == PGLEASE_ENOPOOL || r == PGLEASE_EGONE)
 			pools_gone(l->lib, &l->use);
 		if (r != 0)
 			pools_done(&l->use);

@@ -27,6 +27,7 @@
 struct placeholder {
 	struct library *lib;
 	pglease_pool *pool;
+	struct pool_use use;
 	struct pool_state *state;
 	pglease_request *request;
 	PGconn *conn;
@@ -69,7 +70,7 @@ dial(struct placeholder *p)
 
 int
 placeholder_start(
-    struct library *lib, pglease_pool *pool, const struct wish *wish, struct placeholder **ret, PGconn **ret_conn)
+    struct library *lib, const struct pool_use *use, const struct wish *wish, struct placeholder **ret, PGconn **ret_conn)
 {
 	struct placeholder *p = calloc(1, sizeof(*p));
 	int r;
@@ -77,15 +78,16 @@ placeholder_start(
 	if (p == NULL)
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	p->lib = lib;
-	p->pool = pool;
+	p->pool = use->pool;
+	p->use = *use;
 	p->other = -1;
-	r = client_pool_state(pool, &p->state);
+	r = client_pool_state(p->pool, &p->state);
 	if (r != 0)
 		goto fail;
 	p->attempt = adopt_attempt(p->state);
 	r = dial(p);
 	if (r == 0)
-		r = request_start(pool, wish, p->other, &p->request);
+		r = request_start(p->pool, wish, p->other, &p->request);
 	if (r != 0)
 		goto fail;
 	*ret = p;
@@ -298,6 +300,10 @@ placeholder_poll(struct placeholder *p, pglease_lease *ret_lease)
 	drop_ring(p);
 	if (r != 0) {
 		polling = fail(p, pglease_error_message());
+	} else if (!pools_is_meant(&p->use, &lease)) {
+		(void)!pglease_release_as(&lease, PGLEASE_SESSION_CLEAN);
+		pools_changed();
+		polling = fail(p, "the pool has been changed by a reload meanwhile: connect again");
 	} else if ((r = adopt_conn(p, &lease)) != 0) {
 		(void)!pglease_release_as(&lease, PGLEASE_SESSION_BROKEN);
 		polling = p->lib->PQstatus(p->conn) == CONNECTION_BAD ? PGRES_POLLING_FAILED : fail(p, pglease_error_message());

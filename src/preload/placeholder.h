@@ -16,12 +16,13 @@
 #include "lease.h"
 #include "library.h"
 #include "pglease.h"
+#include "pools.h"
 
 struct placeholder;
 
 /* 0, or the errors of pglease_acquire_start. */
 int placeholder_start(
-    struct library *lib, pglease_pool *pool, const struct wish *wish, struct placeholder **ret, PGconn **ret_conn);
+    struct library *lib, const struct pool_use *use, const struct wish *wish, struct placeholder **ret, PGconn **ret_conn);
 /*
  * PGRES_POLLING_OK: *ret_lease has it, and the PGconn is its own; PGRES_POLLING_FAILED: the PGconn says why. Either way
  * the placeholder is freed. Otherwise it goes on.

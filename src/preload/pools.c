@@ -14,6 +14,7 @@
 #include "adopt.h"
 #include "client_priv.h"
 #include "dial.h"
+#include "former.h"
 #include "lock.h"
 
 #define LIST_NS UINT64_C(10000000000) /* how long the broker's list is believed */
@@ -161,13 +162,13 @@ host_is_listed(const struct wanted *w, const char *items)
 	return false;
 }
 
-static const char *
+static const struct wire_match *
 find_pool(const struct wanted *w)
 {
 	for (unsigned i = 0; i < nlist; i++)
 		if (list[i].pool[0] != '\0' && w->dbname != NULL && w->user != NULL && is_listed(w->dbname, list[i].dbname) &&
 		    is_listed(w->user, list[i].user) && host_is_listed(w, list[i].host))
-			return list[i].pool;
+			return &list[i];
 	return NULL;
 }
 
@@ -238,6 +239,7 @@ enum pools_answer
 pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *ret)
 {
 	const char *name = wanted->pool;
+	const struct wire_match *match = NULL;
 	enum pools_answer answer = POOLS_FAILED;
 	int r = PGLEASE_EGONE;
 
@@ -253,11 +255,12 @@ pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *re
 	if (name == NULL) {
 		if (!list_read())
 			goto out;
-		name = find_pool(wanted);
-		if (name == NULL) {
+		match = find_pool(wanted);
+		if (match == NULL) {
 			answer = POOLS_NONE;
 			goto out;
 		}
+		name = match->pool;
 	}
 	/* It may end while it is asked. */
 	for (unsigned i = 0; i < 2 && r == PGLEASE_EGONE; i++) {
@@ -270,6 +273,7 @@ pools_find(struct library *lib, const struct wanted *wanted, struct pool_use *re
 	if (r != 0)
 		goto out;
 	ret->attachment = lib->attachment;
+	ret->number = match != NULL ? match->number : 0;
 	atomic_fetch_add(&ret->attachment->uses, 1);
 	answer = POOLS_FOUND;
 	if (wanted->is_kept) {
@@ -305,5 +309,23 @@ pools_gone(struct library *lib, const struct pool_use *use)
 		return;
 	if (lib->attachment == use->attachment)
 		leave(lib);
+	lock_release();
+}
+
+bool
+pools_is_meant(const struct pool_use *use, const pglease_lease *lease)
+{
+	const struct pool_state *state = use->number != 0 ? former_find(lease->pool, lease->incarnation) : NULL;
+
+	return state == NULL || state->pool + 1 == use->number;
+}
+
+void
+pools_changed(void)
+{
+	last.wanted = NULL;
+	if (!lock_take())
+		return;
+	listed_at = 0;
 	lock_release();
 }

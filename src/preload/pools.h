@@ -13,6 +13,7 @@
 struct pool_use {
 	struct attachment *attachment;
 	pglease_pool *pool;
+	uint32_t number; /* struct wire_match: only its leases are meant, for they stand for what was matched; 0: any pool of the name */
 };
 
 enum pools_answer {
@@ -24,5 +25,9 @@ enum pools_answer pools_find(struct library *lib, const struct wanted *wanted, s
 void pools_done(const struct pool_use *use);
 /* The broker has not got that pool any more: the next pools_find asks it what it has, and attaches anew. */
 void pools_gone(struct library *lib, const struct pool_use *use);
+/* Whether a lease of the used pool is what was found: a reload may have put another user's or database's in its place meanwhile. */
+bool pools_is_meant(const struct pool_use *use, const pglease_lease *lease);
+/* It was not: the next pools_find asks the broker what it has. */
+void pools_changed(void);
 
 #endif

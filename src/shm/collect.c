@@ -70,6 +70,8 @@ state_name(const struct pool_totals *totals)
 		return "paused";
 	case SEGMENT_DISABLED:
 		return "disabled";
+	case SEGMENT_GOING:
+		return "going";
 	default:
 		return "?";
 	}

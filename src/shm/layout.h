@@ -47,6 +47,7 @@ enum segment_state {
 	SEGMENT_CLOSED = 3,   /* the broker has stopped or given the segment up */
 	SEGMENT_PAUSED = 4,   /* no new leases: who wants one waits */
 	SEGMENT_DISABLED = 5, /* no new leases; the connections stay */
+	SEGMENT_GOING = 6,    /* no new leases, ever: a reload has taken the pool out, or made it anew in another segment */
 };
 
 /* When a session is reset between two lessees. */

@@ -77,7 +77,7 @@ struct wire_open {
 
 struct wire_pool {
 	struct wire_header header;
-	uint32_t pool;
+	uint32_t pool; /* its number: for RING and adoption; not a place in a list, and another when a reload has made it anew */
 	uint32_t history; /* 1: the pool has one (WIRE_HISTORY) */
 };
 
@@ -89,7 +89,7 @@ struct wire_ring {
 
 struct wire_ask {
 	struct wire_header header;
-	uint32_t pool; /* index in the instance */
+	uint32_t pool; /* place in the instance's list */
 	uint32_t reserved;
 };
 
@@ -100,7 +100,7 @@ struct wire_ask {
 struct wire_match {
 	struct wire_header header;
 	uint32_t npools; /* of the instance */
-	uint32_t reserved;
+	uint32_t number; /* wire_pool's `pool` of it, and 1; 0: not told */
 	char pool[LAYOUT_NAME]; /* "": there is none of this index for whoever asks */
 	char dbname[WIRE_MATCH_NAMES], user[WIRE_MATCH_NAMES];
 	char host[WIRE_MATCH_HOSTS]; /* each as HOST PORT, in place of libpq's default ports and hosts what that means; "*": any */
