@@ -113,19 +113,42 @@ restart_refused(const char *why)
 	pglease_detach(client);
 }
 
+/* As the kit has made it. */
+static const char *
+first_configuration(void)
+{
+	static char first[4096];
+	FILE *config;
+
+	if (first[0] != '\0')
+		return first;
+	config = fopen(pglease_test_config(it_env), "re");
+	ck_assert_ptr_nonnull(config);
+	ck_assert_uint_lt(fread(first, 1, sizeof(first), config), sizeof(first));
+	fclose(config);
+	return first;
+}
+
+void
+restart_configure(const char *instance, const char *own_pools)
+{
+	const char *first = first_configuration(), *pools = strstr(first, "[pool ");
+	FILE *config = fopen(pglease_test_config(it_env), "we");
+
+	ck_assert_ptr_nonnull(config);
+	ck_assert_ptr_nonnull(pools);
+	fwrite(first, 1, (size_t)(pools - first), config);
+	fprintf(config, "%s\n%s\n", instance != NULL ? instance : "", own_pools != NULL ? own_pools : pools);
+	ck_assert_int_eq(fclose(config), 0);
+}
+
 void
 restart_set(const char *line)
 {
-	static char first[4096];
-	const char *at = first;
+	const char *at = first_configuration();
 	size_t key = line != NULL ? strcspn(line, " =") : 0;
-	FILE *config = fopen(pglease_test_config(it_env), "re");
+	FILE *config = fopen(pglease_test_config(it_env), "we");
 
-	ck_assert_ptr_nonnull(config);
-	if (first[0] == '\0')
-		ck_assert_uint_lt(fread(first, 1, sizeof(first), config), sizeof(first));
-	fclose(config);
-	config = fopen(pglease_test_config(it_env), "we");
 	ck_assert_ptr_nonnull(config);
 	while (*at != '\0') {
 		size_t length = strcspn(at, "\n") + 1;

@@ -25,6 +25,8 @@ const char *restart_path(void);
 
 /* The configuration file as the kit has made it, but for this line, in the place of its key's, or at the end. NULL: as it was made. */
 void restart_set(const char *line);
+/* As it was made, but with these lines at the end of the instance's section; and with these sections in the place of its pools'. NULL: its own. */
+void restart_configure(const char *instance, const char *pools);
 
 /* pgleasectl restart: it succeeds. */
 void restart_now(void);

@@ -105,14 +105,15 @@ END_TEST
 START_TEST(what_needs_a_start_is_named_and_nothing_changes)
 {
 	start(1, 1, NULL);
-	restart_set("reset = always\nacquire_timeout = 7s\npooling = no");
+	restart_configure("max_clients = 77\ndrain_timeout = 77s\npid_file = /tmp/none", NULL);
 	ck_assert_int_eq(it_ctl("reload", NULL, NULL), 3);
-	ctl_said("reset of pool app is handover, and would be always");
-	ctl_said("pooling of pool app is yes, and would be no");
-	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 10 * SECOND);
+	ctl_said("max_clients of the instance is 256, and would be 77");
+	ctl_said("pid_file of the instance is , and would be /tmp/none");
+	ck_assert_int_eq(it_ctl("show", "config", NULL), 0);
+	ctl_said("drain_timeout = 30s");
 	/* A signal has nobody to answer: the log tells. */
 	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGHUP), 0);
-	restart_await_log("is not reloaded: pooling of pool app is yes, and would be no");
+	restart_await_log("is not reloaded: max_clients of the instance is 256, and would be 77");
 	it_acquire(pool, &lease);
 	it_release(&lease);
 }
@@ -222,8 +223,8 @@ START_TEST(what_is_set_by_hand)
 	ck_assert_int_eq(it_ctl("set", "app/conninfo=password=s3cret", NULL), 3);
 	ctl_said("conninfo: it may have a password in it");
 	ck_assert_int_ne(pglease_test_await_log(it_env, "s3cret", 0), 0);
-	ck_assert_int_eq(it_ctl("set", "app/pooling=no", NULL), 3);
-	ctl_said("pooling of pool app is yes, and would be no");
+	ck_assert_int_eq(it_ctl("set", "max_clients=7", NULL), 3);
+	ctl_said("max_clients of the instance is 256, and would be 7");
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
 	reload();
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 10 * SECOND);
