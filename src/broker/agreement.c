@@ -22,7 +22,7 @@
 #define REFUSED "refused"
 /* Wanted by the one program, and had by the other: there must be as many. */
 #define ROOM "room for connections of"
-/* Of the program that would take the place, last: each of its pools. Which come and go is no matter of agreement. */
+/* Of the program that would take the place: each of its pools. Which come and go is no matter of agreement. */
 #define POOL "pool"
 #define VALUE 512
 #define LINE (VALUE + 128)
@@ -141,6 +141,17 @@ agreement_reason(const char *why, FILE *out)
 	fprintf(out, REFUSED "\t%s\n", why);
 }
 
+/* The same, but of what there must be agreement on. */
+static bool
+take_agreed(const char **at, char line[static LINE])
+{
+	do
+		if (!take_line(at, line))
+			return false;
+	while (strncmp(line, POOL "\t", sizeof(POOL)) == 0);
+	return true;
+}
+
 /* Two lines that differ; NULL: there is none. False when they fit all the same. */
 static bool
 differ(char *a, char *b, char why[static AGREEMENT_WHY])
@@ -187,11 +198,11 @@ agreement_holds(const char *mine, const char *theirs, agreement_tell tell, void 
 		tell(context, b + sizeof(REFUSED));
 	}
 	/* Line by line; one that the other does not have ends the comparison: what follows is not of the same things. */
-	while (holds || (*theirs != '\0' && strncmp(theirs, POOL "\t", sizeof(POOL)) != 0)) {
+	while (holds || *theirs != '\0') {
 		const char *key;
 
 		more_a = take_line(&mine, a);
-		more_b = strncmp(theirs, POOL "\t", sizeof(POOL)) != 0 && take_line(&theirs, b);
+		more_b = take_agreed(&theirs, b);
 		if (!more_a && !more_b)
 			break;
 		if (more_a && more_b && strcmp(a, b) == 0)

@@ -94,7 +94,8 @@ const struct setting settings[] = {
 	    "SOCKET_DIR/postgres. All embedded pools of an instance share it.", SETTING_REMAKES},
 	{SETTING_POOL, "conninfo", SETTING_TEXT, IN_POOL(conninfo), 0, 0, "",
 	    "The upstream, as a libpq connection string, when it is not embedded. sslmode and gssencmode are\n"
-	    "\"disable\" unless given: an encrypted server connection cannot be leased.", SETTING_RECONNECTS},
+	    "\"disable\" unless given: an encrypted server connection cannot be leased. Another user or database makes the\n"
+	    "pool anew.", SETTING_RECONNECTS},
 	{SETTING_POOL, "pooling", SETTING_BOOL, IN_POOL(pooling), 0, 1, "yes",
 	    "no: a server connection serves one lease and is then replaced.", SETTING_REMAKES},
 	{SETTING_POOL, "min_connections", SETTING_COUNT, IN_POOL(min_connections), 0, LAYOUT_MAX_SLOTS, "1",

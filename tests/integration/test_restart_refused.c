@@ -89,17 +89,18 @@ END_TEST
 START_TEST(settings_that_it_cannot_change)
 {
 	static const char *const lines[][2] = {
-	    {"max_connections = 30", "room for connections of pool app is 16, and would be 30; stop and start it instead"},
-	    {"conninfo = host=/elsewhere user=u password=secret", "user of pool app is "},
-	    {"reset = always", "reset of pool app is handover, and would be always"},
-	    {"[pool other]\nconninfo = host=/elsewhere", "number of pools is 1, and would be 2"},
+	    {"max_clients = 30", "max_clients of the instance is 256, and would be 30; stop and start it instead"},
+	    {"monitoring = no", "monitoring of the instance is yes, and would be no"},
+	    {"metrics_retention = 1min", "metrics_retention of the instance is 1h, and would be 1min"},
 	};
 
 	start(NULL);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		restart_set(lines[i][0]);
+		restart_configure(lines[i][0], NULL);
 		restart_refused(lines[i][1]);
 	}
+	restart_set("[pool other]\nembedded = yes");
+	restart_refused("embedded PostgreSQL of the instance is no, and would be yes");
 	restart_set(NULL);
 	restart_now();
 }

@@ -173,15 +173,15 @@ START_TEST(what_is_not_read_or_not_there_is_told)
 }
 END_TEST
 
-/* Of a broker with this room in its pool; 0: of a program that would take its place. */
+/* Of a broker that has this; NULL: of a program that would take its place. */
 static char *
-agreement_of(const struct configuration *c, uint32_t room)
+agreement_of(const struct configuration *c, const struct agreement_has *has)
 {
 	size_t size = 0;
 	char *text = NULL;
 	FILE *f = open_memstream(&text, &size);
 
-	agreement_print(c, room != 0 ? &room : NULL, f);
+	agreement_print(c, has, f);
 	fclose(f);
 	return text;
 }
@@ -212,7 +212,7 @@ holds(const char *mine, const char *theirs)
 static bool
 holds_with(const char *mine, const struct configuration *c)
 {
-	char *theirs = agreement_of(c, 0);
+	char *theirs = agreement_of(c, NULL);
 	bool r = holds(mine, theirs);
 
 	free(theirs);
@@ -221,35 +221,67 @@ holds_with(const char *mine, const struct configuration *c)
 
 START_TEST(agreements)
 {
+	const struct agreement_has none = {0}, five = {.embedded_connections = 5};
+	struct agreement_pool said[LAYOUT_MAX_POOLS], before;
 	struct configuration *c;
 	struct pool_settings *pool;
 	char *mine, *theirs;
 
 	ck_assert_int_eq(configuration_read(NULL, NULL, NULL, &c), 0);
 	pool = &c->pool[0];
+	/* The embedded server was started for so many connections, and is not started now. */
+	mine = agreement_of(c, &five);
+	ck_assert(holds_with(mine, c));
+	pool->reserve_connections = 1;
+	ck_assert(!holds_with(mine, c));
+	ck_assert_str_eq(first, "room for connections of the embedded PostgreSQL is 5, and would be 6; stop and start it instead");
 	pool->embedded = 0;
 	strcpy(pool->conninfo, "host=h user=u dbname=d password=secret");
-	mine = agreement_of(c, 16);
+	ck_assert(!holds_with(mine, c));
+	ck_assert_str_eq(first, "embedded PostgreSQL of the instance is yes, and would be no; stop and start it instead");
+	free(mine);
+	mine = agreement_of(c, &none);
 	ck_assert_ptr_null(strstr(mine, "secret"));
 	ck_assert(holds_with(mine, c));
-	/* What may change: also the number of connections, as far as there is room, and where they go to. */
+	/* Each pool is told with what it takes, and by what its segment is made. */
+	theirs = agreement_of(c, NULL);
+	ck_assert_ptr_null(strstr(theirs, "secret"));
+	ck_assert_uint_eq(agreement_pools(theirs, said), 1);
+	ck_assert_str_eq(said[0].name, "main");
+	ck_assert_uint_eq(said[0].connections, 6);
+	before = said[0];
+	free(theirs);
+	/* What may change, all of it a pool's. */
 	pool->acquire_timeout *= 2;
-	pool->reserve_connections = 3;
-	pool->max_connections = 13;
 	strcpy(pool->conninfo, "host=elsewhere user=u dbname=d password=other");
-	ck_assert(holds_with(mine, c));
-	pool->max_connections = 14;
-	ck_assert(!holds_with(mine, c));
-	ck_assert_str_eq(first, "room for connections of pool main is 16, and would be 17; stop and start it instead");
-	ck_assert_uint_eq(reasons, 1);
+	theirs = agreement_of(c, NULL);
+	ck_assert(holds(mine, theirs));
+	agreement_pools(theirs, said);
+	ck_assert_uint_eq(said[0].made_by, before.made_by);
+	free(theirs);
+	for (unsigned i = 0; i < 3; i++) {
+		const uint64_t last_made_by = said[0].made_by;
+
+		if (i == 0)
+			strcpy(pool->conninfo, "host=h user=v dbname=d");
+		else if (i == 1)
+			strcpy(pool->conninfo, "host=h user=v dbname=e");
+		else
+			pool->pooling = 0;
+		theirs = agreement_of(c, NULL);
+		ck_assert(holds(mine, theirs));
+		agreement_pools(theirs, said);
+		ck_assert_uint_ne(said[0].made_by, last_made_by);
+		free(theirs);
+	}
 	/* Each difference is told. */
-	strcpy(pool->conninfo, "host=h user=v dbname=e");
-	pool->pooling = 0;
+	c->instance.max_clients = 7;
+	strcpy(c->instance.pid_file, "/none");
 	ck_assert(!holds_with(mine, c));
-	ck_assert_uint_eq(reasons, 4);
-	ck_assert_str_eq(first, "pooling of pool main is yes, and would be no; stop and start it instead");
-	ck_assert_str_eq(last, "database of pool main is d, and would be e; stop and start it instead");
-	theirs = agreement_of(c, 0);
+	ck_assert_uint_eq(reasons, 2);
+	ck_assert_str_eq(first, "max_clients of the instance is 256, and would be 7; stop and start it instead");
+	ck_assert_str_eq(last, "pid_file of the instance is , and would be /none; stop and start it instead");
+	theirs = agreement_of(c, NULL);
 	theirs[strlen(theirs) / 2] = '\0';
 	ck_assert(!holds(mine, theirs));
 	ck_assert(!holds(theirs, mine));
