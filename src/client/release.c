@@ -233,6 +233,13 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	return true;
 }
 
+/* The pool is going, and the broker that would end the session is gone: its lessee does. */
+static bool
+is_left_alone(const struct pool_state *state)
+{
+	return atomic_load(&state->seg.header->state) == SEGMENT_GOING && reattach_look(state, clock_quick_ns());
+}
+
 /*
  * The lease is of a state whose segment nobody owns: its session ends with it, and the word stays. So it is the row that tells whether
  * it has ended before.
@@ -284,7 +291,7 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 
 	if (atomic_load(&state->former) && former_is_ownerless(lease->pool, state))
 		return end_ownerless(state, lease, shell);
-	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost &&
+	sound = said != PGLEASE_SESSION_BROKEN && shell->conn != NULL && !shell->lost && !is_left_alone(state) &&
 		reset_settle(state, shell->conn, &rolled_back) == 0;
 	now = clock_quick_ns();
 	if (now < shell->leased_at) /* clock.h */

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "restart.h"
 #include "survive.h"
@@ -311,10 +312,134 @@ START_TEST(the_broker_is_killed_while_it_goes)
 	await_sessions("two", 1);
 	it_say(worker.socket, 'q');
 	it_hear(worker.socket, 'd');
-	/* Whoever has it ends it, sooner or later: at the latest with the process. */
+	/* There is no broker that would. */
+	await_sessions("two", 0);
 	it_say(worker.socket, 'q');
 	it_join(&worker);
-	await_sessions("two", 0);
+}
+END_TEST
+
+static void
+holds_app(int socket, const void *arg)
+{
+	uint64_t dead;
+
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	it_say(socket, 'r');
+	it_hear(socket, 'm');
+	assert_serves(pool); /* the new one's: both are open */
+	it_say(socket, 'd');
+	it_hear(socket, 'g');
+	ck_assert_str_eq(it_query(conn, "select 'mine'"), "mine");
+	/* Until it has found the next broker. */
+	for (dead = other.incarnation; other.incarnation == dead;)
+		assert_serves(pool);
+	it_ok(pglease_release(&lease));
+	it_say(socket, 'd');
+	it_hear(socket, 'q');
+	pglease_detach(it_client());
+}
+
+/* And while one is made anew: what is left in both segments is nobody's, and goes with its lessee. */
+START_TEST(the_broker_is_killed_when_one_was_made_anew)
+{
+	struct it_worker worker;
+
+	start(NULL, "max_connections = 2", "");
+	worker = it_worker(holds_app, NULL);
+	it_hear(worker.socket, 'r');
+	configure(NULL, section("app", "max_connections = 2\nreset = always"), section("two", ""));
+	reload();
+	it_say(worker.socket, 'm');
+	it_hear(worker.socket, 'd');
+	survive_note_sessions();
+	it_await_ticks(2);
+	survive_kill();
+	survive_start();
+	it_say(worker.socket, 'g');
+	it_hear(worker.socket, 'd');
+	survive_await_sessions(0);
+	it_say(worker.socket, 'q');
+	it_join(&worker);
+}
+END_TEST
+
+/* A pool that is raised an alert of: its end is told. */
+START_TEST(its_alerts_are_over)
+{
+	start("drain_timeout = 1h", "", "alert_leaks = 1\nleak_threshold = 50ms\nalert_raise_after = 0");
+	conn = it_acquire(two, &lease);
+	restart_await_log("pool two: alert leaks is raised");
+	configure("drain_timeout = 1h", section("app", ""), NULL);
+	reload();
+	restart_await_log("pool two: alert leaks is over: the pool has gone, or is made anew");
+	it_release(&lease);
+}
+END_TEST
+
+static int
+take_row(void *context, const pglease_history_row *row)
+{
+	*(pglease_history_row *)context = *row;
+	return 0;
+}
+
+/* Leases that the pool's history tells of, whoever counted them. */
+static uint64_t
+remembered(pglease_pool *p)
+{
+	pglease_history_row row = {0};
+
+	it_ok(pglease_history(p, 0, UINT64_MAX, 0, take_row, &row));
+	return row.acquired;
+}
+
+static int
+remembers_two(void *context)
+{
+	return remembered(context) >= 2;
+}
+
+static void
+await_remembered(pglease_pool *p)
+{
+	ck_assert_msg(
+	    pglease_test_await(remembers_two, p, IT_PATIENCE_MS) == 0, "the history tells of %u leases", (unsigned)remembered(p));
+}
+
+static bool
+is_there(const char *before, const char *of, const char *after)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s%s%s", before, of, after);
+	return access(path, F_OK) == 0;
+}
+
+/* It is the name's, not the segment's: over a pool that is made anew, and one that goes and comes back. */
+START_TEST(its_history_goes_on)
+{
+	start(NULL, "", "");
+	assert_serves(pool);
+	assert_serves(pool);
+	assert_serves(two);
+	assert_serves(two);
+	await_remembered(pool);
+	await_remembered(two);
+	ck_assert(is_there("/dev/shm/pglease.", pglease_test_instance(it_env), ".history.two"));
+	configure(NULL, section("app", "reset = always"), NULL);
+	reload();
+	ck_assert(!is_there("/dev/shm/pglease.", pglease_test_instance(it_env), ".history.two"));
+	ck_assert(is_there("", pglease_test_folder(it_env), "/embedded/history.two"));
+	ck_assert_uint_eq(acquired(pool), 0);
+	ck_assert_uint_ge(remembered(pool), 2);
+	configure(NULL, section("app", "reset = always"), section("two", ""));
+	reload();
+	ck_assert_uint_eq(acquired(two), 0);
+	ck_assert_uint_ge(remembered(two), 2);
+	assert_serves(two);
+	assert_serves(pool);
 }
 END_TEST
 
@@ -467,4 +592,5 @@ END_TEST
 
 IT_MAIN("reload_pools", a_pool_comes, a_pool_goes, its_leases_are_revoked_after_drain_timeout, its_lessee_dies,
     a_restart_and_a_reload_while_it_goes, reset_and_cancel_while_it_goes, the_broker_is_killed_while_it_goes,
+    the_broker_is_killed_when_one_was_made_anew, its_alerts_are_over, its_history_goes_on,
     a_pool_is_made_anew, a_paused_pool_is_made_anew, another_user, more_connections_than_there_was_room_for, all_or_nothing)
