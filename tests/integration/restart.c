@@ -87,6 +87,22 @@ restart_await_log(const char *text)
 }
 
 void
+restart_said(const char *text)
+{
+	char file[512], said[8192];
+	FILE *f;
+	size_t n;
+
+	snprintf(file, sizeof(file), "%s/pgleasectl.log", pglease_test_folder(it_env));
+	f = fopen(file, "re");
+	ck_assert_ptr_nonnull(f);
+	n = fread(said, 1, sizeof(said) - 1, f);
+	said[n] = '\0';
+	fclose(f);
+	ck_assert_msg(strstr(said, text) != NULL, "no \"%s\" in: %s", text, said);
+}
+
+void
 restart_now(void)
 {
 	pid_t before = pglease_test_broker_pid(it_env);

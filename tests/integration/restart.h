@@ -28,6 +28,8 @@ void restart_set(const char *line);
 /* As it was made, but with these lines at the end of the instance's section; and with these sections in the place of its pools'. NULL: its own. */
 void restart_configure(const char *instance, const char *pools);
 
+/* pgleasectl has said this, at its last run or one before. */
+void restart_said(const char *text);
 /* pgleasectl restart: it succeeds. */
 void restart_now(void);
 /* It is refused, with this in the broker's log, and the broker goes on. */

@@ -31,30 +31,13 @@ reload(void)
 	ck_assert_int_eq(it_ctl("reload", NULL, NULL), 0);
 }
 
-/* What pgleasectl has said. */
-static void
-ctl_said(const char *text)
-{
-	char path[512], said[4096];
-	FILE *f;
-	size_t n;
-
-	snprintf(path, sizeof(path), "%s/pgleasectl.log", pglease_test_folder(it_env));
-	f = fopen(path, "re");
-	ck_assert_ptr_nonnull(f);
-	n = fread(said, 1, sizeof(said) - 1, f);
-	said[n] = '\0';
-	fclose(f);
-	ck_assert_msg(strstr(said, text) != NULL, "no \"%s\" in: %s", text, said);
-}
-
 START_TEST(settings_take_effect)
 {
 	start(1, 2, NULL);
 	conn = it_acquire(pool, &lease);
 	restart_set("acquire_timeout = 7s");
 	reload();
-	ctl_said("reloaded, with 1 connections and 1 clients");
+	restart_said("reloaded, with 1 connections and 1 clients");
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 7 * SECOND);
 	restart_set("acquire_timeout = 8s");
 	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGHUP), 0);
@@ -89,10 +72,10 @@ START_TEST(a_bad_file_changes_nothing_and_all_is_said)
 	start(1, 1, NULL);
 	restart_set("acquire_timeout = 7s\nnonsense = 1\nidle_timeout = soon\nretry_min = 0");
 	ck_assert_int_eq(it_ctl("reload", NULL, NULL), 3);
-	ctl_said("is not reloaded: ");
-	ctl_said("unknown key \"nonsense\"");
-	ctl_said("idle_timeout: bad value \"soon\"");
-	ctl_said("retry_min: bad value \"0\"");
+	restart_said("is not reloaded: ");
+	restart_said("unknown key \"nonsense\"");
+	restart_said("idle_timeout: bad value \"soon\"");
+	restart_said("retry_min: bad value \"0\"");
 	restart_await_log("idle_timeout: bad value \"soon\"");
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 10 * SECOND);
 	it_acquire(pool, &lease);
@@ -107,10 +90,10 @@ START_TEST(what_needs_a_start_is_named_and_nothing_changes)
 	start(1, 1, NULL);
 	restart_configure("max_clients = 77\ndrain_timeout = 77s\npid_file = /tmp/none", NULL);
 	ck_assert_int_eq(it_ctl("reload", NULL, NULL), 3);
-	ctl_said("max_clients of the instance is 256, and would be 77");
-	ctl_said("pid_file of the instance is , and would be /tmp/none");
+	restart_said("max_clients of the instance is 256, and would be 77");
+	restart_said("pid_file of the instance is , and would be /tmp/none");
 	ck_assert_int_eq(it_ctl("show", "config", NULL), 0);
-	ctl_said("drain_timeout = 30s");
+	restart_said("drain_timeout = 30s");
 	/* A signal has nobody to answer: the log tells. */
 	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGHUP), 0);
 	restart_await_log("is not reloaded: max_clients of the instance is 256, and would be 77");
@@ -210,21 +193,21 @@ START_TEST(what_is_set_by_hand)
 	ck_assert_int_eq(it_ctl("restart", NULL, NULL), 0);
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
 	ck_assert_int_eq(it_ctl("show", "config", NULL), 0);
-	ctl_said("drain_timeout = 1min");
+	restart_said("drain_timeout = 1min");
 	/* What is wrong changes nothing, and is forgotten. */
 	ck_assert_int_eq(it_ctl("set", "app/acquire_timeout=soon", NULL), 3);
-	ctl_said("set: acquire_timeout: bad value: ");
+	restart_said("set: acquire_timeout: bad value: ");
 	ck_assert_int_eq(it_ctl("set", "app/min_connections=9", NULL), 3);
-	ctl_said("is above max_connections");
+	restart_said("is above max_connections");
 	ck_assert_int_eq(it_ctl("set", "nope/acquire_timeout=1s", NULL), 3);
-	ctl_said("there is no pool \"nope\"");
+	restart_said("there is no pool \"nope\"");
 	ck_assert_int_eq(it_ctl("set", "acquire_timeout=1s", NULL), 3);
-	ctl_said("unknown key of the instance");
+	restart_said("unknown key of the instance");
 	ck_assert_int_eq(it_ctl("set", "app/conninfo=password=s3cret", NULL), 3);
-	ctl_said("conninfo: it may have a password in it");
+	restart_said("conninfo: it may have a password in it");
 	ck_assert_int_ne(pglease_test_await_log(it_env, "s3cret", 0), 0);
 	ck_assert_int_eq(it_ctl("set", "max_clients=7", NULL), 3);
-	ctl_said("max_clients of the instance is 256, and would be 7");
+	restart_said("max_clients of the instance is 256, and would be 7");
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 8 * SECOND);
 	reload();
 	ck_assert_uint_eq(it_published("app", "acquire_timeout"), 10 * SECOND);

@@ -130,6 +130,7 @@ START_TEST(a_pool_comes)
 	/* Before the others, so that they are at other places in the list. */
 	configure(NULL, section("two", "min_connections = 2"), section("app", ""));
 	reload();
+	restart_said("pool two: new");
 	restart_await_log("pool two is new");
 	it_ok(pglease_pool_open(it_client(), "two", &two));
 	assert_serves(two);
@@ -173,6 +174,9 @@ START_TEST(a_pool_goes)
 	reload();
 	it_hear(worker.socket, 'd');
 	it_join(&worker);
+	restart_said("pool two: going, 1 leases of the old one are out");
+	ck_assert_int_eq(it_ctl("status", NULL, NULL), 0);
+	restart_said("pool two: going, 1 of 1 connections open");
 	assert_no_pool(two);
 	ck_assert_str_eq(it_query(conn, "select 'mine'"), "mine");
 	assert_serves(pool);
@@ -590,7 +594,35 @@ START_TEST(all_or_nothing)
 }
 END_TEST
 
+/* They come and go on the server that there is, as far as it has room. */
+START_TEST(embedded_pools)
+{
+	const pglease_test_pool pools[] = {{.name = "app", .max = 3, .embedded = 1}, {.name = "two", .max = 1, .embedded = 1}};
+	const pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2, .no_server = 1);
+	char server[16];
+
+	restart_prepare();
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	snprintf(server, sizeof(server), "%s", it_query(conn, "select pg_postmaster_start_time()::time(0)"));
+	restart_configure(NULL, "[pool app]\nembedded = yes\nmax_connections = 4\n");
+	reload();
+	restart_configure(NULL, "[pool app]\nembedded = yes\n[pool two]\nembedded = yes\nmax_connections = 1\nreserve_connections = 1");
+	ck_assert_int_eq(it_ctl("reload", NULL, NULL), 3);
+	restart_said("room for connections of the embedded PostgreSQL is 4, and would be 7; stop and start it instead");
+	restart_configure(NULL, "[pool app]\nembedded = yes\nmax_connections = 2\nreset = always\n[pool two]\nembedded = yes\nmax_connections = 2");
+	reload();
+	it_ok(pglease_pool_open(it_client(), "two", &two));
+	assert_serves(two);
+	ck_assert_str_eq(it_query(conn, "select pg_postmaster_start_time()::time(0)"), server);
+	assert_serves(pool);
+	it_release(&lease);
+}
+END_TEST
+
 IT_MAIN("reload_pools", a_pool_comes, a_pool_goes, its_leases_are_revoked_after_drain_timeout, its_lessee_dies,
     a_restart_and_a_reload_while_it_goes, reset_and_cancel_while_it_goes, the_broker_is_killed_while_it_goes,
     the_broker_is_killed_when_one_was_made_anew, its_alerts_are_over, its_history_goes_on,
-    a_pool_is_made_anew, a_paused_pool_is_made_anew, another_user, more_connections_than_there_was_room_for, all_or_nothing)
+    a_pool_is_made_anew, a_paused_pool_is_made_anew, another_user, more_connections_than_there_was_room_for, all_or_nothing,
+    embedded_pools)
