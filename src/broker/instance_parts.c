@@ -166,7 +166,7 @@ start_publisher(struct instance *i, struct handover *from)
 		i->shared.takeover = takeover_new(params.instance, i->sockdir, i->pools, i->npools);
 		if (i->shared.takeover == NULL)
 			return log_refuse("out of memory");
-	} else if (takeover_take_over(from, i->sockdir, i->pools, i->npools, &i->shared.takeover) != 0) {
+	} else if (takeover_take_over(from, i->sockdir, i->pools, i->npools, i->nall, &i->shared.takeover) != 0) {
 		return -1;
 	}
 	return publisher_new(&params, &i->publisher, &error) == 0 ? 0 : log_refuse("%s", error);

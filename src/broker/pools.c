@@ -17,6 +17,7 @@
 #include "instance_priv.h"
 #include "log.h"
 #include "revoke.h"
+#include "takeover.h"
 
 #define VALUE 512 /* of any setting of a pool's, as text */
 #define NAME 40
@@ -338,6 +339,7 @@ end(struct instance *i, unsigned place)
 	adopt_forget_pool(i->adopt, i->nall);
 	control_forget_pool(i->control, p->index, i->nall);
 	commands_forget_pool(i->commands, i->nall);
+	takeover_forget_pool(i->shared.takeover, i->nall);
 	pool_free(p);
 }
 

@@ -338,9 +338,9 @@ take_job(struct takeover *t, struct pool *const *pools, unsigned npools, struct 
 
 int
 takeover_take_over(
-    struct handover *from, struct sockdir *sockdir, struct pool *const *pools, unsigned npools, struct takeover **ret)
+    struct handover *from, struct sockdir *sockdir, struct pool *const *pools, unsigned npools, unsigned nall, struct takeover **ret)
 {
-	struct takeover *t = new_takeover(sockdir, pools, npools);
+	struct takeover *t = new_takeover(sockdir, pools, nall);
 	uint32_t n = 0;
 
 	if (t == NULL)
@@ -354,6 +354,12 @@ takeover_take_over(
 			return -1;
 	takeover_list_write(t);
 	return handover_check(from, false);
+}
+
+void
+takeover_forget_pool(struct takeover *t, unsigned nall)
+{
+	t->npools = nall;
 }
 
 bool

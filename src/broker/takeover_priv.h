@@ -30,7 +30,7 @@ struct job {
 struct takeover {
 	struct sockdir *sockdir;
 	struct pool *const *pools;
-	unsigned npools;
+	unsigned npools; /* with those that are going */
 	unsigned nlines; /* of the list, as it is in the folder; 0: it is empty */
 	bool fails; /* the list cannot be written: that has been said */
 	struct job job[LAYOUT_MAX_POOLS];

@@ -174,6 +174,66 @@ is_as_planned(struct stats_writer *writer, struct stats_column columns[STATS_NTA
 	return true;
 }
 
+/*
+ * There is no room for another one: the segment of the broker before goes on, with the tables as large as they are there, if it is of
+ * this version. What does not fit is not published, as their totals tell.
+ */
+static bool
+can_stay(struct stats_writer *writer, struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS])
+{
+	struct stats_column there[STATS_MAX_COLUMNS];
+	struct stats_header header, *mine = &writer->header;
+
+	if (exact_read(writer->fd, &header, sizeof(header), 0) != 0 || header.magic != STATS_MAGIC ||
+	    header.version != STATS_VERSION || header.ntables != STATS_NTABLES)
+		return false;
+	for (enum stats_table_id id = 0; id < STATS_NTABLES; id++) {
+		const struct stats_table *a = &header.table[id], *b = &mine->table[id];
+		size_t size = b->ncolumns * sizeof(struct stats_column);
+
+		if (memcmp(a->name, b->name, sizeof(a->name)) != 0 || a->ncolumns != b->ncolumns || a->row_size != b->row_size ||
+		    exact_read(writer->fd, there, size, a->columns) != 0 || memcmp(there, columns[id], size) != 0)
+			return false;
+	}
+	memcpy(mine->table, header.table, sizeof(mine->table));
+	mine->size = header.size;
+	mine->sequence = header.sequence;
+	return true;
+}
+
+/*
+ * Another one in its place, whole before it has the name: whoever looks for it finds one or the other, and who has the old one open
+ * sees that it is gone.
+ */
+static int
+replace_segment(
+    struct stats_writer *writer, struct stats_column columns[STATS_NTABLES][STATS_MAX_COLUMNS], pid_t *ret_owner)
+{
+	char name[PATHS_MAX + 8], from[sizeof(name) + 16], to[sizeof(name) + 16];
+	int old = writer->fd, r;
+
+	snprintf(name, sizeof(name), "%s.new", writer->name);
+	writer->fd = -1;
+	r = create_locked(name, &writer->fd, ret_owner);
+	if (r == 0)
+		r = write_layout(writer, columns);
+	/* As shm_open(3) finds them. */
+	snprintf(from, sizeof(from), "/dev/shm%s", name);
+	snprintf(to, sizeof(to), "/dev/shm%s", writer->name);
+	if (r == 0 && rename(from, to) != 0)
+		r = -errno;
+	if (r == 0) {
+		close(old);
+		return 0;
+	}
+	if (writer->fd >= 0) {
+		shm_unlink(name);
+		close(writer->fd);
+	}
+	writer->fd = old;
+	return can_stay(writer, columns) ? 0 : r;
+}
+
 int
 stats_writer_fd(const struct stats_writer *writer)
 {
@@ -192,11 +252,8 @@ open_segment(struct stats_writer *writer, const struct stats_writer_params *para
 		writer->fd = params->fd;
 		if (is_as_planned(writer, columns))
 			return 0;
-		/* Of another version: readers that have it open see that it is gone, and find the new one by its name. */
-		if (shm_unlink(writer->name) != 0 && errno != ENOENT)
-			return -errno;
-		close(writer->fd);
-		writer->fd = -1;
+		/* Of another version, or of other pools. */
+		return replace_segment(writer, columns, ret_owner);
 	}
 	r = create_locked(writer->name, &writer->fd, ret_owner);
 	return r == 0 ? write_layout(writer, columns) : r;

@@ -369,6 +369,25 @@ START_TEST(the_broker_is_killed_when_one_was_made_anew)
 }
 END_TEST
 
+/* Of who does not call, the next broker ends it, as the session of a pool of that name. */
+START_TEST(its_sessions_are_left_to_the_next_broker)
+{
+	struct it_worker worker;
+
+	start(NULL, "max_connections = 2\ntakeover_limit = 1s", "");
+	worker = it_worker(holds_app, NULL);
+	it_hear(worker.socket, 'r');
+	configure(NULL, section("app", "max_connections = 2\ntakeover_limit = 1s\nreset = always"), section("two", ""));
+	reload();
+	survive_note_sessions();
+	survive_kill();
+	survive_start();
+	it_await_published("app", "takeover_ended", 1);
+	survive_await_sessions(0);
+	it_kill(&worker);
+}
+END_TEST
+
 /* A pool that is raised an alert of: its end is told. */
 START_TEST(its_alerts_are_over)
 {
@@ -623,6 +642,6 @@ END_TEST
 
 IT_MAIN("reload_pools", a_pool_comes, a_pool_goes, its_leases_are_revoked_after_drain_timeout, its_lessee_dies,
     a_restart_and_a_reload_while_it_goes, reset_and_cancel_while_it_goes, the_broker_is_killed_while_it_goes,
-    the_broker_is_killed_when_one_was_made_anew, its_alerts_are_over, its_history_goes_on,
+    the_broker_is_killed_when_one_was_made_anew, its_sessions_are_left_to_the_next_broker, its_alerts_are_over, its_history_goes_on,
     a_pool_is_made_anew, a_paused_pool_is_made_anew, another_user, more_connections_than_there_was_room_for, all_or_nothing,
     embedded_pools)

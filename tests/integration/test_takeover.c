@@ -387,7 +387,6 @@ START_TEST(each_in_its_own_way)
 	it_hear(worker.socket, 'r');
 	it_release(&lease);
 	survive_note_sessions();
-	it_await_ticks(2); /* the next broker knows what this one has published */
 	survive_kill();
 	survive_start();
 	survive_await_new(pool);
