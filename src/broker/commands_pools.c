@@ -18,7 +18,7 @@ left_of(const struct commands *c, const struct waited *w, unsigned *leases, bool
 	*undone = false;
 	while ((p = commands_next_pool(c, w->pool, &at)) != NULL) {
 		*leases += pool_count_leases(p);
-		left += w->what == WAITED_RECONNECT ? pool_count_outdated(p) : p->open;
+		left += w->what == WAITED_RECONNECT ? pool_count_outdated(p) : p->open + p->elders;
 		*undone |= w->what != WAITED_RECONNECT && !p->draining;
 	}
 	return left;
@@ -40,7 +40,7 @@ waited_look(struct commands *c, const struct waited *w, uint64_t now)
 
 	if (w->is_gone)
 		return commands_answer(c, w->asker, PGLEASE_EREFUSED, 0,
-			   "the %s is over: a reload has taken the pool out, or made it anew", said[w->what].name) ||
+			   "the %s is not waited for any more: a reload has taken the pool out, or made it anew (pgleasectl status)", said[w->what].name) ||
 		       true;
 	commands_name_pools(w->pool, name, sizeof(name));
 	left = left_of(c, w, &leases, &undone);

@@ -126,6 +126,7 @@ struct pool {
 	struct target target;
 	struct access *access; /* who may open it */
 	uint64_t made_by; /* a number that follows from the settings that its connections are made by (SETTING_RECONNECTS) */
+	uint64_t remade_by; /* likewise, from what makes another segment (pools_made_by) */
 	uint32_t index; /* its number, by which clients, cancels and hang-ups name it: no place in a list */
 	struct segment seg;
 	int fd;

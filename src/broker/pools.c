@@ -115,7 +115,7 @@ pools_hand_over(struct instance *i, struct handover *to)
 		    .settings = *p->settings,
 		    .index = p->index,
 		    .nslots = p->seg.nslots,
-		    .made_by = pools_made_by(p->settings),
+		    .made_by = p->remade_by,
 		    .going = p->going,
 		    .going_until = p->going_until,
 		};
@@ -186,6 +186,7 @@ take_pool(struct instance *i, struct handover *from, struct pool *of_place[], st
 	if (pool_new(&params, &p) != 0)
 		return -1;
 	p->own_settings = own;
+	p->remade_by = id.made_by;
 	p->going = id.going;
 	p->going_until = id.going_until;
 	if (own == NULL)
@@ -218,6 +219,7 @@ make_pool(struct instance *i, const struct pool_settings *s, struct pool *const 
 	if (pool_new(&params, ret) != 0)
 		return -1;
 	(*ret)->is_new = true;
+	(*ret)->remade_by = pools_made_by(s);
 	for (unsigned k = 0; k < ntaken; k++) {
 		const struct pool *elder = taken[k];
 
@@ -302,6 +304,22 @@ let_go(struct instance *i, struct pool *p, uint64_t now)
 	commands_tell_change(i->commands, p, heir != NULL ? POOL_IS_MADE_ANEW : POOL_GOES);
 }
 
+/* How many connections of a pool's name are not its own any more. */
+static void
+count_elders(struct instance *i)
+{
+	for (unsigned k = 0; k < i->npools; k++) {
+		struct pool *p = i->pools[k];
+		unsigned elders = 0;
+
+		for (unsigned e = i->npools; e < i->nall; e++)
+			elders += strcmp(i->pools[e]->settings->name, p->settings->name) == 0 ? i->pools[e]->open : 0;
+		if (elders < p->elders)
+			pool_want_attention(p);
+		p->elders = elders;
+	}
+}
+
 void
 pools_serve(struct instance *i)
 {
@@ -309,6 +327,7 @@ pools_serve(struct instance *i)
 
 	for (unsigned k = i->npools; k < i->nall; k++)
 		let_go(i, i->pools[k], now);
+	count_elders(i);
 	for (unsigned k = 0; k < i->npools; k++) {
 		struct pool *p = i->pools[k];
 
@@ -358,14 +377,5 @@ pools_tick(struct instance *i, uint64_t now)
 		else
 			k++;
 	}
-	for (unsigned k = 0; k < i->npools; k++) {
-		struct pool *p = i->pools[k];
-		unsigned elders = 0;
-
-		for (unsigned e = i->npools; e < i->nall; e++)
-			elders += strcmp(i->pools[e]->settings->name, p->settings->name) == 0 ? i->pools[e]->open : 0;
-		if (elders < p->elders)
-			pool_want_attention(p);
-		p->elders = elders;
-	}
+	count_elders(i);
 }

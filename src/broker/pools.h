@@ -12,7 +12,7 @@ struct instance;
 
 /*
  * A number that follows from what a pool's segment is made by: the settings that change so (SETTING_REMAKES), and the user and the
- * database that its clients have been told.
+ * database that its clients have been told. Before there are threads, as target_init(); afterwards it is the pool's `remade_by`.
  */
 uint64_t pools_made_by(const struct pool_settings *settings_of);
 

@@ -326,7 +326,7 @@ pools_fit(const struct restart *r, const char *theirs, char *why, size_t size)
 		bool stays = false;
 
 		for (unsigned t = 0; t < n; t++)
-			stays |= strcmp(pools[t].name, p->settings->name) == 0 && pools[t].made_by == pools_made_by(p->settings) &&
+			stays |= strcmp(pools[t].name, p->settings->name) == 0 && pools[t].made_by == p->remade_by &&
 				 pools[t].connections <= p->seg.nslots;
 		going += !stays;
 	}

@@ -177,13 +177,13 @@ START_TEST(messages_of_another_kind_version_or_size)
 	}
 	/* What only the attached can get wrong. */
 	for (unsigned i = 0; i < 3; i++) {
-		struct wire_ring ring = {.pool = (const uint32_t[]){1, UINT32_MAX, 0x80000000}[i]};
+		struct wire_ring ring = {.pool = (const uint32_t[]){LAYOUT_MAX_POOLS, UINT32_MAX, 0x80000000}[i]};
 		struct script_client c;
 
 		script_attach(&c);
 		wire_header_init(&ring.header, WIRE_RING);
 		script_send(c.control, &ring, sizeof(ring));
-		script_expect_refusal(c.control, PGLEASE_EPROTOCOL, "not there");
+		script_expect_refusal(c.control, PGLEASE_EPROTOCOL, "cannot be");
 		segment_unmap(&c.seg);
 	}
 	finish(&worker);

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,6 +35,27 @@ new_writer(uint32_t capacity)
 	    .instance_id = 42,
 	    .mode = 0640,
 	    .capacity = {capacity, capacity, capacity, capacity},
+	};
+	struct stats_writer *writer = NULL;
+	pid_t owner;
+
+	ck_assert_int_eq(stats_writer_new(&params, &writer, &owner), 0);
+	return writer;
+}
+
+/* As the program that takes a broker's place goes on with its segment. */
+static struct stats_writer *
+take_over(const struct stats_writer *before, uint32_t capacity)
+{
+	struct stats_writer_params params = {
+	    .instance = instance,
+	    .program = "unit test 1",
+	    .socket_dir = "/nowhere",
+	    .instance_id = 42,
+	    .mode = 0640,
+	    .capacity = {capacity, capacity, capacity, capacity},
+	    .takes_over = true,
+	    .fd = fcntl(stats_writer_fd(before), F_DUPFD_CLOEXEC, 0),
 	};
 	struct stats_writer *writer = NULL;
 	pid_t owner;
@@ -97,6 +120,55 @@ poke(uint64_t offset, const void *bytes, size_t size)
 	ck_assert_int_eq(pwrite(fd, bytes, size, (off_t)offset), (ssize_t)size);
 	close(fd);
 }
+
+/* Rows of clients that there are, and how many there were to be told. */
+static void
+assert_published(uint32_t n, uint32_t total)
+{
+	struct stats_snapshot snap;
+
+	ck_assert_int_eq(snapshot(&snap), 0);
+	ck_assert_uint_eq(stats_view_find(&snap, "clients")->nrows, n);
+	ck_assert_uint_eq(stats_view_find(&snap, "clients")->total, total);
+	stats_snapshot_fini(&snap);
+}
+
+/* A reload that has more pools makes larger tables: in a new segment by the same name; without room for it, in the old one. */
+START_TEST(test_other_tables)
+{
+	struct stats_writer *before = new_writer(2), *same, *larger, *cramped;
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+	struct stats_reader *reader;
+	struct stats_snapshot snap;
+
+	ck_assert_int_eq(publish(before, 2, 1), 0);
+	ck_assert_int_eq(stats_reader_open(instance, &reader), 0);
+	same = take_over(before, 2);
+	ck_assert_int_eq(publish(same, 2, 2), 0);
+	ck_assert_int_eq(stats_reader_snapshot(reader, &snap), 0);
+	ck_assert(!snap.gone);
+	stats_snapshot_fini(&snap);
+	larger = take_over(same, 8);
+	ck_assert_int_eq(publish(larger, 8, 3), 0);
+	assert_published(8, 8);
+	stats_reader_close(reader);
+	signal(SIGXFSZ, SIG_IGN);
+	limit.rlim_cur = stats_writer_size(larger);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cramped = take_over(larger, 32);
+	ck_assert_int_eq(publish(cramped, 12, 4), 0);
+	assert_published(8, 12);
+	stats_writer_free(cramped);
+	ck_assert_int_eq(snapshot(&snap), -ENOENT);
+	/* What these have had is another's by now, or has no name: as after an exec, nothing is left of them. */
+	close(stats_writer_fd(before));
+	close(stats_writer_fd(same));
+	close(stats_writer_fd(larger));
+	free(before);
+	free(same);
+	free(larger);
+}
+END_TEST
 
 START_TEST(test_copy_text)
 {
@@ -513,6 +585,7 @@ main(void)
 	tcase_add_test(tcase, test_dead_writer);
 	tcase_add_test(tcase, test_replaced_by_hand);
 	tcase_add_test(tcase, test_no_room);
+	tcase_add_test(tcase, test_other_tables);
 	tcase_add_test(tcase, test_foreign);
 	tcase_add_test(tcase, test_other_version);
 	tcase_add_test(tcase, test_never_published);
