@@ -54,6 +54,9 @@
  * The same holds for a broker that was stopped, which has ended its sessions, and leases with them; and for a process that has closed the library's descriptors.
  * Each broker that dies costs some kilobytes until pglease_detach. Calls that make no system call make a few while the broker is gone.
  *
+ * A reload of the broker: a pool that it makes anew is found by the next acquire, or the one that waits; leases that are out go on. One that it
+ * takes out gives no more (PGLEASE_ENOPOOL), until its name comes back: the handle stays good.
+ *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
  * (PGLEASE_EFORKED in the child).
  *
@@ -136,7 +139,7 @@ PGLEASE_API int pglease_pool_open(pglease *client, const char *name, pglease_poo
  * The macro notes the caller's file and line with the lease (leak reports, pgleasestat); the function, for those who cannot use
  * macros, the caller's address: as "function+0x1f".
  * Errors: EINVAL, ETIMEOUT, EDRAINING, ELIMIT, ENOROWS, ENOBROKER, EUPSTREAM, ENOMEM, ESYSTEM, EPROTOCOL; after a broker's death also
- * ENOPOOL, EPERM, EVERSION and ENOCLIENTS, when that is what the next one says.
+ * ENOPOOL, EPERM, EVERSION and ENOCLIENTS, when that is what the next one says; ENOPOOL also when a reload has taken the pool out.
  */
 PGLEASE_API int pglease_acquire(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn)
     PGLEASE_MUST_CHECK;
