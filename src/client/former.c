@@ -113,6 +113,23 @@ is_waited_in(struct pool_state *state)
 	return any;
 }
 
+/*
+ * Whether a thread of this process holds a slot in it, perhaps without a shell yet. Where a broker lives it must find its word when it
+ * gives the slot up, or that stays LEASED; and no other is claimed any more, for that broker has let none stay IDLE.
+ */
+static bool
+is_leased_in(const struct pool_state *state)
+{
+	for (uint32_t slot = 0; slot < state->seg.nslots; slot++) {
+		uint64_t w = slot_load(&state->seg, slot);
+
+		if ((word_state(w) == SLOT_LEASED || word_state(w) == SLOT_GRANTED) && word_who(w) < state->seg.nrows &&
+		    word_who(row_load(&state->seg, word_who(w))) == state->process->client)
+			return true;
+	}
+	return false;
+}
+
 /* True when nothing is left in it. */
 static bool
 sweep(struct pool_state *state, bool is_ownerless)
@@ -122,7 +139,7 @@ sweep(struct pool_state *state, bool is_ownerless)
 	for (uint32_t slot = 0; slot < state->nslots; slot++)
 		if (!shell_expire(state, slot, sweep_row(state, is_ownerless)))
 			is_empty = false;
-	if (is_waited_in(state) || !is_empty || shell_has_orphans(state))
+	if (is_waited_in(state) || !is_empty || (!is_ownerless && is_leased_in(state)) || shell_has_orphans(state))
 		return false;
 	segment_blank(&state->seg);
 	history_blank(&state->past);
