@@ -45,21 +45,24 @@ lease_wish(pglease_pool *pool, int timeout_ms, struct wish *ret)
 	return 0;
 }
 
-static int
-acquire_within(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
+static __attribute__((noinline)) int
+acquire_any(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
 {
-	struct wish wish;
-	int r;
-
-	if (pool != NULL && timeout_ms >= PGLEASE_TIMEOUT_POOL && ret_lease != NULL && ret_conn != NULL &&
-	    warm_acquire(pool, site, ret_lease, ret_conn))
-		return 0;
-	wish = (struct wish){.site = *site};
-	r = lease_wish(pool, timeout_ms, &wish);
+	struct wish wish = {.site = *site};
+	int r = lease_wish(pool, timeout_ms, &wish);
 
 	if (r == 0)
 		r = check_arguments(ret_lease, ret_conn);
 	return r != 0 ? r : acquire_by(pool, &wish, ret_lease, ret_conn);
+}
+
+static inline int
+acquire_within(pglease_pool *pool, int timeout_ms, pglease_lease *ret_lease, PGconn **ret_conn, const struct site *site)
+{
+	if (pool != NULL && timeout_ms >= PGLEASE_TIMEOUT_POOL && ret_lease != NULL && ret_conn != NULL &&
+	    warm_acquire(pool, site, ret_lease, ret_conn))
+		return 0;
+	return acquire_any(pool, timeout_ms, ret_lease, ret_conn, site);
 }
 
 static int

@@ -3,19 +3,11 @@
 #include "guard.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define GUARD_PAGE 4096
 
-struct guard {
-	pthread_mutex_t registry;
-	_Atomic uint64_t serial; /* 0 in a child until its first call; set under `once` below */
-	pthread_mutex_t once;
-};
-
-/* Set once, before any handle exists; inherited by children, which see the page wiped. */
-static struct guard *_Atomic guard_page;
+struct guard *_Atomic guard_page;
 /* The last serial given; in a child it continues from the parent's, so that no two of a family are equal. */
 static uint64_t last_serial;
 
@@ -49,13 +41,11 @@ guard_init(void)
 }
 
 uint64_t
-guard_serial(void)
+guard_serial_new(void)
 {
-	struct guard *g = atomic_load_explicit(&guard_page, memory_order_acquire);
-	uint64_t serial = atomic_load_explicit(&g->serial, memory_order_acquire);
+	struct guard *g = atomic_load(&guard_page);
+	uint64_t serial;
 
-	if (serial != 0)
-		return serial;
 	pthread_mutex_lock(&g->once);
 	serial = atomic_load_explicit(&g->serial, memory_order_relaxed);
 	if (serial == 0) {

@@ -71,11 +71,9 @@ lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, unsig
 }
 
 void
-lease_tell_dirty(struct pool_state *state, unsigned session)
+lease_ring_dirty(struct pool_state *state)
 {
-	_Atomic uint32_t *watch = &state->seg.header->reset_watch;
-
-	if (session == SLOT_DIRTY && atomic_load(watch) != 0 && atomic_exchange(watch, 0) != 0)
+	if (atomic_exchange(&state->seg.header->reset_watch, 0) != 0)
 		client_ring(state);
 }
 

@@ -98,6 +98,12 @@ bool lease_give_to_broker(struct pool_state *state, uint32_t slot, uint64_t *w, 
  * After a slot was given up with this in its session (S8; S9, for S11 may have taken the grant back): the broker looks
  * for dirty idle sessions, unless it has said that it sleeps. Pairs with dirty.c.
  */
-void lease_tell_dirty(struct pool_state *state, unsigned session);
+void lease_ring_dirty(struct pool_state *state);
+static inline void
+lease_tell_dirty(struct pool_state *state, unsigned session)
+{
+	if (session == SLOT_DIRTY && atomic_load(&state->seg.header->reset_watch) != 0)
+		lease_ring_dirty(state);
+}
 
 #endif

@@ -98,7 +98,7 @@ leave(struct pool_state *state, uint32_t slot, struct shell *shell, enum pglease
 	return r;
 }
 
-static void
+static inline void
 count_release(const struct pool_state *state, const struct shell *shell, uint64_t now)
 {
 	uint64_t held = now - shell->leased_at;
@@ -190,13 +190,14 @@ is_at_rest(const struct shell *shell)
  * The common release, in one straight line: the session keeps this client's traces, or has none; nothing is to be looked at more
  * closely, and nobody waits. False: nothing happened, and the long way is to be gone.
  */
-static bool
+static __attribute__((noinline)) bool
 release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_code)
 {
 	struct pool_state *state = atomic_load_explicit(&lease->pool->state, memory_order_acquire);
 	const struct segment_header *h;
 	struct shell *shell;
 	struct slot *s;
+	unsigned session;
 	uint64_t w, now;
 	bool dirty, returns;
 
@@ -221,15 +222,22 @@ release_warm(const pglease_lease *lease, enum pglease_session said, int *ret_cod
 	    atomic_load_explicit(&s->off_baseline, memory_order_relaxed) != 0 ||
 	    atomic_load_explicit(&s->unverified, memory_order_relaxed) == 0 ||
 	    now - shell->compared_at >= RESET_CHECK_NS || /* in its future, too */
-	    reset_off_baseline(state, lease->slot, shell, false) != 0 || !shell_is_kept(state, shell))
+	    reset_is_escaping_off(shell) || !(shell_is_surely_kept(state, shell) || shell_is_kept(state, shell)))
 		return false;
 	reset_conn(shell);
 	timing_release(state, shell, now);
 	count_release(state, shell, now);
 	returns = shell->returned;
+	session = dirty ? SLOT_DIRTY : 0;
 	shell_keep(shell, now);
 	leave_row(state, lease->row, now);
-	*ret_code = give_up(state, lease, &w, dirty ? SLOT_DIRTY : 0, now, returns);
+	*ret_code = 0;
+	if (!handoff_release_alone(&state->seg, lease->slot, w, state->process->client, session, now)) {
+		*ret_code = give_up(state, lease, &w, session, now, returns);
+		return true;
+	}
+	lease_tell_dirty(state, session);
+	threshold_maybe_look(lease->pool, state, now);
 	return true;
 }
 
@@ -256,8 +264,8 @@ end_ownerless(struct pool_state *state, const pglease_lease *lease, struct shell
 	return 0;
 }
 
-int
-pglease_release_as(const pglease_lease *lease, enum pglease_session said)
+static __attribute__((noinline)) int
+release_any(const pglease_lease *lease, enum pglease_session said)
 {
 	struct pool_state *state;
 	struct shell *shell;
@@ -266,8 +274,6 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 	uint64_t w, now;
 	int r;
 
-	if (lease != NULL && lease->pool != NULL && release_warm(lease, said, &r))
-		return r;
 	if (lease == NULL || lease->pool == NULL)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", lease == NULL ? "lease" : "the lease's pool");
 	if (said < PGLEASE_SESSION_USED || said > PGLEASE_SESSION_BROKEN)
@@ -330,7 +336,19 @@ pglease_release_as(const pglease_lease *lease, enum pglease_session said)
 }
 
 int
+pglease_release_as(const pglease_lease *lease, enum pglease_session said)
+{
+	int r;
+
+	return lease != NULL && lease->pool != NULL && release_warm(lease, said, &r) ? r : release_any(lease, said);
+}
+
+int
 pglease_release(const pglease_lease *lease)
 {
-	return pglease_release_as(lease, PGLEASE_SESSION_USED);
+	int r;
+
+	return lease != NULL && lease->pool != NULL && release_warm(lease, PGLEASE_SESSION_USED, &r)
+		   ? r
+		   : release_any(lease, PGLEASE_SESSION_USED);
 }

@@ -158,16 +158,7 @@ reset_read(
 	return 0;
 }
 
-/* What PQescape* depends on; compared at each release. */
 static const char conforming_name[] = "standard_conforming_strings", encoding_name[] = "client_encoding";
-
-static bool
-is_conforming(const PGconn *conn)
-{
-	const char *value = PQparameterStatus(conn, conforming_name);
-
-	return value != NULL && strcmp(value, "on") == 0;
-}
 
 static uint64_t
 bit_of(const struct pool_state *state, uint32_t slot, const char *name)
@@ -183,7 +174,7 @@ reset_remember(const struct pool_state *state, uint32_t slot, struct shell *shel
 {
 	shell->encoding = PQclientEncoding(shell->conn);
 	shell->encoding_bit = bit_of(state, slot, encoding_name);
-	shell->conforming = is_conforming(shell->conn);
+	shell->conforming = reset_is_conforming(shell->conn);
 	shell->conforming_bit = bit_of(state, slot, conforming_name);
 }
 
@@ -194,7 +185,7 @@ reset_off_baseline(const struct pool_state *state, uint32_t slot, const struct s
 	const char *name, *value, *believed;
 	unsigned bit = 0;
 
-	if (is_conforming(shell->conn) != shell->conforming)
+	if (reset_is_conforming(shell->conn) != shell->conforming)
 		off |= shell->conforming_bit;
 	if (PQclientEncoding(shell->conn) != shell->encoding)
 		off |= shell->encoding_bit;
@@ -308,20 +299,6 @@ reset_run(const struct pool_state *state, PGconn *conn, const char *sql)
 		PQclear(result);
 	}
 	return good && PQtransactionStatus(conn) == PQTRANS_IDLE ? 0 : PGLEASE_EBROKEN;
-}
-
-void
-reset_conn(const struct shell *shell)
-{
-	PGnotify *notify;
-
-	PQsetNoticeReceiver(shell->conn, shell->notice_receiver, NULL);
-	PQsetNoticeProcessor(shell->conn, shell->notice_processor, NULL);
-	PQsetErrorVerbosity(shell->conn, PQERRORS_DEFAULT);
-	PQsetErrorContextVisibility(shell->conn, PQSHOW_CONTEXT_ERRORS);
-	PQuntrace(shell->conn);
-	while ((notify = PQnotifies(shell->conn)) != NULL)
-		PQfreemem(notify);
 }
 
 int

@@ -62,6 +62,19 @@ int reset_read(
     struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline, struct startup *startup);
 /* Statements without results, through libpq, within the pool's reset_timeout. PGLEASE_EBROKEN when one fails. */
 int reset_run(const struct pool_state *state, PGconn *conn, const char *sql);
+/* What PQescape* depends on; compared at each release. */
+static inline bool
+reset_is_conforming(const PGconn *conn)
+{
+	const char *value = PQparameterStatus(conn, "standard_conforming_strings");
+
+	return value != NULL && value[0] == 'o' && value[1] == 'n' && value[2] == '\0';
+}
+static inline bool
+reset_is_escaping_off(const struct shell *shell)
+{
+	return PQclientEncoding(shell->conn) != shell->encoding || reset_is_conforming(shell->conn) != shell->conforming;
+}
 /* After an adoption: what reset_off_baseline compares with. */
 void reset_remember(const struct pool_state *state, uint32_t slot, struct shell *shell);
 /*
@@ -75,7 +88,20 @@ uint64_t reset_off_baseline(const struct pool_state *state, uint32_t slot, const
  */
 int reset_tell(const struct pool_state *state, uint32_t slot, const struct shell *shell, const struct resets_told *told);
 /* At release: what the user set on the PGconn is libpq's default again, so that nothing of his is called later. */
-void reset_conn(const struct shell *shell);
+static inline void
+reset_conn(const struct shell *shell)
+{
+	PGnotify *notify;
+
+	PQsetNoticeReceiver(shell->conn, shell->notice_receiver, NULL);
+	PQsetNoticeProcessor(shell->conn, shell->notice_processor, NULL);
+	PQsetErrorVerbosity(shell->conn, PQERRORS_DEFAULT);
+	PQsetErrorContextVisibility(shell->conn, PQSHOW_CONTEXT_ERRORS);
+	PQuntrace(shell->conn);
+	while ((notify = PQnotifies(shell->conn)) != NULL)
+		PQfreemem(notify);
+}
+
 /*
  * At release: 0 when the session is idle and outside a transaction, after a rollback if need be (*ret_rolled_back), with the
  * PGconn back in blocking mode. PGLEASE_EBROKEN otherwise.

@@ -214,14 +214,6 @@ shell_take(struct pool_state *state, uint32_t slot, uint64_t w, struct shell **r
 	}
 }
 
-struct shell *
-shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence)
-{
-	struct shell *shell = atomic_load(&state->shell[slot]);
-
-	return atomic_load_explicit(&shell->sequence, memory_order_relaxed) == sequence ? shell : NULL;
-}
-
 void
 shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence)
 {
@@ -325,15 +317,6 @@ shell_is_kept(const struct pool_state *state, const struct shell *shell)
 		return false;
 	/* Several may have been in use at once: the bound is for those kept. */
 	return atomic_load_explicit(&state->nshells, memory_order_relaxed) <= state->max_shells;
-}
-
-void
-shell_keep(struct shell *shell, uint64_t now)
-{
-	shell->touched = false;
-	atomic_store_explicit(&shell->used, now, memory_order_relaxed);
-	/* Release: whoever takes it next sees it as it was left. */
-	atomic_store_explicit(&shell->state, SHELL_FREE, memory_order_release);
 }
 
 void

@@ -24,7 +24,21 @@ int shell_replace(struct pool_state *state, uint32_t slot, struct shell *shell, 
 void shell_checkin(struct pool_state *state, struct shell *shell, uint64_t now);
 /* Whether that is so without another's being disposed of; and what is left to do then. */
 bool shell_is_kept(const struct pool_state *state, const struct shell *shell);
-void shell_keep(struct shell *shell, uint64_t now);
+static inline void
+shell_keep(struct shell *shell, uint64_t now)
+{
+	shell->touched = false;
+	atomic_store_explicit(&shell->used, now, memory_order_relaxed);
+	/* Release: whoever takes it next sees it as it was left. */
+	atomic_store_explicit(&shell->state, SHELL_FREE, memory_order_release);
+}
+/* Whether it certainly is, at a glance: no event procedure can have come, and the bound is kept (shell_is_kept). */
+static inline bool
+shell_is_surely_kept(const struct pool_state *state, const struct shell *shell)
+{
+	return !shell->touched && !shell->registered &&
+	       atomic_load_explicit(&state->nshells, memory_order_relaxed) <= state->max_shells;
+}
 /* The same as shell_checkin, but the shell is of no further use. When the broker has gone, its session is ended. */
 void shell_discard(struct pool_state *state, struct shell *shell);
 
@@ -46,7 +60,13 @@ bool shell_has_orphans(const struct pool_state *state);
 void shell_end_all(struct pool_state *state);
 
 /* The shell that is IN_USE for this lease of the slot; NULL when the lease was revoked and the slot has another. */
-struct shell *shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence);
+static inline struct shell *
+shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence)
+{
+	struct shell *shell = atomic_load(&state->shell[slot]);
+
+	return atomic_load_explicit(&shell->sequence, memory_order_relaxed) == sequence ? shell : NULL;
+}
 /* The caller's lease was revoked, and it has noticed: disposes of its shell, if it still has it. */
 void shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence);
 /* An empty one for each slot. 0 or ENOMEM, with the message. */

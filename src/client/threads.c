@@ -15,7 +15,7 @@
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static int key_error;
-static _Thread_local struct thread_row *thread_rows;
+_Thread_local struct thread_row *threads_own;
 
 /* Live pool states of this process; under the registry lock. */
 static struct pool_state *registry;
@@ -77,7 +77,7 @@ static void
 thread_ends(void *rows)
 {
 	/* First: destructors of the application that run later may acquire; they begin a new list. */
-	thread_rows = NULL;
+	threads_own = NULL;
 	for (struct thread_row *tr = rows, *next; tr != NULL; tr = next) {
 		struct ended ended = {.seq = 0};
 
@@ -151,7 +151,7 @@ static void
 rows_purge(void)
 {
 	guard_lock();
-	for (struct thread_row **p = &thread_rows; *p != NULL;) {
+	for (struct thread_row **p = &threads_own; *p != NULL;) {
 		struct thread_row *tr = *p;
 
 		if (is_registered(tr->state, tr->id) && !is_left_over(tr)) {
@@ -163,7 +163,7 @@ rows_purge(void)
 	}
 	guard_unlock();
 	/* The key must never name one that was freed. */
-	pthread_setspecific(key, thread_rows);
+	pthread_setspecific(key, threads_own);
 }
 
 int
@@ -204,34 +204,18 @@ row_new(struct pool_state *state, struct thread_row **ret_row)
 	r = threads_claim(state, &tr);
 	if (r != 0)
 		return r;
-	tr->next = thread_rows;
-	thread_rows = tr;
-	pthread_setspecific(key, thread_rows);
+	tr->next = threads_own;
+	threads_own = tr;
+	pthread_setspecific(key, threads_own);
 	*ret_row = tr;
 	return 0;
-}
-
-/* Whether it is a row of this pool, and holds no lease: written by this thread at acquire, and by whoever releases. */
-static inline bool
-is_free_row(const struct thread_row *tr, const struct pool_state *state)
-{
-	return tr->state == state && tr->id == state->id &&
-	       atomic_load_explicit(&state->seg.row[tr->row].held, memory_order_acquire) == 0;
-}
-
-struct thread_row *
-threads_row_at_hand(const struct pool_state *state)
-{
-	struct thread_row *tr = thread_rows;
-
-	return tr != NULL && is_free_row(tr, state) ? tr : NULL;
 }
 
 int
 threads_row(struct pool_state *state, struct thread_row **ret_row)
 {
-	for (struct thread_row *tr = thread_rows; tr != NULL; tr = tr->next) {
-		if (is_free_row(tr, state)) {
+	for (struct thread_row *tr = threads_own; tr != NULL; tr = tr->next) {
+		if (threads_is_free(tr, state)) {
 			*ret_row = tr;
 			return 0;
 		}

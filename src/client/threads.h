@@ -44,8 +44,25 @@ void threads_register(struct pool_state *state);
 void threads_unregister(struct pool_state *state);
 /* A row of the calling thread that holds no lease, claimed if need be (R1). Errors: ENOROWS, ENOMEM. */
 int threads_row(struct pool_state *state, struct thread_row **ret_row);
+/* The calling thread's; threads.c's alone. */
+extern _Thread_local struct thread_row *threads_own;
+
+/* Whether it is a row of this pool, and holds no lease: written by this thread at acquire, and by whoever releases. */
+static inline bool
+threads_is_free(const struct thread_row *tr, const struct pool_state *state)
+{
+	return tr->state == state && tr->id == state->id &&
+	       atomic_load_explicit(&state->seg.row[tr->row].held, memory_order_acquire) == 0;
+}
+
 /* The same without claiming one: of the thread's first pool, and only if it holds no lease there. NULL otherwise. */
-struct thread_row *threads_row_at_hand(const struct pool_state *state);
+static inline struct thread_row *
+threads_row_at_hand(const struct pool_state *state)
+{
+	struct thread_row *tr = threads_own;
+
+	return tr != NULL && threads_is_free(tr, state) ? tr : NULL;
+}
 /* R1: a row of the process's, which is in no list. Errors: ENOROWS, ENOMEM. */
 int threads_claim(struct pool_state *state, struct thread_row **ret_row);
 

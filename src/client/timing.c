@@ -133,9 +133,7 @@ timing_got(PGconn *conn, const PGresult *result)
 }
 
 void
-timing_release(const struct pool_state *state, struct shell *shell, uint64_t now)
+timing_abandon(const struct pool_state *state, struct shell *shell, uint64_t now)
 {
-	if (shell->transaction_at != 0)
-		count_transaction(state, shell, now);
-	shell->queries_out = 0;
+	count_transaction(state, shell, now);
 }

@@ -22,6 +22,13 @@ void timing_sent(const struct timing *timing);
 void timing_got(PGconn *conn, const PGresult *result);
 
 /* At the release, while the lease is the lock: a transaction that was open has ended, by roll-back. */
-void timing_release(const struct pool_state *state, struct shell *shell, uint64_t now);
+void timing_abandon(const struct pool_state *state, struct shell *shell, uint64_t now);
+static inline void
+timing_release(const struct pool_state *state, struct shell *shell, uint64_t now)
+{
+	if (shell->transaction_at != 0)
+		timing_abandon(state, shell, now);
+	shell->queries_out = 0;
+}
 
 #endif

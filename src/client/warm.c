@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "warm.h"
 
+#if __has_include(<sys/single_threaded.h>)
+#define HAVE_SINGLE_THREADED 1
+#include <sys/single_threaded.h> /* glibc 2.32 */
+#else
+#define HAVE_SINGLE_THREADED 0
+#endif
+
 #include "lease.h"
 #include "slots.h"
 #include "threads.h"
@@ -33,6 +40,27 @@ is_current(const struct slot *s, const struct shell *shell)
 }
 
 /*
+ * FREE to EVICTING. As long as the process has no second thread, nobody can come between the look and the store; whoever is made later
+ * sees what was stored.
+ */
+static inline bool
+take_shell(struct shell *shell)
+{
+	uint32_t free = SHELL_FREE;
+
+#if HAVE_SINGLE_THREADED
+	if (__libc_single_threaded) {
+		if (atomic_load_explicit(&shell->state, memory_order_relaxed) != SHELL_FREE)
+			return false;
+		atomic_store_explicit(&shell->state, SHELL_EVICTING, memory_order_relaxed);
+		return true;
+	}
+#endif
+	return atomic_compare_exchange_strong_explicit(
+	    &shell->state, &free, SHELL_EVICTING, memory_order_acquire, memory_order_relaxed);
+}
+
+/*
  * The shell is taken before the slot, as an evictor does: a thread that leases the slot meanwhile waits for it. What is read of the
  * slot between `w` and S6 from `w` is stable: it changes only with its owner, and so would the word's sequence.
  */
@@ -41,16 +69,14 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
     uint64_t *ret_seq)
 {
 	const struct segment_header *h = state->seg.header;
-	uint32_t slot = (uint32_t)tr->last_slot, free = SHELL_FREE, block;
+	uint32_t slot = (uint32_t)tr->last_slot, block;
 	struct slot *s = &state->seg.slot[slot];
 	struct shell *shell = atomic_load_explicit(&state->shell[slot], memory_order_acquire);
 	unsigned client = state->process->client;
 	uint64_t w = slot_load(&state->seg, slot), idle_since;
 	bool dirty = word_flags(w) != 0;
 
-	if (!is_usable(w, client) ||
-	    !atomic_compare_exchange_strong_explicit(
-		&shell->state, &free, SHELL_EVICTING, memory_order_acquire, memory_order_relaxed))
+	if (!is_usable(w, client) || !take_shell(shell))
 		return false;
 	/* Still the slot's: nobody puts another in its place while it is EVICTING. */
 	if (shell != atomic_load(&state->shell[slot]))
@@ -75,9 +101,13 @@ take(struct pool_state *state, struct thread_row *tr, const struct site *site, u
 	shell->dirty_before = dirty;
 	shell->leased_at = now > idle_since ? now : idle_since;
 	atomic_store_explicit(&s->leased_at, shell->leased_at, memory_order_relaxed);
-	if (dirty)
-		lease_count(state, shell, COUNTER_RESETS_SPARED, 1);
-	lease_count(state, shell, COUNTER_LEASES_IMMEDIATE, 1);
+	if (lease_is_counted(state)) {
+		_Atomic uint64_t *counter = state->seg.block[block].counter;
+
+		if (dirty)
+			counter_add(&counter[COUNTER_RESETS_SPARED], 1);
+		counter_add(&counter[COUNTER_LEASES_IMMEDIATE], 1);
+	}
 	*ret_shell = shell;
 	*ret_seq = word_seq(w);
 	return true;

@@ -185,6 +185,21 @@ handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client
 }
 
 bool
+handoff_release_alone(struct segment *seg, uint32_t slot, uint64_t w, unsigned client, unsigned session, uint64_t now)
+{
+	if (word_state(w) != SLOT_LEASED || word_flags(w) != 0 || queue_maybe_waiting(seg))
+		return false;
+	atomic_store_explicit(&seg->slot[slot].idle_since, now, memory_order_relaxed);
+	begin_turn(seg, slot, now);
+	if (!slot_idle(seg, slot, &w, client, session)) /* S8 */
+		return false;
+	/* S8, then the look at the queue, both sequentially consistent: who has entered it meanwhile is woken, or looks. */
+	if (queue_maybe_waiting(seg))
+		queue_wake(seg);
+	return true;
+}
+
+bool
 handoff_repair(struct segment *seg, uint32_t slot, uint64_t now)
 {
 	uint64_t w = slot_load(seg, slot);

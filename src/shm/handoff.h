@@ -33,6 +33,12 @@ enum handoff_result handoff_give(struct segment *seg, uint32_t slot, uint64_t *w
 enum handoff_result handoff_release(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session,
     uint64_t now, bool returns);
 
+/*
+ * The same by the lessee of a word without flags when nobody waits: S8 and the wake path, or nothing happens, and handoff_release() says
+ * what is to be done.
+ */
+bool handoff_release_alone(struct segment *seg, uint32_t slot, uint64_t w, unsigned client, unsigned session, uint64_t now);
+
 /* Whether slots are being kept: the last one was a moment ago. */
 bool handoff_is_keeping(const struct segment *seg, uint64_t now);
 /*

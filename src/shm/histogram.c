@@ -4,22 +4,6 @@
 
 #include <math.h>
 
-#include "counters.h"
-
-unsigned
-histogram_bucket_of(uint64_t value)
-{
-	unsigned exponent;
-
-	if (value < HISTOGRAM_SUB)
-		return (unsigned)value;
-	exponent = 63u - (unsigned)__builtin_clzll(value);
-	if (exponent >= HISTOGRAM_MAX_BITS)
-		return HISTOGRAM_BUCKETS - 1;
-	return HISTOGRAM_SUB + (exponent - HISTOGRAM_SUB_BITS) * HISTOGRAM_SUB +
-	       (unsigned)((value >> (exponent - HISTOGRAM_SUB_BITS)) & (HISTOGRAM_SUB - 1));
-}
-
 uint64_t
 histogram_bucket_low(unsigned bucket)
 {
@@ -36,12 +20,6 @@ uint64_t
 histogram_bucket_high(unsigned bucket)
 {
 	return histogram_bucket_low(bucket + 1);
-}
-
-void
-histogram_record(struct histogram *h, uint64_t value)
-{
-	counter_add(&h->bucket[histogram_bucket_of(value)], 1);
 }
 
 void

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "counters.h"
+
 #define HISTOGRAM_SUB_BITS 5
 #define HISTOGRAM_SUB (1u << HISTOGRAM_SUB_BITS)
 #define HISTOGRAM_MAX_BITS 40
@@ -29,14 +31,30 @@ struct histogram_sum {
 	uint64_t count;
 };
 
-unsigned histogram_bucket_of(uint64_t value);
+static inline unsigned
+histogram_bucket_of(uint64_t value)
+{
+	unsigned exponent;
+
+	if (value < HISTOGRAM_SUB)
+		return (unsigned)value;
+	exponent = 63u - (unsigned)__builtin_clzll(value);
+	if (exponent >= HISTOGRAM_MAX_BITS)
+		return HISTOGRAM_BUCKETS - 1;
+	return HISTOGRAM_SUB + (exponent - HISTOGRAM_SUB_BITS) * HISTOGRAM_SUB +
+	       (unsigned)((value >> (exponent - HISTOGRAM_SUB_BITS)) & (HISTOGRAM_SUB - 1));
+}
 /* First value of a bucket, and the first beyond it. */
 uint64_t histogram_bucket_low(unsigned bucket);
 uint64_t histogram_bucket_high(unsigned bucket);
 /* What stands for the bucket's values. */
 uint64_t histogram_bucket_middle(unsigned bucket);
 
-void histogram_record(struct histogram *h, uint64_t value);
+static inline void
+histogram_record(struct histogram *h, uint64_t value)
+{
+	counter_add(&h->bucket[histogram_bucket_of(value)], 1);
+}
 void histogram_add(struct histogram_sum *sum, const struct histogram *h);
 /* Adds `n` observations of `value` (what was counted without being recorded). */
 void histogram_add_value(struct histogram_sum *sum, uint64_t value, uint64_t n);

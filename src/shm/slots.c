@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Transitions of slot words (doc/protocol.md, S1-S14, F1-F3), and the search for an idle one. This file alone swaps
- * slot words; each swap is sequentially consistent and is its own pair: whoever's swap succeeds has acquired what the
- * previous owner published.
+ * Transitions of slot words (doc/protocol.md, S1-S14, F1-F3) but for those of each lease, which are in slots.h, and the search for
+ * an idle one.
  */
 #include "slots.h"
 
-#include <assert.h>
 #include <stdio.h>
-
-static bool
-swap(struct segment *seg, uint32_t slot, uint64_t *w, uint64_t next)
-{
-	assert(slot < seg->nslots);
-	if (!atomic_compare_exchange_strong(&seg->slot[slot].word, w, next))
-		return false;
-	*w = next;
-	return true;
-}
 
 bool
 slot_take(struct segment *seg, uint32_t slot, uint64_t *w)
 {
 	if (word_state(*w) == SLOT_BROKER)
 		return false;
-	return swap(seg, slot, w, word_next(*w, SLOT_BROKER, 0, WORD_NONE));
+	return slot_swap(seg, slot, w, word_next(*w, SLOT_BROKER, 0, WORD_NONE));
 }
 
 bool
@@ -32,29 +20,7 @@ slot_empty(struct segment *seg, uint32_t slot, uint64_t *w)
 {
 	if (word_state(*w) != SLOT_BROKER)
 		return false;
-	return swap(seg, slot, w, word_next(*w, SLOT_EMPTY, 0, WORD_NONE));
-}
-
-bool
-slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session)
-{
-	_Atomic uint64_t *bits = &seg->header->idle_bitmap[slot / 64];
-	uint64_t bit = UINT64_C(1) << (slot % 64);
-	unsigned state = word_state(*w);
-
-	if (state != SLOT_BROKER && state != SLOT_LEASED && state != SLOT_GRANTED)
-		return false;
-	if (state != SLOT_BROKER && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
-		return false;
-	if (!swap(seg, slot, w, word_next(*w, SLOT_IDLE, session, client)))
-		return false;
-	/*
-	 * The hint. Word first, then bit; slot_find_idle clears the bit first and then looks at the word again: one
-	 * of the two sees the other. Usually the bit is still set (claims do not clear it), and nothing is written.
-	 */
-	if ((atomic_load(bits) & bit) == 0)
-		atomic_fetch_or(bits, bit);
-	return true;
+	return slot_swap(seg, slot, w, word_next(*w, SLOT_EMPTY, 0, WORD_NONE));
 }
 
 bool
@@ -68,29 +34,7 @@ slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64
 		return false;
 	/* Before the swap, as the word's owner; published by it. */
 	atomic_store_explicit(&seg->slot[slot].grant_wait, wait, memory_order_relaxed);
-	return swap(seg, slot, w, word_next(*w, SLOT_GRANTED, session, row));
-}
-
-bool
-slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client)
-{
-	unsigned flags = word_flags(*w);
-
-	switch (word_state(*w)) {
-	case SLOT_IDLE:
-		if ((flags & SLOT_RETIRE) != 0)
-			return false;
-		if (word_who(*w) == client)
-			flags &= ~SLOT_DIRTY;
-		break;
-	case SLOT_GRANTED:
-		if (word_who(*w) != row)
-			return false;
-		break;
-	default:
-		return false;
-	}
-	return swap(seg, slot, w, word_next(*w, SLOT_LEASED, flags, row));
+	return slot_swap(seg, slot, w, word_next(*w, SLOT_GRANTED, session, row));
 }
 
 bool
@@ -98,13 +42,13 @@ slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned flags)
 {
 	if (word_state(*w) != SLOT_LEASED)
 		return false;
-	return swap(seg, slot, w, word_next(*w, SLOT_RETURNED, (word_flags(*w) & SLOT_CANCELLING) | flags, WORD_NONE));
+	return slot_swap(seg, slot, w, word_next(*w, SLOT_RETURNED, (word_flags(*w) & SLOT_CANCELLING) | flags, WORD_NONE));
 }
 
 bool
 slot_set_flags(struct segment *seg, uint32_t slot, uint64_t *w, unsigned set, unsigned clear)
 {
-	return swap(seg, slot, w, word_with_flags(*w, (word_flags(*w) | set) & ~clear));
+	return slot_swap(seg, slot, w, word_with_flags(*w, (word_flags(*w) | set) & ~clear));
 }
 
 bool
@@ -112,7 +56,7 @@ slot_forget_client(struct segment *seg, uint32_t slot, uint64_t *w)
 {
 	if (word_state(*w) != SLOT_IDLE)
 		return false;
-	return swap(seg, slot, w,
+	return slot_swap(seg, slot, w,
 	    word_pack(SLOT_IDLE, (word_flags(*w) & ~SLOT_SESSION) | word_session(*w), WORD_NONE, word_seq(*w)));
 }
 

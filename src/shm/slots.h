@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The one place where slot words change. Each function is one transition of doc/protocol.md, named by its label;
+ * The one place where slot words change, with slots.c; what every lease does is inline. Each function is one transition of doc/protocol.md, named by its label;
  * each is a single compare-and-swap from the exact word that the caller saw, so a caller with an old word fails
  * harmlessly. True means that the transition happened. `w` is updated to the new word on success and to the word
  * found on failure.
@@ -11,6 +11,7 @@
 #ifndef PGLEASE_SHM_SLOTS_H
 #define PGLEASE_SHM_SLOTS_H
 
+#include <assert.h>
 #include <stdbool.h>
 
 #include "segment.h"
@@ -21,18 +22,72 @@ slot_load(const struct segment *seg, uint32_t slot)
 	return atomic_load(&seg->slot[slot].word); /* pairs with every slot_* swap */
 }
 
+/*
+ * For the functions below alone. Each swap is sequentially consistent and is its own pair: whoever's swap succeeds has acquired what
+ * the previous owner published.
+ */
+static inline bool
+slot_swap(struct segment *seg, uint32_t slot, uint64_t *w, uint64_t next)
+{
+	assert(slot < seg->nslots);
+	if (!atomic_compare_exchange_strong(&seg->slot[slot].word, w, next))
+		return false;
+	*w = next;
+	return true;
+}
+
 /* S1, S5, S12, S13, S14: the broker takes the word from any of these states. Flags are dropped: look at *w first. */
 bool slot_take(struct segment *seg, uint32_t slot, uint64_t *w);
 /* S2 */
 bool slot_empty(struct segment *seg, uint32_t slot, uint64_t *w);
 /* In what follows, `session` is what is in it: 0, SLOT_DIRTY or SLOT_OWED. */
 /* S3, from BROKER; S11, from GRANTED; S8, from LEASED. `client` is the one whose traces they are, or WORD_NONE. */
-bool slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session);
+static inline bool
+slot_idle(struct segment *seg, uint32_t slot, uint64_t *w, unsigned client, unsigned session)
+{
+	_Atomic uint64_t *bits = &seg->header->idle_bitmap[slot / 64];
+	uint64_t bit = UINT64_C(1) << (slot % 64);
+	unsigned state = word_state(*w);
+
+	if (state != SLOT_BROKER && state != SLOT_LEASED && state != SLOT_GRANTED)
+		return false;
+	if (state != SLOT_BROKER && (word_flags(*w) & (SLOT_CANCELLING | SLOT_RETIRE)) != 0)
+		return false;
+	if (!slot_swap(seg, slot, w, word_next(*w, SLOT_IDLE, session, client)))
+		return false;
+	/*
+	 * The hint. Word first, then bit; slot_find_idle clears the bit first and then looks at the word again: one
+	 * of the two sees the other. Usually the bit is still set (claims do not clear it), and nothing is written.
+	 */
+	if ((atomic_load(bits) & bit) == 0)
+		atomic_fetch_or(bits, bit);
+	return true;
+}
 /* S4, from BROKER; S9, from LEASED. Stores grant_wait first. */
 bool slot_grant(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, uint64_t wait, unsigned session);
 /* S6, from IDLE without RETIRE; S7, from GRANTED to this row. `client` is the row's client: DIRTY is dropped if the
  * word names it as the last one. */
-bool slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client);
+static inline bool
+slot_lease(struct segment *seg, uint32_t slot, uint64_t *w, unsigned row, unsigned client)
+{
+	unsigned flags = word_flags(*w);
+
+	switch (word_state(*w)) {
+	case SLOT_IDLE:
+		if ((flags & SLOT_RETIRE) != 0)
+			return false;
+		if (word_who(*w) == client)
+			flags &= ~SLOT_DIRTY;
+		break;
+	case SLOT_GRANTED:
+		if (word_who(*w) != row)
+			return false;
+		break;
+	default:
+		return false;
+	}
+	return slot_swap(seg, slot, w, word_next(*w, SLOT_LEASED, flags, row));
+}
 /* S10; `flags`: SLOT_OWED, SLOT_RETIRE for a session in doubt, or 0. */
 bool slot_return(struct segment *seg, uint32_t slot, uint64_t *w, unsigned flags);
 /* F1, F2 */
