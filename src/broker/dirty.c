@@ -8,7 +8,12 @@
 #define INTERVAL_MIN UINT64_C(1000000)
 #define INTERVAL_MAX UINT64_C(100000000)
 #define HURRY_NS UINT64_C(1000000000)
-#define QUIET 8 /* looks that find nothing dirty, before the broker asks to be rung */
+/*
+ * Looks that find nothing due, before the broker asks to be rung: after each few of them the time to the next is twice as long. Where
+ * no connection is idle for longer than it takes its worker to come back, every release would ring as soon as it was asked to.
+ */
+#define QUIET 32
+#define QUIET_STEP 4
 
 /*
  * How long a session may be idle and dirty. Where everybody comes back to their own sessions, resets are of use to nobody, and
@@ -24,11 +29,13 @@ patience(const struct pool *p, uint64_t now)
 	return hurry || p->settings->reset_after > INTERVAL_MAX ? p->settings->reset_after : INTERVAL_MAX;
 }
 
-/* Takes those that are due (S5). Whether there are others, that will be. */
-static bool
+enum found { NOTHING, LATER, DUE };
+
+/* Takes those that are due (S5). LATER: there are others, that will be. */
+static enum found
 sweep(struct pool *p, uint64_t now, uint64_t limit)
 {
-	bool left = false;
+	enum found found = NOTHING;
 
 	for (uint32_t i = 0; i < p->seg.nslots; i++) {
 		struct server *s = &p->server[i];
@@ -40,12 +47,24 @@ sweep(struct pool *p, uint64_t now, uint64_t limit)
 		since = server_idle_since(s);
 		/* It may have come back since `now` was read; a time in the far future is a scribble. */
 		idle = since <= now ? now - since : since - now < INTERVAL_MAX ? 0 : UINT64_MAX;
-		if (idle < limit)
-			left = true;
-		else if (server_take(s, &w)) /* S5 */
+		if (idle < limit) {
+			found = found == NOTHING ? LATER : found;
+		} else if (server_take(s, &w)) { /* S5 */
 			server_refresh(s, SLOT_DIRTY, since, false);
+			found = DUE;
+		}
 	}
-	return left;
+	return found;
+}
+
+/* How often it is worth looking. One that will be due may be one whose worker is about to come back. */
+static void
+note(struct pool *p, enum found found)
+{
+	if (found != NOTHING)
+		p->dirty_quiet = found == DUE ? 0 : p->dirty_quiet / 2;
+	else if (p->dirty_quiet < QUIET)
+		p->dirty_quiet++;
 }
 
 static void
@@ -79,19 +98,22 @@ dirty_look(struct pool *p, uint64_t now)
 
 	if (p->settings->reset_after == 0 || p->draining || p->stopping || p->context->quiet)
 		return;
-	if (sweep(p, now, ns))
+	/* Rung, after it was quiet. */
+	if (p->dirty_quiet == QUIET && atomic_load(watch) == 0)
 		p->dirty_quiet = 0;
-	else if (p->dirty_quiet < QUIET)
-		p->dirty_quiet++;
-	if (p->dirty_quiet >= QUIET) {
+	note(p, sweep(p, now, ns));
+	if (p->dirty_quiet == QUIET) {
 		/* First this, then the look; lessees swap first, then look at this (release.c). */
 		atomic_store(watch, 1);
-		if (!sweep(p, now, ns))
+		note(p, sweep(p, now, ns));
+		if (p->dirty_quiet == QUIET)
 			return;
-		p->dirty_quiet = 0;
 	}
 	atomic_store(watch, 0);
-	ns = ns < INTERVAL_MIN ? INTERVAL_MIN : ns > INTERVAL_MAX ? INTERVAL_MAX : ns;
+	ns = ns < INTERVAL_MIN ? INTERVAL_MIN : ns;
+	for (unsigned i = p->dirty_quiet / QUIET_STEP; i > 0 && ns < INTERVAL_MAX; i--)
+		ns *= 2;
+	ns = ns > INTERVAL_MAX ? INTERVAL_MAX : ns;
 	interval.tv_usec = (suseconds_t)(ns / 1000);
 	evtimer_add(&p->dirty_timer, &interval);
 }

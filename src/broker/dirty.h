@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Dirty sessions that nobody uses: reset when they have been idle for reset_after, so that nobody has to wait for it. The
- * broker looks about every millisecond while there are any, and sleeps while there are none (doc/protocol.md, reset_watch).
+ * broker looks about every millisecond while there are any, less often while nobody's is idle for so long, and sleeps while there are
+ * none (doc/protocol.md, reset_watch).
  */
 #ifndef PGLEASE_BROKER_DIRTY_H
 #define PGLEASE_BROKER_DIRTY_H

@@ -172,6 +172,11 @@ give_up(struct pool_state *state, const pglease_lease *lease, uint64_t *w, unsig
 		shell_lost(state, lease->slot, lease->sequence);
 		return error_set(PGLEASE_ESTALE, "the lease of slot %u was revoked", lease->slot);
 	}
+	/*
+	 * Whom this has woken may have had the processor first. That is not the time that the worker takes to come back (threads_returns).
+	 * The row may be another's by now: it is a guess, of whoever's.
+	 */
+	atomic_store_explicit(&state->seg.row[lease->row].released_at, clock_quick_ns(), memory_order_relaxed);
 	threshold_maybe_look(lease->pool, state, now);
 	return 0;
 }

@@ -153,7 +153,8 @@ struct row {
 	 */
 	_Atomic uint64_t held;
 	_Atomic uint64_t place_since; /* owner, at Q1; CLOCK_MONOTONIC ns: from then on a grant gets due */
-	_Atomic uint64_t released_at; /* releaser, before it gives the slot up; CLOCK_MONOTONIC ns */
+	/* Releaser, before it gives the slot up, and again when it has woken or looked for a waiter: a guess (threads.h); CLOCK_MONOTONIC ns */
+	_Atomic uint64_t released_at;
 	char reserved2[32];
 };
 /* Which lease of which slot. */

@@ -129,7 +129,7 @@ planted broker 'a revoked session is passed on' broker/revoke.c \
 planted library "another's session is not reset" client/lease.c \
 	's/^	needs_reset = owed || .*/	needs_reset = owed;/' \
 	sweep 'release, left dirty' "another's session"
-planted library 'a release passes on a slot whose cancel is in flight' 'shm/slots.c shm/handoff.c' \
+planted library 'a release passes on a slot whose cancel is in flight' 'shm/slots.h shm/slots.c shm/handoff.c' \
 	's/(SLOT_CANCELLING | SLOT_RETIRE)/SLOT_RETIRE/' \
 	pairs 'release || cancel that' 'while a cancel is in flight'
 echo "1..$n"

@@ -128,6 +128,32 @@ START_TEST(flags_and_lost_words_are_told)
 }
 END_TEST
 
+START_TEST(with_nobody_about_it_is_one_step_and_else_none)
+{
+	uint64_t w, old;
+
+	setup();
+	w = leased(1);
+	atomic_store(&seg.slot[1].turn_leases, 5);
+	ck_assert(handoff_release_alone(&seg, 1, w, 0, SLOT_DIRTY, NOW));
+	ck_assert(slot_load(&seg, 1) == word_next(w, SLOT_IDLE, SLOT_DIRTY, 0));
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].idle_since), NOW);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_at), NOW);
+	ck_assert_uint_eq(atomic_load(&seg.slot[1].turn_leases), 0);
+	ck_assert(!handoff_release_alone(&seg, 1, w, 0, SLOT_DIRTY, NOW)); /* it is another's */
+	w = old = leased(2);
+	ck_assert(slot_set_flags(&seg, 2, &w, SLOT_RETIRE, 0));
+	ck_assert(!handoff_release_alone(&seg, 2, w, 0, SLOT_DIRTY, NOW));
+	ck_assert(!handoff_release_alone(&seg, 2, old, 0, SLOT_DIRTY, NOW)); /* the releaser has not seen the flag */
+	ck_assert(slot_load(&seg, 2) == w);
+	w = leased(0);
+	waiting(3, NOW - MS);
+	ck_assert(!handoff_release_alone(&seg, 0, w, 0, SLOT_DIRTY, NOW));
+	ck_assert(slot_load(&seg, 0) == w);
+	ck_assert_int_eq(posts(3), 0);
+}
+END_TEST
+
 START_TEST(granter_died_between_s9_and_r4)
 {
 	uint64_t w, wait;
@@ -328,7 +354,8 @@ START_TEST(a_grant_to_a_row_that_is_not_there_is_taken_back)
 END_TEST
 
 UNIT_MAIN("handoff", without_waiters_it_is_idle_and_the_clients_own, a_fresh_waiter_is_woken_an_old_one_is_granted,
-    a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, granter_died_between_s9_and_r4,
+    a_grant_within_one_client_is_not_dirty, flags_and_lost_words_are_told, with_nobody_about_it_is_one_step_and_else_none,
+    granter_died_between_s9_and_r4,
     granter_died_between_r4_and_its_post, granter_died_before_its_post_and_the_broker_has_taken_the_grant_back,
     grant_to_a_waiter_that_gave_up_is_taken_back_and_passed_on, releaser_died_before_the_wake_path,
     a_turn_begins_with_a_grant_and_ends_with_one, the_watch_is_taken_and_given_up, who_does_not_return_or_is_not_watched_wakes,

@@ -87,6 +87,9 @@ run(void *arg)
 		t->waited += claim.waited;
 		t->granted += claim.granted;
 		hold(t, &claim);
+		/* As a common release begins. */
+		if (handoff_release_alone(&seg, claim.slot, claim.w, s->process->client, SLOT_DIRTY, clock_ns()))
+			continue;
 		/* Half of them keep the slot within their turn; then they come back, or do not. */
 		r = handoff_release(&seg, claim.slot, &claim.w, s->process->client, SLOT_DIRTY, clock_ns(), n % 2 != 0);
 		t->wrong += r != HANDOFF_IDLE && r != HANDOFF_GRANTED;
