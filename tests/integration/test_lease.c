@@ -2,12 +2,15 @@
 /* Leases as a user of the library sees them: acquire, use, release, time-outs, tokens, threads, fork. */
 #include "it.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "layout.h"
 
 START_TEST(a_lease_is_an_ordinary_connection)
 {
@@ -458,7 +461,81 @@ START_TEST(after_detach_handles_are_errors)
 }
 END_TEST
 
+/* This process's mapping of the only pool's segment. */
+static const struct segment_header *
+lease_segment(void)
+{
+	const struct segment_header *found = NULL;
+	char line[512], access[5];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		uintptr_t start;
+
+		if (strstr(line, "/memfd:") == NULL || sscanf(line, "%" SCNxPTR "-%*x %4s", &start, access) != 2 ||
+		    strcmp(access, "rw-s") != 0 || ((const struct segment_header *)start)->magic != LAYOUT_MAGIC)
+			continue;
+		ck_assert_ptr_null(found);
+		found = (const struct segment_header *)start;
+	}
+	fclose(f);
+	ck_assert_ptr_nonnull(found);
+	return found;
+}
+
+struct waiter {
+	pglease_pool *pool;
+	pthread_barrier_t looked;
+};
+
+static void *
+wait_for_lease(void *arg)
+{
+	struct waiter *waiter = arg;
+	pglease_lease lease;
+
+	it_acquire(waiter->pool, &lease);
+	pthread_barrier_wait(&waiter->looked);
+	it_release(&lease);
+	return NULL;
+}
+
+START_TEST(a_release_that_wakes_somebody_is_done_after_that)
+{
+	const struct segment_header *h;
+	const struct row *row;
+	const struct slot *slot;
+	struct waiter waiter;
+	pthread_t thread;
+	pglease_lease lease;
+	unsigned own = 0;
+
+	it_start(1, 1, "grant_after = 0\n");
+	waiter.pool = it_attach();
+	ck_assert_int_eq(pthread_barrier_init(&waiter.looked, NULL, 2), 0);
+	it_acquire(waiter.pool, &lease);
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_lease, &waiter), 0);
+	it_await_waiting(waiter.pool, 1);
+	it_release(&lease);
+	h = lease_segment();
+	row = (const struct row *)((const char *)h + h->rows);
+	slot = (const struct slot *)((const char *)h + h->slots);
+	while (own < h->nrows && atomic_load(&row[own].tid) != (uint32_t)gettid())
+		own++;
+	ck_assert_uint_lt(own, h->nrows);
+	/* The slot says when it was given up, the row when whom that woke let the releaser go on. */
+	ck_assert_uint_ne(atomic_load(&slot[0].idle_since), 0);
+	ck_assert_uint_ne(atomic_load(&row[own].released_at), 0);
+	ck_assert_uint_ne(atomic_load(&row[own].released_at), atomic_load(&slot[0].idle_since));
+	pthread_barrier_wait(&waiter.looked);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&waiter.looked);
+}
+END_TEST
+
 IT_MAIN("lease", a_lease_is_an_ordinary_connection, a_token_is_good_for_one_release, time_outs_say_what_the_pool_looks_like,
     wrong_arguments_name_themselves, the_environment_does_not_bend_an_adoption, threads_share_a_pool,
     one_thread_holds_several_leases, a_thread_that_ends_gives_its_lease_up, a_destructor_of_the_application_may_still_lease, a_forked_child_has_its_own_attachment,
-    after_detach_handles_are_errors, shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process)
+    after_detach_handles_are_errors, shells_are_bounded_and_none_leaks_a_descriptor, detaching_with_a_lease_replaces_its_connection, two_pools_and_two_instances_in_one_process,
+    a_release_that_wakes_somebody_is_done_after_that)
