@@ -42,22 +42,31 @@ run()
 	echo $? >"$out.status"
 }
 
+# What configure has found.
+configured()
+{
+	sed -n "s|^$1 = *||p" "$PGLEASE_BUILDDIR/Makefile"
+}
+
 # build_library FOLDER: libpglease.so.0 of the sources in FOLDER
 build_library()
 {
 	# shellcheck disable=SC2046,SC2086 # lists of flags
 	${CC:-cc} -shared -fPIC -fvisibility=hidden -std=gnu11 -O1 -g -w -D_GNU_SOURCE -I"$PGLEASE_BUILDDIR" \
-		-I"$1/shm" -I"$1/client" $(pkg-config --cflags libpq) -Wl,-soname,libpglease.so.0 \
-		-o "$1/libpglease.so.0" "$1"/shm/*.c "$1"/client/*.c $(pkg-config --libs libpq) -lm -pthread
+		-I"$1/shm" -I"$1/export" -I"$1/client" $(configured LIBPQ_CFLAGS) $(configured XXHASH_CFLAGS) \
+		-Wl,-soname,libpglease.so.0 -o "$1/libpglease.so.0" "$1"/shm/*.c "$1"/export/*.c "$1"/client/*.c \
+		$(configured LIBPQ_LIBS) -lm -pthread
 }
 
 # build_broker FOLDER: pgleased of the sources in FOLDER
 build_broker()
 {
 	# shellcheck disable=SC2046,SC2086 # lists of flags
-	${CC:-cc} -std=gnu11 -O1 -g -w -D_GNU_SOURCE -I"$PGLEASE_BUILDDIR" -I"$1/shm" -I"$1/broker" \
-		$(pkg-config --cflags libpq libevent_core inih) -o "$1/pgleased" "$1"/shm/*.c "$1"/broker/*.c \
-		$(pkg-config --libs libpq libevent_core inih) -lm -pthread
+	${CC:-cc} -std=gnu11 -O1 -g -w -D_GNU_SOURCE -I"$PGLEASE_BUILDDIR" -I"$1/shm" -I"$1/export" -I"$1/broker" \
+		"-DWEB_SOURCE=\"$PGLEASE_SRCDIR/src/web\"" "-DHTTP_CHARTS_FOLDER=\"$(configured DYGRAPHS)\"" \
+		$(configured LIBPQ_CFLAGS) $(configured LIBEVENT_CFLAGS) $(configured INIH_CFLAGS) $(configured SYSTEMD_CFLAGS) \
+		-o "$1/pgleased" "$1"/shm/*.c "$1"/export/*.c "$1"/broker/*.c $(configured LIBPQ_LIBS) $(configured LIBEVENT_LIBS) \
+		$(configured INIH_LIBS) $(configured SYSTEMD_LIBS) -lm -pthread
 }
 
 # planted WHAT NAME FILES SED PART SCENARIO WORDS: the bug that SED makes in FILES of the library or the broker is
@@ -67,7 +76,7 @@ planted()
 	src=$work/planted
 	rm -rf "$src"
 	mkdir "$src"
-	cp -r "$PGLEASE_SRCDIR/src/shm" "$PGLEASE_SRCDIR/src/client" "$PGLEASE_SRCDIR/src/broker" "$src/"
+	cp -r "$PGLEASE_SRCDIR/src/shm" "$PGLEASE_SRCDIR/src/export" "$PGLEASE_SRCDIR/src/client" "$PGLEASE_SRCDIR/src/broker" "$src/"
 	chmod -R u+w,a+rX "$work"
 	changed=true
 	for file in $3; do
