@@ -17,6 +17,7 @@
 #include "instance_priv.h"
 #include "log.h"
 #include "revoke.h"
+#include "service.h"
 #include "takeover.h"
 
 #define VALUE 512 /* of any setting of a pool's, as text */
@@ -352,6 +353,8 @@ end(struct instance *i, unsigned place)
 	struct pool *p = i->pools[place];
 
 	log_info("pool %s has gone: it has no connection any more", p->settings->name);
+	if (find_name(i, 0, i->npools, p->settings->name) == NULL)
+		service_unstore(p);
 	i->pools[place] = i->pools[--i->nall];
 	i->pools[i->nall] = NULL;
 	clients_forget_pool(i->clients, p, i->nall);

@@ -37,13 +37,9 @@ service_reloading(void)
 void
 service_stopping(struct pool *const *pools, unsigned npools)
 {
-	char name[SERVICE_STORED_NAME];
-
 	sd_notify(0, "STOPPING=1\nSTATUS=Waiting for leases that are out");
-	for (unsigned i = 0; i < npools; i++) {
-		service_stored_name(pools[i], name);
-		forget(name);
-	}
+	for (unsigned i = 0; i < npools; i++)
+		service_unstore(pools[i]);
 }
 
 void
@@ -135,6 +131,15 @@ void
 service_stored_name(const struct pool *pool, char buf[SERVICE_STORED_NAME])
 {
 	snprintf(buf, SERVICE_STORED_NAME, ACTIVATION_STORED "%s", pool->settings->name);
+}
+
+void
+service_unstore(const struct pool *pool)
+{
+	char name[SERVICE_STORED_NAME];
+
+	service_stored_name(pool, name);
+	forget(name);
 }
 
 void

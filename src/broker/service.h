@@ -19,6 +19,8 @@ void service_stopping(struct pool *const *pools, unsigned npools);
  * that it keeps. It gives them all up by service_stopping().
  */
 void service_store(struct pool *const *pools, unsigned npools);
+/* A pool that has gone: it is not to be kept any more. */
+void service_unstore(const struct pool *pool);
 #define SERVICE_STORED_NAME (LAYOUT_NAME + 16)
 void service_stored_name(const struct pool *pool, char buf[SERVICE_STORED_NAME]);
 /* What it has passed of pools that there are no more. */
