@@ -18,6 +18,7 @@
 #include "stats.h"
 
 #define HEAR_MS 30000
+#define CANCEL_AGAIN_MS 100
 
 pglease_test_env *it_env;
 bool it_leaks_on_purpose;
@@ -90,6 +91,28 @@ void
 it_release(const pglease_lease *lease)
 {
 	it_ok(pglease_release(lease));
+}
+
+void
+it_cancel(PGconn *conn)
+{
+	PGcancel *cancel = PQgetCancel(conn);
+	PGresult *result;
+	char error[256];
+
+	ck_assert_ptr_nonnull(cancel);
+	do { /* a backend that has not read the query yet ignores it */
+		struct pollfd answer = {.fd = PQsocket(conn), .events = POLLIN};
+
+		ck_assert_msg(PQcancel(cancel, error, sizeof(error)) == 1, "%s", error);
+		ck_assert_int_ge(poll(&answer, 1, CANCEL_AGAIN_MS), 0);
+	} while (PQconsumeInput(conn) == 1 && PQisBusy(conn));
+	PQfreeCancel(cancel);
+	result = PQgetResult(conn);
+	ck_assert_msg(PQresultStatus(result) == PGRES_FATAL_ERROR, "%s: %s", PQresStatus(PQresultStatus(result)), PQerrorMessage(conn));
+	ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+	PQclear(result);
+	ck_assert_ptr_null(PQgetResult(conn));
 }
 
 const char *

@@ -37,6 +37,8 @@ void it_detach(void);
 /* Acquires or fails the test. */
 PGconn *it_acquire(pglease_pool *pool, pglease_lease *lease);
 void it_release(const pglease_lease *lease);
+/* Sends a cancel of the query that runs, again and again until one has hit; reads the answer, which says so. */
+void it_cancel(PGconn *conn);
 /* The first field of a query's result; the test fails on an error. Static buffer, overwritten by the next call. */
 const char *it_query(PGconn *conn, const char *sql);
 

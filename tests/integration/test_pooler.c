@@ -138,8 +138,6 @@ leases_in_a_query(int socket, const void *arg)
 START_TEST(session_mode_serves)
 {
 	struct it_worker worker;
-	char error[256];
-	PGcancel *cancel;
 	PGconn *conn;
 
 	start("session", 4, 2, 2, "reset = always\n");
@@ -152,11 +150,7 @@ START_TEST(session_mode_serves)
 	ck_assert_str_eq(it_query(conn, "select count(*) from mine"), "0");
 	/* A cancel goes by way of the broker and the pooler. */
 	ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(1000)"), 1);
-	cancel = PQgetCancel(conn);
-	ck_assert_msg(PQcancel(cancel, error, sizeof(error)) == 1, "%s", error);
-	PQfreeCancel(cancel);
-	ck_assert_str_eq(PQresultErrorField(PQgetResult(conn), PG_DIAG_SQLSTATE), "57014");
-	ck_assert_ptr_null(PQgetResult(conn));
+	it_cancel(conn);
 	it_release(&lease);
 	/* Nothing of it is left for the next lease, whichever session that gets. */
 	for (unsigned i = 0; i < 4; i++) {

@@ -5,7 +5,6 @@
  */
 #include "restart.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 
 #define RESTARTS 20
 #define CONNECTIONS 4
-#define AGAIN_MS 2000
 
 enum kind { PLAIN, DIRTY, HOLDS, CANCELS, RENEWS, NKINDS };
 
@@ -31,26 +29,8 @@ expect(PGconn *conn, const char *sql, const char *wanted)
 static void
 cancel(PGconn *conn)
 {
-	PGcancel *c = PQgetCancel(conn);
-	struct pollfd answered = {.events = POLLIN};
-	char error[256], state[8] = "";
-	int r;
-	PGresult *result;
-
 	ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(1000)"), 1);
-	/* A backend that has not read the query yet ignores a cancel: once more then. */
-	do {
-		ck_assert_msg(PQcancel(c, error, sizeof(error)) == 1, "%s", error);
-		answered.fd = PQsocket(conn);
-		r = poll(&answered, 1, AGAIN_MS);
-	} while (r == 0);
-	PQfreeCancel(c);
-	while ((result = PQgetResult(conn)) != NULL) {
-		if (PQresultStatus(result) == PGRES_FATAL_ERROR)
-			snprintf(state, sizeof(state), "%s", PQresultErrorField(result, PG_DIAG_SQLSTATE));
-		PQclear(result);
-	}
-	ck_assert_str_eq(state, "57014");
+	it_cancel(conn);
 }
 
 /* One lease's worth. */
