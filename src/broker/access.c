@@ -162,6 +162,20 @@ access_group(const char *group, gid_t *ret)
 	return 0;
 }
 
+bool
+access_may_give_to(gid_t group)
+{
+	int n = getgroups(0, NULL);
+	gid_t *groups = n > 0 ? calloc((size_t)n, sizeof(*groups)) : NULL;
+	bool may = geteuid() == 0 || group == getegid();
+
+	n = groups != NULL ? getgroups(n, groups) : 0;
+	for (int i = 0; i < n; i++)
+		may |= groups[i] == group;
+	free(groups);
+	return may;
+}
+
 /* For kernels without SO_PEERGROUPS (before 4.13): what the system's databases say of the user now. */
 static int
 groups_by_name(struct access_peer *peer)

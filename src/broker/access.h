@@ -33,6 +33,8 @@ int access_new(const char *users, const char *groups, struct access **ret);
 void access_free(struct access *access); /* accepts NULL */
 /* The number of a sound group. 0 or -EINVAL. */
 int access_group(const char *group, gid_t *ret);
+/* Whether this process may give a file of its own to the group. */
+bool access_may_give_to(gid_t group);
 
 /* 0 or -errno. Free with access_peer_fini. */
 int access_peer_init(int socket, struct access_peer *ret);

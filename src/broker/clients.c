@@ -137,7 +137,7 @@ clients_show_in(struct clients *c, struct pool *pool, struct pool *const *pools,
 	const struct pool *old = NULL;
 
 	for (unsigned i = 0; i < npools && old == NULL; i++)
-		if (pools[i] != pool && pools[i]->seg.nclients == pool->seg.nclients)
+		if (pools[i] != pool && !pools[i]->is_new && pools[i]->seg.nclients == pool->seg.nclients)
 			old = pools[i];
 	atomic_store_explicit(&pool->seg.header->attached, c->attached, memory_order_relaxed);
 	for (unsigned i = 0; i < c->max && old != NULL; i++) {

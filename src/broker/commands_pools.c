@@ -3,6 +3,7 @@
 #include "commands_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "handover.h"
 #include "revoke.h"
@@ -18,8 +19,16 @@ left_of(const struct commands *c, const struct waited *w, unsigned *leases, bool
 	*undone = false;
 	while ((p = commands_next_pool(c, w->pool, &at)) != NULL) {
 		*leases += pool_count_leases(p);
-		left += w->what == WAITED_RECONNECT ? pool_count_outdated(p) : p->open + p->elders;
+		left += w->what == WAITED_RECONNECT ? pool_count_outdated(p) : p->open;
 		*undone |= w->what != WAITED_RECONNECT && !p->draining;
+	}
+	/* Those that are going are on their servers, too. */
+	for (unsigned k = c->params.npools; k < c->params.nall && w->what != WAITED_RECONNECT; k++) {
+		p = c->params.pools[k];
+		if (w->pool != NULL && strcmp(p->settings->name, w->pool->settings->name) != 0)
+			continue;
+		*leases += pool_count_leases(p);
+		left += p->open;
 	}
 	return left;
 }

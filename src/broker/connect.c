@@ -80,6 +80,8 @@ check(struct server *s)
 		       "set "
 		       "sslmode=disable gssencmode=disable in conninfo, and hostnossl in the server's "
 		       "pg_hba.conf";
+	if (PQtransactionStatus(s->conn) != PQTRANS_IDLE)
+		return "the server has not come to rest";
 	if (PQprotocolVersion(s->conn) != 3 || PQsocket(s->conn) < 0)
 		return "the server does not speak protocol 3";
 	n = params_finish(s->params, s->conn, s->baseline, sizeof(s->baseline), &key);

@@ -7,6 +7,7 @@
 #include "control_priv.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,14 @@ may_attach(const struct control *c, const struct access_peer *peer)
 }
 
 static bool
+has_hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)) != 0;
+}
+
+static bool
 on_hello(struct session *s, const void *message)
 {
 	const struct wire_hello *hello = message;
@@ -183,6 +192,12 @@ on_hello(struct session *s, const void *message)
 	if (params.pidfd < 0)
 		return refuse(s, PGLEASE_ESYSTEM, "the broker cannot watch process %ld: %s", (long)peer.pid,
 		    strerror(-params.pidfd));
+	/* One that has waited in a service manager's queue may have given up: it is to cost nobody a place. */
+	if (has_hung_up(s->fd)) {
+		close(params.pidfd);
+		end(s, CLIENT_LOST);
+		return false;
+	}
 	r = clients_attach(c->params.clients, &params, &client);
 	if (r != 0) {
 		close(params.pidfd);

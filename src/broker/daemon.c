@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "activation.h"
+#include "access.h"
 #include "agreement.h"
 #include "handover.h"
 #include "instance.h"
@@ -237,11 +238,17 @@ say_agreement(const struct options *o)
 {
 	struct configuration *config;
 	bool refused = false;
+	gid_t group;
 
 	if (read_all(o, give_reason, &refused, &config) == 0) {
+		const char *monitors = config->instance.monitor_group;
+
 		if (log_check((enum log_target)config->instance.log) != 0)
 			give_reason(&refused, log_reason());
-		else
+		/* As the running broker's process, whose groups stay what they were when it was started. */
+		if (*monitors != '\0' && access_group(monitors, &group) == 0 && !access_may_give_to(group))
+			give_reason(&refused, "monitor_group: the broker's user was not of this group when the broker was started");
+		if (!refused)
 			agreement_print(config, NULL, stdout);
 		configuration_free(config);
 	}
@@ -286,20 +293,22 @@ find_program(const char *argv0)
 	return found;
 }
 
-static int
+static void
 set_log_up(const struct configuration *config, bool background)
 {
 	const struct instance_settings *s = &config->instance;
 
-	return log_setup((enum log_level)s->log_level, (enum log_target)s->log, background, s->instance);
+	log_setup((enum log_level)s->log_level, (enum log_target)s->log, background, s->instance);
 }
 
 /* The one line that tells why there is no broker any more. */
 static void
 cannot_take_over(const struct configuration *config, bool background)
 {
-	if (config == NULL || set_log_up(config, background) != 0)
-		(void)log_setup(LOG_LEVEL_INFO, LOG_TO_AUTO, background, NULL);
+	if (config == NULL)
+		log_setup(LOG_LEVEL_INFO, LOG_TO_AUTO, background, NULL);
+	else
+		set_log_up(config, background);
 	log_error("this program cannot take the place of the broker before it; start it, and workers attach again: %s",
 	    log_reason());
 }
@@ -314,7 +323,9 @@ serve(const struct instance_params *params, int report)
 	umask(022);
 	own.ready = tell_parent;
 	own.context = &report;
-	if (set_log_up(config, params->origin.background) != 0 || instance_start(&own, &instance) != 0) {
+	set_log_up(config, params->origin.background);
+	/* One that takes another's place has looked before; if the journal is away just now, lines are lost, and no leases. */
+	if ((params->from == NULL && log_check((enum log_target)config->instance.log) != 0) || instance_start(&own, &instance) != 0) {
 		if (params->from != NULL)
 			cannot_take_over(config, params->origin.background);
 		if (report >= 0 && write(report, log_reason(), strlen(log_reason())) < 0)

@@ -127,7 +127,7 @@ instance_begin_stop(void *context, uint64_t timeout, const char *why)
 	if (!i->stopping || now + timeout < i->stop_at)
 		i->stop_at = now + timeout;
 	i->stopping = true;
-	service_stopping(i->pools, i->npools);
+	service_stopping(i->pools, i->nall);
 	restart_abandon(i, "it is stopping");
 	commands_stopping(i->commands);
 	for (unsigned n = 0; n < i->nall; n++)

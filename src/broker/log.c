@@ -45,11 +45,9 @@ log_check(enum log_target wanted)
 	return r == 0 ? 0 : log_refuse("log = journal, and no journal listens at " JOURNAL_SOCKET ": %s", strerror(-r));
 }
 
-int
+void
 log_setup(enum log_level new_level, enum log_target wanted, bool background, const char *new_instance)
 {
-	if (log_check(wanted) != 0)
-		return -1;
 	/* The stream to the journal would take the text only. */
 	if (wanted == LOG_TO_AUTO && journal_has_stream(STDERR_FILENO) && journal_look() == 0)
 		wanted = LOG_TO_JOURNAL;
@@ -60,7 +58,6 @@ log_setup(enum log_level new_level, enum log_target wanted, bool background, con
 	instance = new_instance;
 	if (target == LOG_TO_SYSLOG)
 		openlog("pgleased", LOG_PID, LOG_DAEMON);
-	return 0;
 }
 
 bool

@@ -25,10 +25,10 @@ enum log_target { LOG_TO_AUTO, LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL };
 
 /*
  * Sets how much is logged, where, and of which instance. Until it is called: warnings and errors, to stderr. `instance` must
- * stay; NULL: not known. 0, or -1 with log_refuse(): there is no journal; nothing has changed.
+ * stay; NULL: not known.
  */
-int log_setup(enum log_level level, enum log_target target, bool background, const char *instance);
-/* Whether that would work. 0, or -1 with log_refuse(). */
+void log_setup(enum log_level level, enum log_target target, bool background, const char *instance);
+/* Whether that works: 0, or -1 with log_refuse(): no journal listens. Lines are lost then. */
 int log_check(enum log_target target);
 /* Whether lines go to this process's stderr. */
 bool log_is_on_stderr(void);

@@ -22,6 +22,7 @@
 #include "rows.h"
 #include "server.h"
 #include "slots.h"
+#include "sqlstate.h"
 
 #define SUSPECT_NS UINT64_C(1000000000)
 #define BACKOFF_LAST_EMBEDDED UINT64_C(400000000) /* our own server, of which nobody else asks anything */
@@ -535,7 +536,7 @@ pool_upstream_fails(struct pool *p, const char *sqlstate, const char *error)
 	if (changed || p->failures == 0)
 		log_event(LOG_LEVEL_WARNING,
 		    LOG_ABOUT(ABOUT_POOL(p), .cause = broker_counter_info[failure_counter(sqlstate)].name,
-		        .sqlstate = sqlstate),
+		        .sqlstate = strcmp(sqlstate, SQLSTATE_NONE) != 0 ? sqlstate : NULL),
 		    "no connection to the server, retrying: %s", text);
 	p->failed_at = clock_ns();
 	p->upstream = UPSTREAM_UNKNOWN;

@@ -22,6 +22,8 @@ struct pooler {
 	struct event io, late;
 	unsigned asked; /* questions that have been answered */
 	uint32_t pid[QUESTIONS];
+	bool alone; /* there is no second connection: the first is asked once more, and then it is to do */
+	char why[128];
 };
 
 void
@@ -51,12 +53,11 @@ end(struct pooler *q, enum upstream found, const char *error)
 	connect_asked(s, error);
 }
 
-/* A pooler may not have a second backend for us: one that gave it to each transaction would have had the first one's. */
 static void
-cannot_tell(struct pooler *q, const char *why)
+settle_alone(struct pooler *q)
 {
 	log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_POOL(q->server->pool)),
-	    "the upstream is a pooler; it is taken to be in session mode, for a second connection to make sure cannot be had: %s", why);
+	    "the upstream is a pooler; it is taken to be in session mode, for a second connection to make sure cannot be had: %s", q->why);
 	end(q, UPSTREAM_POOLER, NULL);
 }
 
@@ -67,6 +68,7 @@ conn_of(const struct pooler *q)
 }
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
+static void go_alone(struct pooler *q, const char *why);
 
 static void
 watch(struct pooler *q, PGconn *conn, short what)
@@ -81,7 +83,7 @@ failed(struct pooler *q)
 	if (conn_of(q) == q->server->conn)
 		end(q, UPSTREAM_UNKNOWN, "");
 	else
-		cannot_tell(q, PQerrorMessage(q->second));
+		go_alone(q, PQerrorMessage(q->second));
 }
 
 static void
@@ -113,20 +115,56 @@ connect_second(struct pooler *q)
 	return q->second != NULL ? 0 : -ENOMEM;
 }
 
+/* Two thirds of connect_timeout are for all that may not come. */
+static bool
+add_late(struct pooler *q)
+{
+	uint64_t us = q->server->pool->settings->connect_timeout / 3000;
+	struct timeval timeout = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+
+	return evtimer_add(&q->late, &timeout) == 0;
+}
+
+/*
+ * In session mode the first connection still has its backend, and tells it at once. Where each transaction has another, somebody may
+ * have that one now: then another pid comes, or nothing for a while.
+ */
+static void
+go_alone(struct pooler *q, const char *why)
+{
+	snprintf(q->why, sizeof(q->why), "%s", why);
+	event_del(&q->io);
+	event_del(&q->late);
+	PQfinish(q->second);
+	q->second = NULL;
+	q->alone = true;
+	if (q->asked == 3) { /* it has told it twice */
+		settle_alone(q);
+		return;
+	}
+	q->asked = 2;
+	if (!add_late(q))
+		end(q, UPSTREAM_UNKNOWN, "out of memory");
+	else
+		ask(q);
+}
+
 static void
 on_late(evutil_socket_t fd, short what, void *arg)
 {
-	cannot_tell(arg, "no answer in half of connect_timeout");
+	struct pooler *q = arg;
+
+	/* A connection that owes an answer cannot be lent. */
+	if (conn_of(q) == q->server->conn)
+		end(q, UPSTREAM_UNKNOWN, "it is a pooler that does not answer, or not over the same session");
+	else
+		go_alone(q, "no answer in a third of connect_timeout");
 }
 
 static void
 begin_second(struct pooler *q)
 {
-	const struct server *s = q->server;
-	uint64_t us = s->pool->settings->connect_timeout / 2000;
-	struct timeval timeout = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
-
-	if (connect_second(q) != 0 || evtimer_add(&q->late, &timeout) != 0)
+	if (connect_second(q) != 0 || !add_late(q))
 		end(q, UPSTREAM_UNKNOWN, "out of memory");
 	else if (PQstatus(q->second) == CONNECTION_BAD)
 		failed(q);
@@ -134,14 +172,15 @@ begin_second(struct pooler *q)
 		watch(q, q->second, EV_WRITE);
 }
 
-/* Another connection of the pool has this backend. */
+/* Another connection of the pool has this backend, as far as is known: one that hangs up or ends has given it up. */
 static bool
 is_anothers(const struct server *s, uint32_t pid)
 {
 	const struct pool *p = s->pool;
 
 	for (uint32_t i = 0; i < p->seg.nslots; i++)
-		if (&p->server[i] != s && p->server[i].pid == pid)
+		if (&p->server[i] != s && p->server[i].pid == pid && !p->server[i].hung_up &&
+		    (p->server[i].state == SERVER_LENT || p->server[i].state == SERVER_RESETTING))
 			return true;
 	return false;
 }
@@ -163,6 +202,8 @@ judge(struct pooler *q)
 			begin_second(q);
 	} else if (pid[0] == pid[1] || (q->asked > 2 && pid[q->asked - 1] != pid[q->asked - 3])) {
 		end(q, UPSTREAM_UNKNOWN, TRANSACTIONS);
+	} else if (q->alone) {
+		settle_alone(q);
 	} else if (q->asked == QUESTIONS) {
 		log_event(LOG_LEVEL_INFO, LOG_ABOUT(ABOUT_POOL(s->pool)), "the upstream is a pooler in session mode");
 		end(q, UPSTREAM_POOLER, NULL);

@@ -334,7 +334,6 @@ pools_serve(struct instance *i)
 
 		if (!p->is_new)
 			continue;
-		p->is_new = false;
 		pool_open(p, now);
 		if (i->restarts == 0)
 			continue;
@@ -344,6 +343,9 @@ pools_serve(struct instance *i)
 		log_info("pool %s is new", p->settings->name);
 		commands_tell_change(i->commands, p, POOL_COMES);
 	}
+	/* Only now: none of them had anything to show to another. */
+	for (unsigned k = 0; k < i->npools; k++)
+		i->pools[k]->is_new = false;
 }
 
 /* Nothing of it is left but what its clients have mapped. */

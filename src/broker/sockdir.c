@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "handover.h"
@@ -223,6 +225,22 @@ write_holder(struct sockdir *s)
 	return r == 0 ? 0 : log_refuse("cannot write %s: %s", s->lock, strerror(-r));
 }
 
+/* That the lock is free says that it is no broker of this folder. */
+static bool
+listens(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool yes;
+
+	if (sock < 0)
+		return false;
+	memcpy(address.sun_path, path, strnlen(path, sizeof(address.sun_path) - 1));
+	yes = connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN;
+	close(sock);
+	return yes;
+}
+
 static int
 remove_stale(const char *path)
 {
@@ -232,6 +250,8 @@ remove_stale(const char *path)
 		return errno == ENOENT ? 0 : log_refuse("%s: %m", path);
 	if (!S_ISSOCK(st.st_mode))
 		return log_refuse("%s is in the way and no socket: remove it", path);
+	if (listens(path))
+		return log_refuse("somebody else listens on %s: start this instance by the service manager that holds the socket, or stop that", path);
 	return unlink(path) == 0 ? 0 : log_refuse("cannot remove the old socket %s: %m", path);
 }
 

@@ -21,6 +21,8 @@
 #include "takeover_priv.h"
 
 #define BOOT_ID 64
+#define OLD "old "
+#define SESSION "session "
 /* Lines of sessions that are gone, beside two for each that is there, before the list is written anew. */
 #define GONE_MAX 256
 /*
@@ -74,7 +76,7 @@ takeover_list_is_older(const struct takeover *t)
 {
 	const char *left = left_of_this_boot(t->sockdir);
 
-	return strncmp(left, "old ", 4) == 0 || strstr(left, "\nold ") != NULL;
+	return strncmp(left, OLD, strlen(OLD)) == 0 || strstr(left, "\n" OLD) != NULL;
 }
 
 /* One that is cut or of another time of the clock is none. */
@@ -84,15 +86,19 @@ takeover_list_take(struct takeover *t, struct job *job)
 	const char *pool = job->pool->settings->name, *end;
 
 	for (const char *line = left_of_this_boot(t->sockdir); (end = strchr(line, '\n')) != NULL; line = end + 1) {
-		bool is_old = strncmp(line, "old ", 4) == 0;
+		bool is_old = strncmp(line, OLD, strlen(OLD)) == 0;
 		uint64_t time, pid;
-		int used = 0;
+		char *at;
 
-		if ((sscanf(line, "old %" SCNu64 " %" SCNu64 " %n", &time, &pid, &used) != 2 &&
-			sscanf(line, "session %" SCNu64 " %" SCNu64 " %n", &time, &pid, &used) != 2) ||
-		    used == 0 || time > t->began)
+		if (!is_old && strncmp(line, SESSION, strlen(SESSION)) != 0)
 			continue;
-		if ((size_t)(end - line - used) != strlen(pool) || memcmp(line + used, pool, strlen(pool)) != 0)
+		/* Not by sscanf, which looks for the whole text's end each time. */
+		time = strtoull(line + strlen(is_old ? OLD : SESSION), &at, 10);
+		pid = *at == ' ' ? strtoull(at, &at, 10) : 0;
+		if (*at != ' ' || time > t->began)
+			continue;
+		at++;
+		if ((size_t)(end - at) != strlen(pool) || memcmp(at, pool, strlen(pool)) != 0)
 			continue;
 		if (!is_old)
 			time = t->began - time > DRIFT_NS ? time + DRIFT_NS : t->began;
@@ -119,7 +125,7 @@ write_lines(const struct takeover *t, FILE *f)
 		const struct job *job = &t->job[i];
 
 		for (unsigned k = 0; job->pool != NULL && k < job->nolds; k++, n++)
-			fprintf(f, "old %" PRIu64 " %" PRIu32 " %s\n", job->olds[k].until, job->olds[k].pid,
+			fprintf(f, OLD "%" PRIu64 " %" PRIu32 " %s\n", job->olds[k].until, job->olds[k].pid,
 			    job->pool->settings->name);
 	}
 	for (unsigned i = 0; i < t->npools; i++) {
@@ -128,7 +134,7 @@ write_lines(const struct takeover *t, FILE *f)
 		for (uint32_t k = 0; k < p->seg.nslots; k++) {
 			if (p->server[k].pid == 0)
 				continue;
-			fprintf(f, "session %" PRIu64 " %" PRIu32 " %s\n", p->server[k].connected_at,
+			fprintf(f, SESSION "%" PRIu64 " %" PRIu32 " %s\n", p->server[k].connected_at,
 			    (uint32_t)p->server[k].pid, p->settings->name);
 			n++;
 		}
@@ -171,7 +177,7 @@ takeover_note(struct takeover *t, const struct server *s)
 		takeover_list_write(t);
 		return;
 	}
-	snprintf(line, sizeof(line), "session %" PRIu64 " %" PRIu32 " %s\n", s->connected_at, (uint32_t)s->pid,
+	snprintf(line, sizeof(line), SESSION "%" PRIu64 " %" PRIu32 " %s\n", s->connected_at, (uint32_t)s->pid,
 	    s->pool->settings->name);
 	t->nlines++;
 	say_failure(t, sockdir_leave_more(t->sockdir, line));

@@ -89,12 +89,7 @@ give_up_all(struct pool_state *state)
 			}
 		}
 	}
-	for (uint32_t row = 0; row < state->seg.nrows; row++) {
-		uint64_t w = row_load(&state->seg, row);
-
-		if (word_state(w) == ROW_OWNED && word_who(w) == state->process->client)
-			row_free(&state->seg, row, &w); /* R6 */
-	}
+	rows_free_all(&state->seg, state->process->client);
 }
 
 /*

@@ -149,6 +149,7 @@ struct pglease_pool {
 	_Atomic uint64_t sweeping;       /* serial of the process whose thread does; 0: none */
 	_Atomic uint64_t sweep_at;       /* CLOCK_MONOTONIC ns: not again before */
 	_Atomic uint64_t reopen_at;      /* of one that has gone, likewise: asked for again, by others than acquires */
+	int reopened; /* what came of it; under the client's mutex */
 	struct pglease_request *requests; /* request.c; guard_lock() */
 	/* Of the last broker's settings, for when it is not there. Relaxed: stale ones are those of the broker before. */
 	_Atomic uint64_t acquire_timeout_ns;

@@ -141,6 +141,9 @@ sweep(struct pool_state *state, bool is_ownerless)
 			is_empty = false;
 	if (is_waited_in(state) || !is_empty || (!is_ownerless && is_leased_in(state)) || shell_has_orphans(state))
 		return false;
+	/* The broker counts them as ours until then, and a detach would not be a clean one. */
+	if (!is_ownerless)
+		rows_free_all(&state->seg, state->process->client);
 	segment_blank(&state->seg);
 	history_blank(&state->past);
 	return true;

@@ -14,6 +14,8 @@
 #define LOOK_NS UINT64_C(100000000)
 /* A broker that takes the connection and says nothing holds up one thread for so long, and is then left alone for as long. */
 #define PATIENCE_MS 1000
+/* While leases can go on without a broker: somebody who does not answer delays them for so long in each second. */
+#define LOOK_MS 100
 #define REOPEN_NS (50 * MS)
 #define MS UINT64_C(1000000)
 
@@ -166,6 +168,7 @@ reopen(struct pglease *client, struct pglease_pool *pool)
 	r = open_anew(client, pool, process);
 	client->patience_ms = client->timeout_ms;
 	atomic_store_explicit(&pool->reopen_at, clock_ns() + REOPEN_NS, memory_order_relaxed);
+	pool->reopened = r;
 	if (r == PGLEASE_ENOPOOL)
 		former_let_go(before);
 	return r;
@@ -178,7 +181,10 @@ reattach_moved(pglease_pool *pool, const struct pool_state *state)
 	int r = 0;
 
 	pthread_mutex_lock(client->mutex);
-	if (atomic_load(&pool->state) == state)
+	/* Who has waited for another thread's try, which nobody has answered, makes none of his own. */
+	if (pool->reopened == PGLEASE_ENOBROKER && clock_ns() < atomic_load_explicit(&pool->reopen_at, memory_order_relaxed))
+		r = error_set(PGLEASE_ENOBROKER, "the broker of %s does not answer: is it stopped or overloaded?", client->instance);
+	else if (atomic_load(&pool->state) == state)
 		r = reopen(client, pool);
 	pthread_mutex_unlock(client->mutex);
 	return r;
@@ -200,7 +206,7 @@ look_for_another(pglease_pool *pool, struct pool_state *state, uint64_t now)
 	if (reattach_look(state, now) && now >= atomic_load_explicit(&client->try_at, memory_order_relaxed) &&
 	    pthread_mutex_trylock(client->mutex) == 0) {
 		if (atomic_load(&pool->state) == state) {
-			client->patience_ms = client->timeout_ms < PATIENCE_MS ? client->timeout_ms : PATIENCE_MS;
+			client->patience_ms = client->timeout_ms < LOOK_MS ? client->timeout_ms : LOOK_MS;
 			(void)!reattach(client);
 			client->patience_ms = client->timeout_ms;
 			/* Whatever came of it: somebody who does not answer has taken long. */

@@ -71,6 +71,17 @@ row_free(struct segment *seg, uint32_t row, uint64_t *w)
 	return swap(seg, row, w, word_next(*w, ROW_FREE, 0, WORD_NONE)); /* R6, R7 */
 }
 
+void
+rows_free_all(struct segment *seg, unsigned client)
+{
+	for (uint32_t row = 0; row < seg->nrows; row++) {
+		uint64_t w = row_load(seg, row);
+
+		if (word_state(w) == ROW_OWNED && word_who(w) == client)
+			row_free(seg, row, &w); /* R6 */
+	}
+}
+
 bool
 row_grant_is_stale(const struct segment *seg, uint32_t row, uint64_t wait)
 {

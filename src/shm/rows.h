@@ -25,6 +25,8 @@ bool row_own(struct segment *seg, uint32_t row, uint64_t *w);
 bool row_grant(struct segment *seg, uint32_t row, uint64_t wait);
 /* R6, from OWNED; R7 from any state */
 bool row_free(struct segment *seg, uint32_t row, uint64_t *w);
+/* R6, of all that this client has OWNED. */
+void rows_free_all(struct segment *seg, unsigned client);
 
 /* Whether a grant to (row, wait) is stale: the row is neither WAITING nor GRANTED with that wait. */
 bool row_grant_is_stale(const struct segment *seg, uint32_t row, uint64_t wait);
