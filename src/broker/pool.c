@@ -454,7 +454,7 @@ void
 pool_grow(struct pool *p, uint64_t now)
 {
 	const struct pool_settings *s = p->settings;
-	uint64_t want, wanted, at_once = p->failures != 0 || p->upstream == UPSTREAM_UNKNOWN ? 1 : s->connects_at_once, max = limit(p, now);
+	uint64_t want, wanted, at_once = p->failures != 0 ? 1 : s->connects_at_once, max = limit(p, now);
 
 	max = max > p->elders ? max - p->elders : 0;
 	if (p->stopping || p->draining || now < p->retry_at || p->connecting >= at_once || p->open >= max)

@@ -22,6 +22,7 @@ struct pooler {
 	struct event io, late;
 	unsigned asked; /* questions that have been answered */
 	uint32_t pid[QUESTIONS];
+	bool waits; /* another connection of the pool is being compared: what comes of that counts for this one, too */
 	bool alone; /* there is no second connection: the first is asked once more, and then it is to do */
 	char why[128];
 };
@@ -40,17 +41,32 @@ pooler_stop(struct server *s)
 	s->pooler = NULL;
 }
 
-/* `error`: NULL: it can be lent; "": libpq has the words. */
 static void
-end(struct pooler *q, enum upstream found, const char *error)
+tell(struct pooler *q, const char *error)
 {
 	struct server *s = q->server;
 
-	s->pool->upstream = found;
 	if (error == NULL)
 		s->pid = q->pid[0];
 	pooler_stop(s);
 	connect_asked(s, error);
+}
+
+/* `error`: NULL: it can be lent; "": libpq has the words. What it says of the upstream is told to those that wait for that. */
+static void
+end(struct pooler *q, enum upstream found, const char *error)
+{
+	struct pool *p = q->server->pool;
+	bool compared = q->asked > 1;
+
+	p->upstream = found;
+	tell(q, error);
+	for (uint32_t i = 0; compared && i < p->seg.nslots; i++) {
+		struct pooler *other = p->server[i].pooler;
+
+		if (other != NULL && other->waits)
+			tell(other, error == NULL ? NULL : *error != '\0' ? error : "which sessions this pooler gives was not found out");
+	}
 }
 
 static void
@@ -172,6 +188,15 @@ begin_second(struct pooler *q)
 		watch(q, q->second, EV_WRITE);
 }
 
+static bool
+is_being_compared(const struct pool *p)
+{
+	for (uint32_t i = 0; i < p->seg.nslots; i++)
+		if (p->server[i].pooler != NULL && (p->server[i].pooler->second != NULL || p->server[i].pooler->alone))
+			return true;
+	return false;
+}
+
 /* Another connection of the pool has this backend, as far as is known: one that hangs up or ends has given it up. */
 static bool
 is_anothers(const struct server *s, uint32_t pid)
@@ -198,6 +223,8 @@ judge(struct pooler *q)
 			end(q, UPSTREAM_UNKNOWN, TRANSACTIONS);
 		else if (s->pool->upstream == UPSTREAM_POOLER)
 			end(q, UPSTREAM_POOLER, NULL);
+		else if (is_being_compared(s->pool))
+			q->waits = true;
 		else
 			begin_second(q);
 	} else if (pid[0] == pid[1] || (q->asked > 2 && pid[q->asked - 1] != pid[q->asked - 3])) {

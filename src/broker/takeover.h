@@ -17,7 +17,7 @@ struct takeover;
  * array is the caller's, and lives as long; from `npools` to `nall` it has those that are going (pools.h), whose sessions are noted, too. NULL: out of memory.
  */
 struct takeover *takeover_new(const char *instance, struct sockdir *sockdir, struct pool *const *pools, unsigned npools);
-/* Notes a connection for the next broker: before anybody can have a lease of it. */
+/* Notes a connection for the next broker: before anybody can have a lease of it. Accepts NULL. */
 void takeover_note(struct takeover *takeover, const struct server *server);
 /* To the program that takes this one's place, with the times when it is due, and from it: 0, or -1 with log_refuse(). */
 void takeover_hand_over(struct takeover *takeover, struct handover *to);

@@ -169,6 +169,8 @@ takeover_note(struct takeover *t, const struct server *s)
 	char line[64 + LAYOUT_NAME];
 	unsigned limit = GONE_MAX;
 
+	if (t == NULL)
+		return;
 	for (unsigned i = 0; i < t->npools; i++)
 		limit += 2 * t->pools[i]->open;
 	for (unsigned i = 0; i < t->njobs; i++)

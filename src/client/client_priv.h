@@ -156,6 +156,7 @@ struct pglease_pool {
 	_Atomic uint32_t broker_down; /* enum broker_down */
 	/* Why it was not opened again, at the last try: under the client's mutex. */
 	int refusal;
+	uint64_t refused_at; /* CLOCK_MONOTONIC ns */
 	char why[CLIENT_WHY];
 	struct threshold_watch watch;
 	char name[LAYOUT_NAME];

@@ -26,15 +26,18 @@ deadline_of(const pglease_pool *pool, const struct wish *wish)
 		   : wish->deadline;
 }
 
-/* What the next broker has said to this process, if that is final, or at least (`is_over`) more than that there is none. Else 0. */
+/*
+ * What the next broker has said to this process, if that is final and has been said since then, or at least (`is_over`) more than that there
+ * is none. Else 0. What was said before may have been another broker's word.
+ */
 static int
-refusal(pglease_pool *pool, bool is_over)
+refusal(pglease_pool *pool, bool is_over, uint64_t since)
 {
 	int code = 0;
 
 	if (pthread_mutex_trylock(pool->client->mutex) != 0)
 		return 0;
-	if (pool->refusal == PGLEASE_ENOPOOL || pool->refusal == PGLEASE_EPERM || pool->refusal == PGLEASE_EVERSION ||
+	if ((pool->refused_at >= since && (pool->refusal == PGLEASE_ENOPOOL || pool->refusal == PGLEASE_EPERM || pool->refusal == PGLEASE_EVERSION)) ||
 	    (is_over && pool->refusal != PGLEASE_EGONE && pool->refusal != PGLEASE_ENOBROKER))
 		code = pool->refusal;
 	if (code != 0)
@@ -79,7 +82,7 @@ next_try(pglease_pool *pool, struct pool_state *state, const struct wish *wish, 
 	bool fails = wish->has_other_way ||
 		     atomic_load_explicit(&pool->broker_down, memory_order_relaxed) == BROKER_DOWN_FAIL;
 	bool is_over = now >= deadline || (fails && code != LEASE_AGAIN);
-	int r = state != NULL ? refusal(pool, is_over) : 0;
+	int r = state != NULL ? refusal(pool, is_over, wish->start) : 0;
 
 	if (r == 0 && is_over)
 		r = state != NULL ? say_none(pool, state, wish, now) : code; /* in a child: the message is there */
@@ -109,7 +112,7 @@ lease_get(pglease_pool *pool, const struct wish *wish, lease_row row, void *cont
 		bool is_known = r == 0 && process_is_gone(state->process);
 
 		/* The broker lives, and does not take this process back: what it claimed would be revoked. */
-		if (r == 0 && is_known && ticks(state, begun) && refusal(pool, true) != 0)
+		if (r == 0 && is_known && ticks(state, begun) && refusal(pool, true, 0) != 0)
 			r = PGLEASE_EGONE;
 		if (r == 0 && (r = row(context, state, &tr)) != 0) {
 			if (r != PGLEASE_EAGAIN) /* cancelled */

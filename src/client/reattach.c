@@ -99,6 +99,7 @@ static void
 note_refusal(struct pglease_pool *pool, int code)
 {
 	pool->refusal = code;
+	pool->refused_at = clock_ns();
 	if (code != 0)
 		snprintf(pool->why, sizeof(pool->why), "%s", pglease_error_message());
 }

@@ -142,11 +142,14 @@ bed_start(void)
 	struct adopt_params adopt_params = {.context = &shared, .pools = pools, .npools = BED_POOLS, .socket_dir = folder};
 	struct commands_params commands_params = {.pools = pools,
 	    .npools = BED_POOLS,
+	    .nall = BED_POOLS,
 	    .settings = &instance_of,
 	    .answer = control_answer,
 	    .stop = on_stop};
 	struct control_params control_params = {.pools = pools,
 	    .npools = BED_POOLS,
+	    .nall = BED_POOLS,
+	    .passed = -1,
 	    .max_clients = BED_CLIENTS + 1,
 	    .instance_id = 1,
 	    .instance = "fuzz",

@@ -4,6 +4,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +22,7 @@ static struct connection {
 	int fd; /* -1: free */
 	struct event *readable;
 	bool started;
+	uint32_t pid;
 	size_t used;
 	uint8_t buf[8192];
 } connection[CONNECTIONS];
@@ -55,6 +58,17 @@ say_message(struct connection *c, char type, const void *body, size_t size)
 }
 
 static void
+say_row(struct connection *c, const char *value)
+{
+	uint8_t row[64] = {0, 1};
+	uint32_t length = htonl((uint32_t)strlen(value));
+
+	memcpy(row + 2, &length, 4);
+	memcpy(row + 6, value, strlen(value));
+	say_message(c, 'D', row, 6 + strlen(value));
+}
+
+static void
 say_tag(struct connection *c, const char *tag)
 {
 	say_message(c, 'C', tag, strlen(tag) + 1);
@@ -71,15 +85,18 @@ answer_query(struct connection *c, const char *sql)
 	if (*sql == '\0') {
 		say_message(c, 'I', "", 0);
 	} else if (strncmp(sql, "SELECT pg_catalog.current_setting", 33) == 0) {
-		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-			uint8_t row[64] = {0, 1};
-			uint32_t length = htonl((uint32_t)strlen(values[i]));
-
-			memcpy(row + 2, &length, 4);
-			memcpy(row + 6, values[i], strlen(values[i]));
-			say_message(c, 'D', row, 6 + strlen(values[i]));
-		}
+		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+			say_row(c, values[i]);
 		say_tag(c, "SELECT 3");
+	} else if (strcmp(sql, "select pg_catalog.pg_backend_pid()") == 0) {
+		/* One column of no table: an int4, as text. libpq asks. */
+		static const uint8_t column[] = {0, 1, 'p', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 23, 0, 4, 255, 255, 255, 255, 0, 0};
+		char pid[16];
+
+		snprintf(pid, sizeof(pid), "%" PRIu32, c->pid);
+		say_message(c, 'T', column, sizeof(column));
+		say_row(c, pid);
+		say_tag(c, "SELECT 1");
 	} else {
 		say_tag(c, sql); /* DISCARD ALL, ROLLBACK, UNLISTEN */
 	}
@@ -108,7 +125,7 @@ take(struct connection *c, size_t *ret_size)
 			if (said != NULL)
 				say(c, said, said_size);
 			else
-				say(c, out, startup_answer(&s, baseline, sizeof(baseline), ++pids, 4711, out, sizeof(out)));
+				say(c, out, startup_answer(&s, baseline, sizeof(baseline), c->pid = ++pids, 4711, out, sizeof(out)));
 			break;
 		default: /* a cancel */
 			end(c);

@@ -201,6 +201,18 @@ START_TEST(session_mode_with_one_backend)
 }
 END_TEST
 
+static int
+serves(void *context)
+{
+	PGconn *conn;
+
+	if (pglease_acquire(pool, IT_PATIENCE_MS, &lease, &conn) != 0)
+		return 0; /* it fails fast */
+	assert_own_backend(conn);
+	it_release(&lease);
+	return 1;
+}
+
 static void
 is_refused(const char *mode, unsigned size)
 {
@@ -212,9 +224,8 @@ is_refused(const char *mode, unsigned size)
 	/* It is mended. */
 	stop_pooler();
 	start_pooler("session", 4);
+	ck_assert_msg(pglease_test_await(serves, NULL, IT_PATIENCE_MS) == 0, "%s", pglease_error_message());
 	await_log("the upstream is a pooler in session mode");
-	assert_own_backend(it_acquire(pool, &lease));
-	it_release(&lease);
 	finish();
 }
 
