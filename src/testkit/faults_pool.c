@@ -3,10 +3,15 @@
 #include "env_priv.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define PATIENCE_MS 10000
+#include "clock.h"
+
+#define PATIENCE_MS 20000
+/* Who holds a lease for longer than that keeps it. */
+#define OTHERS_KEEP_MS 1000
+#define SLICE_MS 50
 
 struct filler {
 	pglease *client;
@@ -29,34 +34,53 @@ pglease_test_unfill(pglease_test_env *env)
 	free(filler);
 }
 
+/* One lease, waited for at most so long; 0 or the library's code. */
+static int
+add(struct filler *filler, pglease_pool *pool, int timeout_ms)
+{
+	PGconn *conn;
+	int r = pglease_acquire(pool, timeout_ms, &filler->lease[filler->n], &conn);
+
+	filler->n += r == 0;
+	return r;
+}
+
+/*
+ * Until it holds them all, or others hold the rest: for so long that they are not about to come back. To fill a pool wholly it queues up,
+ * for workers may leave nothing idle; what is to stay free it does not take even for a moment.
+ */
 static int
 fill(pglease_test_env *env, struct filler *filler, const char *name, unsigned leave)
 {
 	pglease_options options = PGLEASE_OPTIONS_INIT;
-	struct timespec deadline;
+	unsigned want, unchanged = 0;
+	uint64_t deadline = clock_ns() + PATIENCE_MS * UINT64_C(1000000);
 	pglease_stats stats;
 	pglease_pool *pool;
-	unsigned want;
 
 	options.socket_dir = env->socket_dir;
 	options.program = "pglease-test filler";
 	if (pglease_attach(env->instance, &options, &filler->client) || pglease_pool_open(filler->client, name, &pool) ||
 	    pglease_stats_get(pool, &stats))
 		return child_fail(ECONNREFUSED, "%s", pglease_error_message());
-	if (leave + stats.active >= stats.max_connections)
-		return 0; /* as full as it should be */
-	want = stats.max_connections - leave - stats.active;
+	if (leave >= stats.max_connections)
+		return 0;
+	want = stats.max_connections - leave;
 	filler->lease = calloc(want, sizeof(*filler->lease));
 	if (filler->lease == NULL)
 		return child_fail(ENOMEM, "out of memory");
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	deadline.tv_sec += PATIENCE_MS / 1000;
-	while (filler->n < want) {
-		PGconn *conn;
+	while (filler->n < want && unchanged < OTHERS_KEEP_MS / SLICE_MS) {
+		int r = PGLEASE_ETIMEOUT;
 
-		if (pglease_acquire_until(pool, &deadline, &filler->lease[filler->n], &conn))
+		if (pglease_stats_get(pool, &stats))
+			return child_fail(ECONNREFUSED, "%s", pglease_error_message());
+		if (stats.active < want || leave == 0)
+			r = add(filler, pool, SLICE_MS);
+		else
+			poll(NULL, 0, SLICE_MS);
+		if (r != 0 && (r != PGLEASE_ETIMEOUT || clock_ns() > deadline))
 			return child_fail(ETIMEDOUT, "%u of %u connections: %s", filler->n, want, pglease_error_message());
-		filler->n++;
+		unchanged = r != 0 && stats.active >= want ? unchanged + 1 : 0;
 	}
 	return 0;
 }

@@ -233,8 +233,8 @@ PGLEASE_API int pglease_test_continue(pglease_test_env *env, enum pglease_test_t
 PGLEASE_API int pglease_test_slow(pglease_test_env *env, enum pglease_test_target target, pid_t pid, unsigned percent);
 
 /*
- * Leases all connections of a pool that others do not hold, but for `leave`, by a client of its own; until unfill, or the
- * next fill. -ETIMEDOUT when they cannot be had within ten seconds.
+ * Leases all connections of a pool but for `leave`, and but for those that others hold and keep (for a second), by a client of its own;
+ * until unfill, or the next fill. -ETIMEDOUT when they cannot be had within twenty seconds.
  */
 PGLEASE_API int pglease_test_fill(pglease_test_env *env, const char *pool, unsigned leave);
 PGLEASE_API void pglease_test_unfill(pglease_test_env *env);
