@@ -46,7 +46,8 @@ next_waits(unsigned pool)
 
 /*
  * The victim is about to sleep: NEXT comes behind it, then the holder lets go. If it sleeps again, NEXT has been faster,
- * as a waiter that looks by itself may be who is not stopped at every instruction: it queues anew.
+ * as a waiter that looks by itself may be who is not stopped at every instruction: it gives the slot back, and comes again when the victim
+ * is dead. Before that it would find the slot idle, and wait for nothing.
  */
 static void
 on_sleep(void *context)
@@ -62,7 +63,7 @@ on_sleep(void *context)
 		crew_expect(NEXT, NULL);
 		crew_release(NEXT);
 		crew_done(NEXT);
-		next_waits(pool);
+		now.next_begun = false;
 	}
 }
 
