@@ -87,13 +87,17 @@ END_TEST
 
 START_TEST(its_leases_are_revoked_after_drain_timeout)
 {
+	PGresult *result;
+
 	reload_start("drain_timeout = 300ms", "", "");
 	conn = it_acquire(two, &lease);
 	reload_configure("drain_timeout = 300ms", reload_section("app", ""), NULL);
 	reload_now();
 	reload_await_sessions("two", 0);
 	restart_await_log("pool two has gone: it has no connection");
-	ck_assert_int_eq(PQresultStatus(PQexec(conn, "select 1")), PGRES_FATAL_ERROR);
+	result = PQexec(conn, "select 1");
+	ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
+	PQclear(result);
 	ck_assert_int_eq(pglease_release(&lease), PGLEASE_ESTALE);
 	reload_assert_serves(pool);
 }
