@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -399,5 +400,29 @@ START_TEST(all_clients_in_use)
 }
 END_TEST
 
+/* Who has gone before the broker comes to read what he said takes no place; a service manager's queue may have many of them. */
+START_TEST(those_that_have_given_up)
+{
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.extra = "max_clients = 2");
+	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash(), .program = "impatient"};
+	pglease *client[2];
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	wire_header_init(&hello.header, WIRE_HELLO);
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGSTOP), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		int sock = script_connect_control();
+
+		script_send(sock, &hello, sizeof(hello));
+		close(sock);
+	}
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGCONT), 0);
+	for (unsigned i = 0; i < 2; i++)
+		it_ok(pglease_attach(NULL, NULL, &client[i]));
+	for (unsigned i = 0; i < 2; i++)
+		pglease_detach(client[i]);
+}
+END_TEST
+
 IT_MAIN("bad_limits", a_client_without_descriptors_at_each_step, a_broker_without_descriptors,
-    a_broker_that_cannot_accept, all_rows_in_use, all_clients_in_use)
+    a_broker_that_cannot_accept, all_rows_in_use, all_clients_in_use, those_that_have_given_up)
