@@ -57,7 +57,7 @@ static void
 end(struct pooler *q, enum upstream found, const char *error)
 {
 	struct pool *p = q->server->pool;
-	bool compared = q->asked > 1;
+	bool compared = q->second != NULL || q->alone; /* only then others may wait (is_being_compared) */
 
 	p->upstream = found;
 	tell(q, error);
