@@ -5,10 +5,14 @@
  *
  *	counted lease N      acquire and release, the slot idle and its shell cached
  *	counted dirty N      the same, each release with a reset
+ *	counted kept N       in one lease, N times a prepared statement executed by PQexecPrepared
+ *	counted leased N     the same, each in a lease of its own
+ *	counted cached N     as kept, by pglease_exec_cached
  *	counted handover N   two processes on one connection, until N leases were waited for: says how often they slept
  *	counted memory       says what attaching and adopting take of the heap
  */
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +58,40 @@ leases(enum pglease_session session, unsigned n)
 	lease(session);
 	for (unsigned i = 0; i < n; i++)
 		lease(session);
+}
+
+/* One result, of a lookup with one parameter. */
+static void
+execute(PGconn *conn, bool cached)
+{
+	static const char *const values[] = {"1"};
+	PGresult *result = cached ? pglease_exec_cached(conn, "SELECT $1::int", 1, NULL, values, NULL, NULL, 0)
+	                          : PQexecPrepared(conn, "counted", 1, values, NULL, NULL, 0);
+
+	if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+		fprintf(stderr, "counted: %s", PQerrorMessage(conn));
+		exit(1);
+	}
+	PQclear(result);
+}
+
+static void
+executions(bool cached, bool each, unsigned n)
+{
+	pglease_lease lease;
+	PGconn *conn;
+
+	attach();
+	ok(pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn));
+	PQclear(PQprepare(conn, "counted", "SELECT $1::int", 0, NULL));
+	for (unsigned i = 0; i < n; i++) {
+		execute(conn, cached);
+		if (!each)
+			continue;
+		ok(pglease_release(&lease));
+		ok(pglease_acquire(pool, PGLEASE_TIMEOUT_POOL, &lease, &conn));
+	}
+	ok(pglease_release(&lease));
 }
 
 static long
@@ -128,6 +166,12 @@ main(int argc, char **argv)
 		leases(PGLEASE_SESSION_USED, n);
 	else if (argc == 3 && strcmp(argv[1], "dirty") == 0)
 		leases(PGLEASE_SESSION_DIRTY, n);
+	else if (argc == 3 && strcmp(argv[1], "kept") == 0)
+		executions(false, false, n);
+	else if (argc == 3 && strcmp(argv[1], "leased") == 0)
+		executions(false, true, n);
+	else if (argc == 3 && strcmp(argv[1], "cached") == 0)
+		executions(true, false, n);
 	else if (argc == 3 && strcmp(argv[1], "handover") == 0)
 		handovers(n);
 	else if (argc == 2 && strcmp(argv[1], "memory") == 0)
