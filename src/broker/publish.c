@@ -58,8 +58,7 @@ struct pool_memory {
 	uint32_t first_place; /* of its slots' backends in `resources` */
 	bool is_local;        /* these are processes of this host */
 	const struct stats_limits *limits; /* NULL: not known */
-	uint64_t scanned_at; /* when the rows were last scanned for waiters */
-	uint32_t waiting_rows; /* published at the last scan of the rows */
+	uint64_t scanned_at; /* when all rows were last scanned for waiters */
 };
 
 struct publisher {
@@ -462,25 +461,27 @@ add_waiter(struct publisher *p, const struct segment *seg, uint32_t index, uint6
 }
 
 /*
- * The rows are many and mostly free: they are scanned when the queue says that somebody waits, when somebody
- * waited at the last scan, and once a second for waiters that found the ring full.
+ * The rows are many and mostly free. A scan ends with as many waiters as the queue has; but when the ring is full, and once a second, it
+ * looks for waiters who are not in it.
  */
 static void
 collect_waiters(
     struct publisher *p, const struct segment *seg, struct pool_memory *memory, struct stats_pool_row *pool)
 {
-	if (!queue_maybe_waiting(seg) && memory->waiting_rows == 0 && p->now - memory->scanned_at < SECOND)
-		return;
+	bool all = queue_is_full(seg) || p->now - memory->scanned_at >= SECOND;
+	uint32_t queued = pool->waiting;
+
 	pool->waiting = 0;
-	pool->maxwait = 0;
-	for (uint32_t i = 0; i < seg->nrows; i++) {
+	for (uint32_t i = 0; i < seg->nrows && (all || pool->waiting < queued); i++) {
 		uint64_t word = atomic_load_explicit(&seg->row[i].word, memory_order_relaxed);
 
 		if (word_state(word) == ROW_WAITING)
 			add_waiter(p, seg, i, word, pool);
 	}
-	memory->waiting_rows = pool->waiting;
-	memory->scanned_at = p->now;
+	if (pool->waiting == 0)
+		pool->maxwait = 0;
+	if (all)
+		memory->scanned_at = p->now;
 }
 
 static void

@@ -17,6 +17,13 @@ queue_maybe_waiting(const struct segment *seg)
 	return atomic_load(&seg->header->head) != atomic_load(&seg->header->tail);
 }
 
+/* Whether a waiter that comes now stays outside; a place that is passed makes room. */
+static inline bool
+queue_is_full(const struct segment *seg)
+{
+	return atomic_load(&seg->header->tail) - atomic_load(&seg->header->head) > seg->queue_mask;
+}
+
 /* Q1+Q2 or Q4, after R2. A new place counts from `since` (CLOCK_MONOTONIC ns). False if the ring is full: the waiter
  * stays unqueued and tries again at its next rescan. */
 bool queue_enter(struct segment *seg, uint32_t row, uint64_t wait, uint64_t since);
