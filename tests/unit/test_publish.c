@@ -204,6 +204,49 @@ START_TEST(test_leases_and_waiters)
 }
 END_TEST
 
+/* The waits of a row, one after the other, each with a place of its own in the ring, until there is none. Stays waiting, outside. */
+static void
+fill_ring(int row, uint64_t *w)
+{
+	for (uint64_t n = 0; n <= (uint64_t)segment.queue_mask + 1; n++) {
+		ck_assert(row_wait(&segment, (uint32_t)row, w, clock_ns()));
+		if (!queue_enter(&segment, (uint32_t)row, word_seq(*w), 0))
+			return;
+		queue_served(&segment, (uint32_t)row, word_seq(*w));
+		ck_assert(row_own(&segment, (uint32_t)row, w));
+	}
+	ck_abort_msg("the ring has no end");
+}
+
+START_TEST(test_waiters_in_a_full_ring)
+{
+	uint64_t w[3];
+	int row[3];
+
+	add_client(2, 812, "worker");
+	for (unsigned i = 0; i < 3; i++) {
+		row[i] = row_claim(&segment, 2, 20 * i, &w[i]);
+		ck_assert_int_ge(row[i], 0);
+	}
+	publish(); /* the look at all rows that is due once a second */
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert(row_wait(&segment, (uint32_t)row[i], &w[i], clock_ns()));
+		ck_assert(queue_enter(&segment, (uint32_t)row[i], word_seq(w[i]), 0));
+	}
+	publish();
+	ck_assert_uint_eq(number("pools", 0, "waiting"), 2);
+	ck_assert_uint_eq(view("waiters")->nrows, 2);
+	ck_assert(!queue_is_full(&segment));
+	fill_ring(row[2], &w[2]);
+	ck_assert(queue_is_full(&segment));
+	for (unsigned i = 0; i < 3; i++) {
+		publish();
+		ck_assert_uint_eq(number("pools", 0, "waiting"), 3);
+		ck_assert_uint_eq(view("waiters")->nrows, 3);
+	}
+}
+END_TEST
+
 START_TEST(test_counters_and_times)
 {
 	/* Two blocks of one pool, as after a revocation: both count. */
@@ -452,6 +495,7 @@ main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, test_nothing_yet);
 	tcase_add_test(tcase, test_leases_and_waiters);
+	tcase_add_test(tcase, test_waiters_in_a_full_ring);
 	tcase_add_test(tcase, test_counters_and_times);
 	tcase_add_test(tcase, test_alerts);
 	tcase_add_test(tcase, test_instance);
