@@ -63,6 +63,20 @@ let_clusters_be() {
 	pglease_policy_made=
 }
 
+# leave_off PACKAGE...: the servers among those that were installed for us alone do not start with the machine either.
+leave_off() {
+	local package
+
+	for package in "$@"; do
+		case $package in
+		pgbouncer | pgpool2 | prometheus)
+			as_root systemctl --quiet disable "$package.service" 2>/dev/null ||
+				as_root update-rc.d "$package" disable >/dev/null
+			;;
+		esac
+	done
+}
+
 # Installs those of the packages that are missing; `postgresql-15` stands for any PostgreSQL server.
 install_missing() {
 	local package missing=()
@@ -85,6 +99,7 @@ install_missing() {
 		apt-get -q -y install --no-install-recommends "${missing[@]}" >/dev/null ||
 		die "apt-get install ${missing[*]} failed (above)"
 	let_clusters_be
+	leave_off "${missing[@]}"
 }
 
 # shellcheck disable=SC2034 # used by those who source this
