@@ -102,6 +102,7 @@ hash_pieces(const struct piece piece[NUMBER_PIECES], uint64_t seed)
 	for (unsigned i = 0; i < NUMBER_PIECES; i++)
 		size += piece[i].size;
 	if (size > sizeof(all)) {
+		XXH3_INITSTATE(&state); /* the secret of a seed is made only if the state has another one yet */
 		XXH3_128bits_reset_withSeed(&state, seed);
 		for (unsigned i = 0; i < NUMBER_PIECES; i++)
 			XXH3_128bits_update(&state, piece[i].at, piece[i].size);

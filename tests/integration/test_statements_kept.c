@@ -77,6 +77,36 @@ START_TEST(prepared_once_for_all_processes)
 }
 END_TEST
 
+/* What calls before have left on the stack, in a few lines of what the next call will have there. */
+static void __attribute__((noinline))
+scribble_below(size_t at)
+{
+	volatile char below[8192];
+
+	for (size_t i = at; i < at + 64; i++)
+		below[i] = (char)i;
+	(void)below[at];
+}
+
+START_TEST(a_long_statement_is_one_too)
+{
+	static char text[700] = DOUBLE " /* ";
+	pglease_pool *pool = statements_start(NULL);
+	PGconn *conn = it_acquire(pool, &lease);
+	size_t used = strlen(text);
+
+	memset(text + used, 'x', sizeof(text) - used - 4);
+	strcpy(text + sizeof(text) - 4, " */");
+	for (size_t at = 0; at < 8192; at += 64) {
+		scribble_below(at);
+		ck_assert_str_eq(statements_value(conn, text, "21"), "42");
+	}
+	ck_assert_uint_eq(statements_prepared(), 1);
+	ck_assert_uint_eq(statements_reused(), 8192 / 64 - 1);
+	it_release(&lease);
+}
+END_TEST
+
 START_TEST(types_given_make_another_statement)
 {
 	static const Oid int8[] = {20}, unknown[] = {0};
@@ -335,7 +365,7 @@ START_TEST(modes_of_the_connection)
 }
 END_TEST
 
-IT_MAIN("statements kept", prepared_once_for_all_leases_of_a_process, prepared_once_for_all_processes,
+IT_MAIN("statements kept", prepared_once_for_all_leases_of_a_process, prepared_once_for_all_processes, a_long_statement_is_one_too,
     types_given_make_another_statement, binary_values_go_both_ways, bounded_and_the_least_recently_used_goes,
     another_process_evicts_what_it_did_not_prepare, nothing_is_kept_without_the_setting_or_the_lease,
     results_and_errors_are_those_of_pqexecparams, modes_of_the_connection)
