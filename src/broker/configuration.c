@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reading the configuration file with inih. inih splits lines; what it would silently get wrong is caught here: lines
- * longer than its buffer are an error instead of being cut, section headers are read by our own line reader (inih
+ * Reading the configuration file with inih. inih splits lines; what it would silently get wrong is caught here: of a line
+ * longer than its buffer it gets the key, and the value is kept aside, section headers are read by our own line reader (inih
  * cuts names at 50 characters and is silent about empty sections), and a key that comes twice is an error (an
  * indented line would otherwise be a second value).
  */
@@ -20,6 +20,8 @@
 
 #include "log.h"
 
+#define LINE_LONGEST 1023 /* with the line end */
+
 struct parse {
 	const char *path;
 	FILE *file;
@@ -28,6 +30,7 @@ struct parse {
 	void *context;
 	char *line; /* getline's */
 	size_t line_size;
+	const char *long_value; /* in it, of the key that inih is working on; NULL: inih has the value */
 	unsigned number; /* of the line that inih is working on */
 	unsigned complaints;
 	unsigned last_bad_line;
@@ -149,6 +152,26 @@ makes_sense(const char *line)
 	return false;
 }
 
+/*
+ * A line that inih has no room for. Into `buf` goes its key, and the value is kept aside, cut out as inih does: without the blanks around
+ * it, nor what follows a blank and a semicolon. False: there is no room for the key either.
+ */
+static bool
+keep_value(struct parse *p, char *buf, size_t size)
+{
+	char *value = strpbrk(p->line, "=:") + 1, *end = value; /* makes_sense() */
+
+	if ((size_t)snprintf(buf, size, "%.*s x\n", (int)(value - p->line), p->line) >= size)
+		return false;
+	while (*end != '\0' && !(strchr(" \t", *end) != NULL && end[1] == ';'))
+		end++;
+	while (end > value && strchr(" \t\r\n", end[-1]) != NULL)
+		end--;
+	*end = '\0';
+	p->long_value = value + strspn(value, " \t");
+	return true;
+}
+
 /* inih's line reader, with the contract of fgets. */
 static char *
 read_line(char *buf, int size, void *arg)
@@ -159,19 +182,25 @@ read_line(char *buf, int size, void *arg)
 	if (n < 0)
 		return NULL;
 	p->number++;
+	p->long_value = NULL;
 	if (strlen(p->line) != (size_t)n) {
 		complain(p, true, "the line has a zero byte: this is no configuration file");
 		p->line[0] = '\0';
-	} else if (n >= size) {
-		complain(p, true, "the line has %zd characters: at most %d are allowed", n, size - 1);
+	} else if (n > LINE_LONGEST) {
+		complain(p, true, "the line has %zd characters: at most %d are allowed", n, LINE_LONGEST);
 		p->line[0] = '\0';
 	} else if (!makes_sense(p->line)) {
 		complain(p, true, "neither a section, nor key = value, nor a comment");
 		p->line[0] = '\0';
 	}
 	look_for_section(p);
-	/* An empty line must still be a line. */
-	snprintf(buf, (size_t)size, "%s", p->line[0] != '\0' ? p->line : "\n");
+	if (n >= size && strchr("[;#", p->line[0]) == NULL) { /* nor "" */
+		if (strchr(" \t\xef", p->line[0]) == NULL && keep_value(p, buf, (size_t)size))
+			return buf;
+		complain(p, true, "the line has %zd characters: at most %d are allowed before its key's end", n, size - 1);
+	}
+	/* An empty line must still be a line. Of a header or a comment inih need not know. */
+	snprintf(buf, (size_t)size, "%s", n < size && p->line[0] != '\0' ? p->line : "\n");
 	return buf;
 }
 
@@ -197,6 +226,8 @@ set_key(void *arg, const char *section, const char *name, const char *value)
 	const struct setting *s;
 	char why[400];
 
+	if (p->long_value != NULL)
+		value = p->long_value;
 	if (p->scope.title[0] == '\0') {
 		complain(
 		    p, true, "\"%s\" stands before any section: begin with [pglease] or [pool NAME]", name);

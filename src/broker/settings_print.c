@@ -25,7 +25,7 @@ settings_print_sample(FILE *out)
 
 	fputs("; Configuration of pgleased. Values shown are the defaults. Durations: a number with a unit "
 	      "(us, ms, s,\n"
-	      "; min, h); 0 switches off what can be switched off. A line has at most 199 characters.\n"
+	      "; min, h); 0 switches off what can be switched off. A line has at most 1023 characters.\n"
 	      "; A comment starts with ';' or '#', at the start of a line, or with \" ;\" after a value.\n"
 	      "\n[pglease]\n",
 	    out);

@@ -257,25 +257,70 @@ START_TEST(a_bad_conninfo_is_not_shown)
 }
 END_TEST
 
-START_TEST(a_long_line_is_an_error_and_not_cut)
+START_TEST(a_long_line_is_read_or_an_error_and_not_cut)
 {
+	/* Around inih's room, around the most that a text takes, and around the most that a line may have. */
+	static const size_t lengths[] = {197, 198, 199, 200, 201, 202, 265, 266, 267, 1022, 1023, 1024, 3000};
+	static char text[4100], value[4000];
 	struct configuration *config;
 	struct said said;
-	char text[512], value[300];
 
-	/* 199 characters with the line end are the most that inih takes. */
-	for (size_t length = 196; length <= 202; length++) {
-		memset(value, 'x', sizeof(value));
-		value[length - strlen("conninfo=dbname=") - 1] = '\0';
-		snprintf(text, sizeof(text), "[pool a]\nconninfo=dbname=%s\n", value);
-		if (length <= 199) {
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		size_t n = lengths[i] - strlen("conninfo = dbname=\n"); /* with the line end */
+
+		memset(value, 'x', n);
+		value[n] = '\0';
+		snprintf(text, sizeof(text), "[pool a]\nconninfo = dbname=%s\nusers = *\n", value);
+		if (n <= 255 - strlen("dbname=")) {
 			ck_assert_int_eq(read_text(text, &config, &said), 0);
 			ck_assert_str_eq(config->pool[0].conninfo + strlen("dbname="), value);
+			ck_assert_str_eq(config->pool[0].users, "*");
 			configuration_free(config);
 		} else {
 			ck_assert_int_eq(read_text(text, &config, &said), -1);
-			ck_assert_ptr_nonnull(strstr(said.text, ":2: the line has"));
+			ck_assert_uint_eq(said.count, 1);
+			ck_assert_ptr_nonnull(strstr(said.text, lengths[i] <= 1023 ? ":2: conninfo: bad value" : ":2: the line has"));
 		}
+	}
+}
+END_TEST
+
+/* What is said of a configuration with a pool and this line, in which "@" stands for 300 blanks. NULL: nothing. */
+static const char *
+said_of_long(const char *line, struct configuration **ret_config, struct said *said)
+{
+	static char text[2000];
+	const char *gap = strchr(line, '@');
+
+	*ret_config = NULL;
+	snprintf(text, sizeof(text), "[pool a]\nembedded = yes\n%.*s%300s%s\nmax_connections = 7\n", (int)(gap - line), line, "",
+	    gap + 1);
+	return read_text(text, ret_config, said) == 0 ? NULL : said->text;
+}
+
+START_TEST(long_lines_of_every_kind)
+{
+	static const char *const good[] = {"min_connections =@3", "min_connections = 3@", "min_connections: 3 ;@no more", "min_connections = 3@; nor this ; or this", "min_connections = 3\t;@no more"};
+	static const char *const without[] = {"#@min_connections = 3", "; @", "[pool b] ;@\nembedded = yes"};
+	static const char *const bad[] = {" min_connections =@3", "min_connections = 3 @x", "min_connections @", "min_connections@= 3", "\tx@", "no_such =@3",
+	    "min_connections = @;", "[pool b@]", "min_connections = 3;@x"};
+	struct configuration *config;
+	struct said said;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		ck_assert_msg(said_of_long(good[i], &config, &said) == NULL, "%s: %s", good[i], said.text);
+		ck_assert_uint_eq(config->pool[0].min_connections, 3);
+		ck_assert_uint_eq(config->pool[0].max_connections, 7);
+		configuration_free(config);
+	}
+	for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++) {
+		ck_assert_msg(said_of_long(without[i], &config, &said) == NULL, "%s: %s", without[i], said.text);
+		ck_assert_uint_eq(config->pool[i == 2].max_connections, 7);
+		configuration_free(config);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		ck_assert_msg(said_of_long(bad[i], &config, &said) != NULL, "%s", bad[i]);
+		ck_assert_ptr_nonnull(strstr(said.text, ":3: "));
 	}
 }
 END_TEST
@@ -436,5 +481,5 @@ END_TEST
 
 UNIT_MAIN("config", without_a_file, a_whole_file, bad_values_name_line_key_and_what_is_allowed,
     alerts_have_thresholds_of_each_kind, settings_that_do_not_go_together, users_and_groups, bad_structure, a_bad_conninfo_is_not_shown,
-    a_long_line_is_an_error_and_not_cut, no_text_at_all, all_that_is_wrong_is_said, as_many_pools_as_fit,
+    a_long_line_is_read_or_an_error_and_not_cut, long_lines_of_every_kind, no_text_at_all, all_that_is_wrong_is_said, as_many_pools_as_fit,
     the_sample_follows_from_the_table, the_manual_follows_from_the_table, the_help_has_each_setting)
