@@ -41,6 +41,9 @@ def pattern(text):
 def run_block(block, folder, environment, instance):
     for step in re.split(r'^\$ ', block, flags=re.M)[1:]:
         command, _, expected = step.partition('\n')
+        if command.startswith('export '):
+            environment.update((name, value.replace('shop', instance)) for name, value in re.findall(r'(\w+)=(\S+)', command))
+            continue
         if os.geteuid() != 0:
             command = re.sub(r'^unshare ', 'unshare --user --map-current-user ', command)
         run = subprocess.run(['bash', '-c', command], cwd=folder, env=environment, stdout=subprocess.PIPE,
@@ -59,11 +62,15 @@ def check_commands():
         os.chmod(folder, 0o755)
         config = blocks(text, 'ini')[0].replace('instance = shop', f'instance = {instance}\nsocket_dir = {folder}/run\n'
                                                 f'data_dir = {folder}/data')
-        config = re.sub('conninfo = .*', f"conninfo = host={os.environ['PGHOST']} port={os.environ.get('PGPORT', '5432')} "
-                        f"dbname={os.environ['PGDATABASE']} user={os.environ['PGUSER']}", config)
+        # The private server is elsewhere; who logs in, and where, is the guide's.
+        for sql in ('create role app login', 'create database app owner app'):
+            subprocess.run(['psql', '-qc', sql], check=True)
+        config = config.replace('host=/var/run/postgresql', f"host={os.environ['PGHOST']} port={os.environ.get('PGPORT', '5432')}")
         with open(f'{folder}/pgleased.ini', 'w', encoding='utf-8') as f:
             f.write(config)
-        environment = dict(os.environ, PGLEASE_INSTANCE=instance, PGLEASE_SOCKET_DIR=f'{folder}/run')
+        environment = dict(os.environ, PGLEASE_SOCKET_DIR=f'{folder}/run')
+        for name in ('PGLEASE_INSTANCE', 'PGUSER', 'PGDATABASE'): # the guide says what they are
+            environment.pop(name, None)
         try:
             for block in blocks(text, 'console'):
                 run_block(block, folder, environment, instance)

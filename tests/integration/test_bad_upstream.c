@@ -218,5 +218,50 @@ START_TEST(it_goes_away_and_comes_back)
 }
 END_TEST
 
+static void
+assert_served_by(pglease_pool *pool, const char *folder)
+{
+	pglease_lease lease;
+	PGconn *conn;
+	char expected[300];
+
+	snprintf(expected, sizeof(expected), "%s/%s", pglease_test_folder(it_env), folder);
+	it_ok(pglease_acquire(pool, PATIENCE_MS, &lease, &conn));
+	ck_assert_str_eq(it_query(conn, "select pg_is_in_recovery()"), "f");
+	ck_assert_str_eq(it_query(conn, "select current_setting('unix_socket_directories')"), expected);
+	it_release(&lease);
+}
+
+/* Two servers in conninfo, of which one writes; then it is the other. */
+START_TEST(it_follows_the_server_that_writes)
+{
+	static const pglease_test_pool app = {
+	    .name = "app", .min = 2, .max = 2, .conninfo = "user=postgres dbname=postgres target_session_attrs=read-write"};
+	pglease_test_options options =
+	    PGLEASE_TEST_OPTIONS(.pools = &app, .npools = 1, .no_broker = true, .replication = true);
+	char hosts[600];
+	pglease_pool *pool;
+	PGconn *conn;
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	ck_assert_msg(pglease_test_standby_start(it_env) == 0, "%s", pglease_test_error_message());
+	snprintf(hosts, sizeof(hosts), "%s/pgs,%s/pg", pglease_test_folder(it_env), pglease_test_folder(it_env));
+	ck_assert_int_eq(setenv("PGHOST", hosts, 1), 0);
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	it_await_all_idle(pool);
+	assert_served_by(pool, "pg");
+	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
+	conn = PQconnectdb(pglease_test_standby_conninfo(it_env));
+	ck_assert_str_eq(it_query(conn, "select pg_promote()"), "t"); /* waits for it */
+	PQfinish(conn);
+	assert_served_by(pool, "pgs");
+	it_await_all_idle(pool);
+	/* Who is back writes too, as nobody has told it otherwise: the first in the list is taken. */
+	ck_assert_msg(pglease_test_server_start(it_env) == 0, "%s", pglease_test_error_message());
+	assert_served_by(pool, "pgs");
+}
+END_TEST
+
 IT_MAIN("bad_upstream", a_wrong_password, an_unknown_database, an_unknown_user, down_at_the_start,
-    it_goes_away_and_comes_back)
+    it_goes_away_and_comes_back, it_follows_the_server_that_writes)
