@@ -45,6 +45,17 @@ choice(unsigned i)
 	return names[i];
 }
 
+/*
+ * The pool's sessions are new at each measurement, as the direct connections are: one that has served the kinds before is larger, and
+ * slower at the one after.
+ */
+static void
+renew_sessions(void)
+{
+	if (pglease_test_broker_stop(env) != 0 || pglease_test_broker_start(env) != 0)
+		measure_die("broker", pglease_test_error_message());
+}
+
 static void
 measure(struct report_table *table, unsigned row, unsigned workers, const struct work *work, unsigned round)
 {
@@ -56,6 +67,8 @@ measure(struct report_table *table, unsigned row, unsigned workers, const struct
 		    .work = *work, .workers = workers, .seconds = options.seconds};
 
 		load.work.shared = leased;
+		if (leased)
+			renew_sessions();
 		load_run(&load, &result[leased]);
 	}
 	report_sample(table, row, DIRECT, result[DIRECT].per_second);
