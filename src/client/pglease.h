@@ -58,7 +58,7 @@
  * takes out gives no more (PGLEASE_ENOPOOL), until its name comes back: the handle stays good.
  *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
- * (PGLEASE_EFORKED in the child).
+ * (PGLEASE_EFORKED in the child; what is asked of their PGconns there fails from then on).
  *
  * Signals: the library installs no handlers, and no function here may be called from one.
  */

@@ -421,11 +421,17 @@ discard(struct pool_state *state, struct shell *shell, bool inherited)
 {
 	uint32_t seen = atomic_load(&shell->state);
 
-	/* One in use may have been half changed by a thread that is not there in the child: only its socket is
-	 * taken away, and its memory stays. At a detach no thread is in it. */
+	/*
+	 * One in use may have been half changed by a thread that is not there in the child: only its socket is taken away, and its memory
+	 * stays, for the child may go on using the PGconn, whose queries fail. It is nobody's lease then (adopt_leased_shell): the segment
+	 * goes. At a detach no thread is in it.
+	 */
 	if (seen == SHELL_IN_USE && inherited) {
-		if (shell->conn != NULL)
-			conn_die(shell->conn, &shell->socket_id, state->dead_fd);
+		PGconn *conn = shell->conn;
+
+		shell->conn = NULL;
+		if (conn != NULL)
+			conn_die(conn, &shell->socket_id, state->dead_fd);
 	} else if (seen != SHELL_NONE) {
 		shell_dispose(state, shell);
 	}
@@ -457,12 +463,20 @@ shell_make_all(struct pool_state *state)
 	return state->shell != NULL ? 0 : error_set(PGLEASE_ENOMEM, "out of memory");
 }
 
+/* Not one that a child has inherited in use: its PGconn is still there, and the PGconn's event procedure looks at the shell. */
+static void
+shell_free(struct shell *shell)
+{
+	if (shell != NULL && atomic_load(&shell->state) != SHELL_IN_USE)
+		free(shell);
+}
+
 static void
 free_list(struct shell *shell)
 {
 	for (struct shell *next; shell != NULL; shell = next) {
 		next = shell->next;
-		free(shell);
+		shell_free(shell);
 	}
 }
 
@@ -470,7 +484,7 @@ void
 shell_free_all(struct pool_state *state)
 {
 	for (uint32_t slot = 0; state->shell != NULL && slot < state->nslots; slot++)
-		free(atomic_load(&state->shell[slot]));
+		shell_free(atomic_load(&state->shell[slot]));
 	free_list(state->orphans);
 	free_list(state->spares);
 	free(state->shell);

@@ -71,7 +71,7 @@ shell_of_lease(struct pool_state *state, uint32_t slot, uint64_t sequence)
 void shell_lost(struct pool_state *state, uint32_t slot, uint64_t sequence);
 /* An empty one for each slot. 0 or ENOMEM, with the message. */
 int shell_make_all(struct pool_state *state);
-/* Frees their memory, after shell_discard_all or in vain. */
+/* Frees their memory, after shell_discard_all or in vain; but of what a child inherited in use. */
 void shell_free_all(struct pool_state *state);
 /* Disposes of all: at a detach, those of leases still held too; or of what a child `inherited`. */
 void shell_discard_all(struct pool_state *state, bool inherited);

@@ -190,7 +190,7 @@ forks(void)
 			own = good(i < 2 ? PQconnectdb("") : polled(PQconnectStart("")));
 			expect(own, "select 'mine'", "mine");
 			if (i % 2 != 0)
-				_exit(0);
+				_exit(PQresultStatus(PQexec(conn, "select 'the parent''s'")) == PGRES_FATAL_ERROR ? 0 : 2);
 			PQfinish(own);
 			exit(0);
 		}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What a forked child finds of its parent's doings: its leases, its threads, what they had lowered for a moment. */
+#include "it.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Every call of ours on the PGconn fails, as libpq's do on a connection that is lost. */
+static bool
+is_lost(PGconn *conn)
+{
+	PGresult *exec = pglease_exec(conn, "select 1");
+	PGresult *cached = pglease_exec_cached(conn, "select 1", 0, NULL, NULL, NULL, NULL, 0);
+	PGresult *got = pglease_send_query(conn, "select 1") ? pglease_get_result(conn) : NULL;
+	bool is = PQresultStatus(exec) == PGRES_FATAL_ERROR && PQresultStatus(cached) == PGRES_FATAL_ERROR &&
+		  PQresultStatus(got) == PGRES_FATAL_ERROR && PQstatus(conn) == CONNECTION_BAD;
+
+	PQclear(exec);
+	PQclear(cached);
+	PQclear(got);
+	return is;
+}
+
+START_TEST(a_childs_attachment_takes_its_parents_connections_away)
+{
+	pglease_pool *pool;
+	pglease_lease lease, own;
+	PGconn *conn, *other;
+	int status, backend;
+	pid_t child;
+
+	it_start(2, 3, "prepared_statements = 4\n");
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	backend = PQbackendPID(conn);
+	for (unsigned i = 0; i < 2; i++) {
+		child = fork();
+		ck_assert_int_ge(child, 0);
+		if (child == 0) {
+			if (i == 0 && (pglease_acquire(pool, 20000, &own, &other) != 0 || pglease_release(&own) != 0))
+				_exit(1);
+			if (i == 0 && !is_lost(conn))
+				_exit(2);
+			pglease_detach(it_client());
+			_exit(is_lost(conn) ? 0 : 3);
+		}
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		ck_assert_msg(status == 0, "child status %x", status);
+	}
+	ck_assert_str_eq(it_query(conn, "select 1"), "1");
+	ck_assert_int_eq(PQbackendPID(conn), backend);
+	it_release(&lease);
+	it_await_all_idle(pool);
+}
+END_TEST
+
+IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away)
