@@ -111,7 +111,7 @@ struct pool_state {
 	struct shell *_Atomic *shell; /* nslots of them; the segment is unmapped before they are freed */
 	uint32_t nslots;
 	struct shell *orphans, *spares; /* guard_lock() */
-	_Atomic uint32_t leaving; /* threads that end, and still dispose of a shell */
+	_Atomic uint32_t leaving; /* threads that end, and still dispose of a shell; in a child it says nothing */
 	_Atomic uint32_t nshells;
 	_Atomic uint32_t nleases; /* of this process; counted when there is a limit */
 	_Atomic uint64_t attempts; /* adoptions begun: each has a number of its own */

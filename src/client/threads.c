@@ -125,8 +125,8 @@ threads_unregister(struct pool_state *state)
 		}
 	}
 	guard_unlock();
-	/* Threads that end at this moment are done with it soon. */
-	while (atomic_load(&state->leaving) != 0)
+	/* Threads that end at this moment are done with it soon; but a child has none of those that its parent had at the fork. */
+	while (state->serial == guard_serial() && atomic_load(&state->leaving) != 0)
 		sched_yield();
 }
 

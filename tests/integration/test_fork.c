@@ -2,6 +2,8 @@
 /* What a forked child finds of its parent's doings: its leases, its threads, what they had lowered for a moment. */
 #include "it.h"
 
+#include <libpq-events.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,4 +56,66 @@ START_TEST(a_childs_attachment_takes_its_parents_connections_away)
 }
 END_TEST
 
-IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away)
+/* The end of a thread, held up in an event procedure of the application's. */
+struct held_up {
+	pglease_pool *pool;
+	pthread_barrier_t there, on;
+};
+
+static int
+hold_up(PGEventId id, void *info, void *arg)
+{
+	struct held_up *h = arg;
+
+	if (id == PGEVT_CONNDESTROY) {
+		pthread_barrier_wait(&h->there);
+		pthread_barrier_wait(&h->on);
+	}
+	return 1;
+}
+
+static void *
+leave_held_up(void *arg)
+{
+	struct held_up *h = arg;
+	pglease_lease lease;
+
+	ck_assert(PQregisterEventProc(it_acquire(h->pool, &lease), hold_up, "holds up", h));
+	return NULL;
+}
+
+START_TEST(a_child_waits_for_no_thread_of_its_parent)
+{
+	struct held_up h;
+	pthread_t thread;
+	pglease_lease lease;
+	PGconn *conn;
+	int status;
+	pid_t child;
+
+	it_start(2, 3, NULL);
+	h.pool = it_attach();
+	ck_assert_int_eq(pthread_barrier_init(&h.there, NULL, 2), 0);
+	ck_assert_int_eq(pthread_barrier_init(&h.on, NULL, 2), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, leave_held_up, &h), 0);
+	pthread_barrier_wait(&h.there);
+	for (unsigned i = 0; i < 2; i++) {
+		child = fork();
+		ck_assert_int_ge(child, 0);
+		if (child == 0) {
+			alarm(IT_PATIENCE_MS / 1000);
+			if (i == 0 && (pglease_acquire(h.pool, 20000, &lease, &conn) != 0 || pglease_release(&lease) != 0))
+				_exit(1);
+			pglease_detach(it_client());
+			_exit(0);
+		}
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		ck_assert_msg(status == 0, "child status %x", status);
+	}
+	pthread_barrier_wait(&h.on);
+	pthread_join(thread, NULL);
+	it_await_all_idle(h.pool);
+}
+END_TEST
+
+IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away, a_child_waits_for_no_thread_of_its_parent)
