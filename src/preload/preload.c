@@ -121,27 +121,48 @@ PQpingParams(const char *const *keywords, const char *const *values, int expand)
 	return ping;
 }
 
+/*
+ * What ends or renews a connection is the program's call also from within libpq: in a notice receiver or an event procedure, where
+ * languages run their finalisers. libpq calls these itself only for PGconns that no program has seen. From there it may be one of
+ * another libpq than the one that the thread is in; left by leave_lent().
+ */
+static struct lent *
+enter_lent(const PGconn *conn)
+{
+	struct lent *lent = lent_find(conn);
+
+	if (lent != NULL)
+		library_now = lent->lib;
+	return lent;
+}
+
+static void
+leave_lent(struct library *lib, bool inner)
+{
+	library_now = inner ? lib : NULL;
+}
+
 EXPORT void
 PQreset(PGconn *conn)
 {
 	ENTER;
-	struct lent *lent = inner ? NULL : lent_find(conn);
+	struct lent *lent = enter_lent(conn);
 
 	if (lent != NULL)
 		lent_reset(lent);
 	else
 		lib->PQreset(conn);
-	leave(inner);
+	leave_lent(lib, inner);
 }
 
 EXPORT int
 PQresetStart(PGconn *conn)
 {
 	ENTER;
-	struct lent *lent = inner ? NULL : lent_find(conn);
+	struct lent *lent = enter_lent(conn);
 	int r = lent != NULL ? lent_reset_start(lent) : lib->PQresetStart(conn);
 
-	leave(inner);
+	leave_lent(lib, inner);
 	return r;
 }
 
@@ -149,10 +170,10 @@ EXPORT PostgresPollingStatusType
 PQresetPoll(PGconn *conn)
 {
 	ENTER;
-	struct lent *lent = inner ? NULL : lent_find(conn);
+	struct lent *lent = enter_lent(conn);
 	PostgresPollingStatusType polling = lent != NULL ? lent_reset_poll(lent) : lib->PQresetPoll(conn);
 
-	leave(inner);
+	leave_lent(lib, inner);
 	return polling;
 }
 
@@ -160,13 +181,13 @@ EXPORT void
 PQfinish(PGconn *conn)
 {
 	ENTER;
-	struct lent *lent = inner ? NULL : lent_find(conn);
+	struct lent *lent = enter_lent(conn);
 
 	if (lent != NULL)
 		lent_finish(lent);
 	else
 		lib->PQfinish(conn);
-	leave(inner);
+	leave_lent(lib, inner);
 }
 
 /* A PGconn with an event procedure of the program's ends with its lease. */

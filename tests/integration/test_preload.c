@@ -335,6 +335,14 @@ START_TEST(an_event_procedure_ends_with_its_connection)
 }
 END_TEST
 
+START_TEST(callbacks_may_end_and_reset_other_connections)
+{
+	start(2, "");
+	scenario("nested");
+	check_sessions(4);
+}
+END_TEST
+
 START_TEST(pglease_run_is_the_command)
 {
 	start(1, "");
@@ -356,4 +364,4 @@ IT_MAIN("preload", every_way_to_connect_leases, each_connection_is_a_fresh_one, 
     a_pool_says_what_matches, a_pool_that_is_named_takes_all, without_a_broker,
     the_broker_is_killed, the_broker_is_killed_and_there_is_another_way,
     a_libpq_of_an_extension_and_a_second_one, settings_behind_a_late_reset_are_nobodys,
-    an_event_procedure_ends_with_its_connection, pglease_run_is_the_command)
+    an_event_procedure_ends_with_its_connection, callbacks_may_end_and_reset_other_connections, pglease_run_is_the_command)

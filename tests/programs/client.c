@@ -237,7 +237,7 @@ main(int argc, char **argv)
 		void (*run)(void);
 	} scenarios[] = {{"ways", ways}, {"fresh", fresh}, {"settings", settings}, {"info", info}, {"reset", reset},
 	    {"timed", timed}, {"cancel", cancel}, {"loop", loop}, {"waiting", waiting}, {"threads", threads}, {"forks", forks},
-	    {"vanishes", vanishes}, {"survives", survives}, {"late", late}, {"registers", registers}};
+	    {"vanishes", vanishes}, {"survives", survives}, {"late", late}, {"registers", registers}, {"nested", nested}};
 
 	if (argc < 2)
 		die("which scenario?");

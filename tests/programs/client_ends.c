@@ -78,6 +78,76 @@ registers(void)
 		die("an event procedure of another connection was called");
 }
 
+/* What is done to this one in a callback of another's, as a language's finaliser does it. */
+static PGconn *other;
+static enum { RESETS, POLLS, FINISHES } what;
+
+static void
+do_to_other(void)
+{
+	switch (what) {
+	case RESETS:
+		PQreset(other);
+		break;
+	case POLLS:
+		if (!PQresetStart(other) || poll_through(other, PQresetPoll) != PGRES_POLLING_OK)
+			die("PQresetStart: %s", PQerrorMessage(other));
+		break;
+	case FINISHES:
+		PQfinish(other);
+		other = NULL;
+	}
+}
+
+static void
+on_notice(void *arg, const PGresult *notice)
+{
+	do_to_other();
+}
+
+static int
+on_end(PGEventId id, void *info, void *arg)
+{
+	if (id == PGEVT_CONNDESTROY)
+		do_to_other();
+	return 1;
+}
+
+/* On a pool of two: what is not given back is missed. */
+void
+nested(void)
+{
+	PGconn *conn = good(PQconnectdb(""));
+	int backend;
+
+	other = good(PQconnectdb("application_name=other"));
+	PQsetNoticeReceiver(conn, on_notice, NULL);
+	for (what = RESETS; what <= FINISHES; what++) {
+		backend = PQbackendPID(other);
+		ask(conn, "do $$ begin raise warning 'now'; end $$");
+		if (other == NULL)
+			break;
+		if (PQbackendPID(good(other)) == backend)
+			die("the same session after a reset");
+		expect(other, "show application_name", "other");
+	}
+	what = FINISHES;
+	other = good(PQconnectdb(""));
+	if (PQbackendPID(other) != backend)
+		die("another session than the one that was given back");
+	if (!PQregisterEventProc(conn, on_end, "ends", NULL))
+		die("PQregisterEventProc");
+	PQfinish(conn);
+	if (other != NULL)
+		die("an event procedure was not called");
+	conn = good(PQconnectdb(""));
+	other = good(PQconnectdb(""));
+	if (!is_leased(conn) || !is_leased(other))
+		die("connected directly");
+	PQfinish(conn);
+	PQfinish(other);
+}
+
 /* Says that it has come so far, and waits until the test has done its part. */
 static void
 meet(int from, int to, char here)

@@ -36,6 +36,7 @@ void forks(void);
 void vanishes(void);
 void late(void);
 void registers(void);
+void nested(void);
 void survives(void);
 
 #endif
