@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client_priv.h"
+
 /* Every call of ours on the PGconn fails, as libpq's do on a connection that is lost. */
 static bool
 is_lost(PGconn *conn)
@@ -118,4 +120,30 @@ START_TEST(a_child_waits_for_no_thread_of_its_parent)
 }
 END_TEST
 
-IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away, a_child_waits_for_no_thread_of_its_parent)
+START_TEST(a_child_gives_the_broker_its_whole_time)
+{
+	pglease_pool *pool;
+	pglease_stats stats;
+	int status;
+	pid_t child;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	/* A thread that looks for another broker lowers it for that long (reattach.c); here so far that no answer is in time. */
+	it_client()->patience_ms = 0;
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		if (pglease_stats_get(pool, &stats) != 0)
+			_exit(1);
+		pglease_detach(it_client());
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(status == 0, "child status %x", status);
+	it_client()->patience_ms = it_client()->timeout_ms;
+}
+END_TEST
+
+IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away, a_child_waits_for_no_thread_of_its_parent,
+    a_child_gives_the_broker_its_whole_time)
