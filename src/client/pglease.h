@@ -193,7 +193,8 @@ PGLEASE_API int pglease_release_as(const pglease_lease *lease, enum pglease_sess
  *
  * The lease is like any other, but for this: it is no thread's, so it does not end with the thread that started or finished the request.
  *
- * Fork: requests stay with the parent; in the child, finish frees the child's copy with EFORKED, and cancel frees it. A detach
+ * Fork: requests stay with the parent; in the child they have no descriptor, finish frees the child's copy with EFORKED, and cancel
+ * frees it. A detach
  * ends the requests that are pending; pglease_acquire_finish then frees the handle, with EINVAL.
  */
 typedef struct pglease_request pglease_request;
@@ -206,7 +207,8 @@ PGLEASE_API int pglease_acquire_start_at(pglease_pool *pool, int timeout_ms, pgl
     const char *file, int line) PGLEASE_MUST_CHECK;
 /*
  * A descriptor that is readable once pglease_acquire_finish gives anything but EAGAIN. It is the request's: wait for it, never read
- * or close it; it is gone when the request is. Errors: EINVAL, ESYSTEM (no descriptors left).
+ * or close it; it is gone when the request is. Errors: EINVAL, EFORKED (a parent's request: finish or cancel frees it), ESYSTEM (no
+ * descriptors left).
  */
 PGLEASE_API int pglease_acquire_fd(pglease_request *request, int *ret_fd) PGLEASE_MUST_CHECK;
 /*

@@ -264,6 +264,9 @@ pglease_acquire_fd(pglease_request *request, int *ret_fd)
 
 	if (request == NULL || ret_fd == NULL)
 		return error_set(PGLEASE_EINVAL, "%s is NULL", request == NULL ? "request" : "ret_fd");
+	/* Nobody would ring there. */
+	if (request->serial != guard_serial())
+		return error_set(PGLEASE_EFORKED, "the request is the parent's");
 	fd = atomic_load(&request->fd);
 	if (fd < 0) {
 		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -312,6 +312,10 @@ START_TEST(a_child_has_none_of_its_parents_requests)
 		it_await_waiting(pool, 1);
 		child = fork();
 		if (child == 0) {
+			int fd;
+
+			if (pglease_acquire_fd(request, &fd) != PGLEASE_EFORKED)
+				_exit(2);
 			if (i == 0)
 				_exit(pglease_acquire_finish(request, &lease, &conn) == PGLEASE_EFORKED ? 0 : 1);
 			pglease_acquire_cancel(request);
