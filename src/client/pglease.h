@@ -58,7 +58,9 @@
  * takes out gives no more (PGLEASE_ENOPOOL), until its name comes back: the handle stays good.
  *
  * Fork: handles may be used in the child, which attaches itself anew at its first call; leases stay with the parent
- * (PGLEASE_EFORKED in the child; what is asked of their PGconns there fails from then on).
+ * (PGLEASE_EFORKED in the child; what is asked of their PGconns there fails from then on). Until that call has succeeded, every
+ * function that looks into a pool (statistics, times, health, alerts, thresholds, history) may block in it, and fail, as
+ * pglease_pool_open does, whatever is said of it below.
  *
  * Signals: the library installs no handlers, and no function here may be called from one.
  */
