@@ -122,8 +122,8 @@ PQpingParams(const char *const *keywords, const char *const *values, int expand)
 }
 
 /*
- * What ends or renews a connection is the program's call also from within libpq: in a notice receiver or an event procedure, where
- * languages run their finalisers. libpq calls these itself only for PGconns that no program has seen. From there it may be one of
+ * What ends, renews or watches a connection is the program's call also from within libpq: in a notice receiver or an event procedure,
+ * where languages run their finalisers. libpq calls these itself only for PGconns that no program has seen. From there it may be one of
  * another libpq than the one that the thread is in; left by leave_lent().
  */
 static struct lent *
@@ -195,12 +195,14 @@ EXPORT int
 PQregisterEventProc(PGconn *conn, PGEventProc proc, const char *name, void *passThrough)
 {
 	ENTER;
-	struct shell *shell = inner || !lib->is_complete ? NULL : adopt_leased_shell(conn);
-	int r = lib->PQregisterEventProc(conn, proc, name, passThrough);
+	const struct lent *lent = enter_lent(conn);
+	struct library *own = lent != NULL ? lent->lib : lib;
+	struct shell *shell = own->is_complete ? adopt_leased_shell(conn) : NULL;
+	int r = own->PQregisterEventProc(conn, proc, name, passThrough);
 
 	if (shell != NULL && r != 0)
 		shell->registered = true;
-	leave(inner);
+	leave_lent(lib, inner);
 	return r;
 }
 

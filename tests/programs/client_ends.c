@@ -80,7 +80,7 @@ registers(void)
 
 /* What is done to this one in a callback of another's, as a language's finaliser does it. */
 static PGconn *other;
-static enum { RESETS, POLLS, FINISHES } what;
+static enum { RESETS, POLLS, REGISTERS, FINISHES } what;
 
 static void
 do_to_other(void)
@@ -92,6 +92,10 @@ do_to_other(void)
 	case POLLS:
 		if (!PQresetStart(other) || poll_through(other, PQresetPoll) != PGRES_POLLING_OK)
 			die("PQresetStart: %s", PQerrorMessage(other));
+		break;
+	case REGISTERS:
+		if (!PQregisterEventProc(other, on_event, "ours", NULL))
+			die("PQregisterEventProc");
 		break;
 	case FINISHES:
 		PQfinish(other);
@@ -127,10 +131,12 @@ nested(void)
 		ask(conn, "do $$ begin raise warning 'now'; end $$");
 		if (other == NULL)
 			break;
-		if (PQbackendPID(good(other)) == backend)
+		if (what != REGISTERS && PQbackendPID(good(other)) == backend)
 			die("the same session after a reset");
 		expect(other, "show application_name", "other");
 	}
+	if (ends != 1)
+		die("an event procedure was told of %u ends", ends);
 	what = FINISHES;
 	other = good(PQconnectdb(""));
 	if (PQbackendPID(other) != backend)
