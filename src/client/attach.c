@@ -20,22 +20,36 @@
 #include "shell.h"
 #include "threads.h"
 
-/* Answers to questions that were given up in time: they must not be taken for that to the next one. */
-static void
-drop_late_answers(int sock)
+/* The broker's next message: its size. */
+static int
+hear(const struct pglease *client, int sock, uint64_t deadline, void *buf, size_t size, int *ret_fd, struct ucred *ret_sender)
 {
-	char buf[WIRE_MAX];
-	int fd;
+	ssize_t n;
 
-	while (wire_recv(sock, buf, sizeof(buf), &fd) > 0)
-		if (fd >= 0)
-			close(fd);
+	do {
+		int ready = wait_fd(sock, POLLIN, deadline);
+
+		if (ready == 0)
+			return error_set(PGLEASE_ENOBROKER,
+			    "the broker of %s in %s did not answer within %u ms: is it stopped or overloaded?",
+			    client->instance, client->socket_dir, client->patience_ms);
+		if (ready < 0)
+			return error_set_errno(PGLEASE_ESYSTEM, -ready, "poll");
+		n = wire_recv_from(sock, buf, size, ret_fd, ret_sender);
+	} while (n == -EAGAIN);
+	if (n <= 0)
+		return error_set(PGLEASE_EGONE, "the broker of %s closed the connection", client->instance);
+	return (int)n;
 }
 
-/* One message to the broker and its answer, and who has sent that (wire_recv_from), under the client's mutex. */
+/*
+ * One message to the broker and its answer, and who has sent that (wire_recv_from), under the client's mutex. Each question has exactly one
+ * answer, in order, also when nobody waited for it in time: *unanswered is how many of those are still to come on this connection. They are
+ * let go first, so that none is taken for another's, and none is asked for while a broker is stopped.
+ */
 static int
-exchange(const struct pglease *client, int sock, const void *question, size_t size, enum wire_type type, void *answer,
-    size_t answer_size, int *ret_fd, struct ucred *ret_sender)
+exchange(const struct pglease *client, int sock, unsigned *unanswered, const void *question, size_t size,
+    enum wire_type type, void *answer, size_t answer_size, int *ret_fd, struct ucred *ret_sender)
 {
 	union {
 		struct wire_error error;
@@ -46,23 +60,23 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 	ssize_t n;
 	int fd = -1;
 
-	drop_late_answers(sock);
+	for (; *unanswered != 0; --*unanswered) {
+		n = hear(client, sock, deadline, buf.bytes, sizeof(buf), &fd, NULL);
+		if (n < 0)
+			return (int)n;
+		if (fd >= 0)
+			close(fd);
+	}
 	n = wire_send(sock, question, size, -1);
 	if (n != (ssize_t)size)
 		return error_set_errno(PGLEASE_EGONE, n < 0 ? (int)-n : EMSGSIZE,
 		    "the broker of %s does not take a message", client->instance);
-	do {
-		int ready = wait_fd(sock, POLLIN, deadline);
-
-		if (ready == 0)
-			return error_set(PGLEASE_ENOBROKER,
-			    "the broker of %s in %s did not answer within %u ms: is it stopped or overloaded?",
-			    client->instance, client->socket_dir, client->patience_ms);
-		if (ready < 0)
-			return error_set_errno(PGLEASE_ESYSTEM, -ready, "poll");
-		n = wire_recv_from(sock, buf.bytes, sizeof(buf), &fd, ret_sender);
-	} while (n == -EAGAIN);
-	if (n > 0 && wire_is(&buf, (size_t)n, type) && (size_t)n == answer_size) {
+	++*unanswered;
+	n = hear(client, sock, deadline, buf.bytes, sizeof(buf), &fd, ret_sender);
+	if (n < 0)
+		return (int)n;
+	--*unanswered;
+	if (wire_is(&buf, (size_t)n, type) && (size_t)n == answer_size) {
 		memcpy(answer, &buf, answer_size);
 		if (ret_fd != NULL)
 			*ret_fd = fd;
@@ -72,10 +86,8 @@ exchange(const struct pglease *client, int sock, const void *question, size_t si
 	}
 	if (fd >= 0)
 		close(fd);
-	if (n > 0 && wire_is(&buf, (size_t)n, WIRE_ERROR) && buf.error.code < 0)
+	if (wire_is(&buf, (size_t)n, WIRE_ERROR) && buf.error.code < 0)
 		return error_set(buf.error.code, "%.*s", (int)sizeof(buf.error.text) - 1, buf.error.text);
-	if (n <= 0)
-		return error_set(PGLEASE_EGONE, "the broker of %s closed the connection", client->instance);
 	version = wire_other_version(&buf, (size_t)n);
 	if (version != 0)
 		return error_set(PGLEASE_EVERSION,
@@ -115,13 +127,15 @@ greet(const struct pglease *client, int sock, struct wire_welcome *ret_welcome, 
 {
 	struct wire_hello hello = {.layout_version = LAYOUT_VERSION, .layout_hash = layout_hash()};
 	struct ucred sender = {.uid = (uid_t)-1};
+	unsigned unanswered = 0; /* of a connection that ends, if it is not 0 then */
 	int r, on = 1, off = 0;
 
 	wire_header_init(&hello.header, WIRE_HELLO);
 	memcpy(hello.program, client->program, sizeof(hello.program));
 	if (setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0)
 		return error_set_errno(PGLEASE_ESYSTEM, errno, "who is the broker?");
-	r = exchange(client, sock, &hello, sizeof(hello), WIRE_WELCOME, ret_welcome, sizeof(*ret_welcome), NULL, &sender);
+	r = exchange(
+	    client, sock, &unanswered, &hello, sizeof(hello), WIRE_WELCOME, ret_welcome, sizeof(*ret_welcome), NULL, &sender);
 	if (r != 0)
 		return r;
 	if (sender.uid == (uid_t)-1 || setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &off, sizeof(off)) != 0)
@@ -217,12 +231,13 @@ history_get(const struct pglease *client, const char *name, struct pool_state *s
 		return 0;
 	wire_header_init(&question.header, WIRE_HISTORY);
 	snprintf(question.pool, sizeof(question.pool), "%s", name);
-	r = exchange(client, state->process->control, &question, sizeof(question), WIRE_PAST, &answer, sizeof(answer), &fd, NULL);
+	r = exchange(client, state->process->control, &state->process->unanswered, &question, sizeof(question), WIRE_PAST, &answer,
+	    sizeof(answer), &fd, NULL);
 	if (r == 0 && fd >= 0 && history_map(fd, &state->past, view) == 0) {
 		if (strcmp(view->pool, name) == 0)
 			state->history = view;
 		else
-			history_bytes_fini(&state->past); /* a late answer, to an earlier question */
+			history_bytes_fini(&state->past);
 	}
 	if (state->history == NULL)
 		free(view);
@@ -251,7 +266,7 @@ attach_pool(struct pglease *client, const char *name, struct process *process, s
 		return error_set(PGLEASE_ENOMEM, "out of memory");
 	wire_header_init(&open_message.header, WIRE_OPEN);
 	snprintf(open_message.pool, sizeof(open_message.pool), "%s", name);
-	r = exchange(client, process->control, &open_message, sizeof(open_message), WIRE_POOL, &answer,
+	r = exchange(client, process->control, &process->unanswered, &open_message, sizeof(open_message), WIRE_POOL, &answer,
 	    sizeof(answer), &fd, NULL);
 	if (r != 0)
 		goto fail;
@@ -268,8 +283,7 @@ attach_pool(struct pglease *client, const char *name, struct process *process, s
 		goto fail;
 	}
 	if (strcmp(state->seg.header->pool_name, name) != 0) {
-		r = error_set(PGLEASE_EPROTOCOL,
-		    "the broker answered for another pool than %s (late, perhaps: it was asked before): open it again", name);
+		r = error_set(PGLEASE_EPROTOCOL, "the broker answered for another pool than %s", name);
 		goto fail;
 	}
 	if (process->client >= state->seg.nclients) {

@@ -32,9 +32,10 @@ struct fd_id {
 	ino_t ino;
 };
 
-/* One process's attachment. Immutable once published, but for what it has found out about its end. */
+/* One process's attachment. Immutable once published, but for what it has found out about its end, and `unanswered`. */
 struct process {
 	_Atomic bool gone;        /* cut off: set once, by who has seen that the control connection has ended */
+	unsigned unanswered;      /* under the client's mutex: answers that are still to come on the control connection (attach.c) */
 	_Atomic uint64_t look_at; /* CLOCK_MONOTONIC ns: not before this time is there another look */
 	struct process *next;     /* of those before the client's present one */
 	uint64_t serial; /* guard_serial() of the process that attached */

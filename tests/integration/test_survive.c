@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The broker is killed, and started again or not: what its workers do meanwhile, and how they find the next one, from
- * whatever state they are in. (What becomes of its sessions: test_takeover.)
+ * The broker is killed, and started again or not, or stopped while it is asked something: what its workers do meanwhile, and how they find
+ * the next one, from whatever state they are in. (What becomes of its sessions: test_takeover.)
  */
 #include "survive.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WAIT_MS 60000
 #define LEASES 300
@@ -342,8 +344,73 @@ START_TEST(after_a_stop)
 }
 END_TEST
 
+static void
+stop_broker(void)
+{
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGSTOP), 0);
+}
+
+static int
+sleeps(void *context)
+{
+	char path[32], line[256] = "";
+	const char *end;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)*(const pid_t *)context);
+	file = fopen(path, "r");
+	ck_assert_ptr_nonnull(file);
+	(void)!fgets(line, sizeof(line), file);
+	fclose(file);
+	end = strrchr(line, ')');
+	return end != NULL && strncmp(end, ") S", 3) == 0;
+}
+
+/* A process of one thread that has nothing to wait for but the broker's answer. */
+static void
+await_sleep(pid_t pid)
+{
+	ck_assert_msg(pglease_test_await(sleeps, &pid, IT_PATIENCE_MS) == 0, "it does not wait");
+}
+
+static void
+lets_broker_go_on(int socket, const void *arg)
+{
+	it_hear(socket, 'g');
+	await_sleep(getppid());
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGCONT), 0);
+}
+
+/* Two questions are with the broker when it goes on. */
+START_TEST(a_late_answer_is_not_the_next_questions)
+{
+	pglease_options options = PGLEASE_OPTIONS_INIT;
+	struct it_worker other_one;
+	pglease *client;
+	int r;
+
+	it_start(1, 1, NULL);
+	options.timeout_ms = 2000;
+	it_ok(pglease_attach(NULL, &options, &client));
+	other_one = it_worker(lets_broker_go_on, NULL);
+	stop_broker();
+	ck_assert_int_eq(pglease_pool_open(client, "first", &pool), PGLEASE_ENOBROKER);
+	it_say(other_one.socket, 'g');
+	do
+		r = pglease_pool_open(client, "second", &pool);
+	while (r == PGLEASE_ENOBROKER);
+	ck_assert_int_eq(r, PGLEASE_ENOPOOL);
+	ck_assert_msg(strstr(pglease_error_message(), "second") != NULL, "%s", pglease_error_message());
+	it_ok(pglease_pool_open(client, "app", &pool));
+	it_acquire(pool, &lease);
+	it_release(&lease);
+	it_join(&other_one);
+	pglease_detach(client);
+}
+END_TEST
+
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
     what_is_idle_is_leased_without_a_broker, who_has_no_connection_fails_at_once_if_the_pool_says_so,
     what_a_process_has_it_leases_if_the_pool_fails_others, all_find_the_next_broker_after_a_kill,
-    all_find_the_next_broker_after_two_kills, after_a_stop)
+    all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions)
