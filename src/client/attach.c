@@ -191,6 +191,8 @@ attach_process(struct pglease *client, struct process **ret_process)
 	if (r != 0)
 		goto fail;
 	r = greet(client, sock, &welcome, &broker);
+	if (r == PGLEASE_EGONE)
+		r = PGLEASE_ENOBROKER; /* it ended between the two: there was none yet to be cut off from */
 	if (r != 0)
 		goto fail;
 	r = broker_user(broker, process->broker_user, sizeof(process->broker_user));

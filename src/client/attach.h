@@ -8,7 +8,7 @@
 
 #include "client_priv.h"
 
-/* Each exchange takes client->patience_ms at most. The errors of pglease_attach, and EGONE. */
+/* Each exchange takes client->patience_ms at most. The errors of pglease_attach. */
 int attach_process(struct pglease *client, struct process **ret_process);
 /* The errors of pglease_pool_open. */
 int attach_pool(struct pglease *client, const char *name, struct process *process, struct pool_state **ret_state);

@@ -248,8 +248,8 @@ client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
 		state = atomic_load(&pool->state);
 		if (state->serial == guard_serial())
 			r = 0; /* what failed was another pool's */
-		else if (r != pool->refusal)
-			r = error_set(pool->refusal, "%s", pool->why);
+		else /* nor was it ever cut off from a broker that has ended meanwhile */
+			r = error_set(pool->refusal != PGLEASE_EGONE ? pool->refusal : PGLEASE_ENOBROKER, "%s", pool->why);
 	}
 	pthread_mutex_unlock(client->mutex);
 	if (r == 0)

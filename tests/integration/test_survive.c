@@ -8,7 +8,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include "wire.h"
 
 #define WAIT_MS 60000
 #define LEASES 300
@@ -409,8 +413,127 @@ START_TEST(a_late_answer_is_not_the_next_questions)
 }
 END_TEST
 
+static void
+attaches(int socket, const void *arg)
+{
+	pglease *client;
+
+	it_say(socket, 'r');
+	ck_assert_int_eq(pglease_attach(NULL, NULL, &client), PGLEASE_ENOBROKER);
+}
+
+/* Has its parent's pool. */
+static void
+tries(int socket, const void *arg)
+{
+	it_say(socket, 'r');
+	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn), PGLEASE_ENOBROKER);
+}
+
+static void
+killed_before_it_answers(it_body body)
+{
+	struct it_worker worker;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	stop_broker();
+	worker = it_worker(body, NULL);
+	it_hear(worker.socket, 'r');
+	await_sleep(worker.pid);
+	survive_kill();
+	it_join(&worker);
+}
+
+START_TEST(a_broker_that_dies_before_it_answers_is_none)
+{
+	killed_before_it_answers(attaches);
+}
+END_TEST
+
+START_TEST(a_broker_that_dies_before_it_answers_a_child_is_none)
+{
+	killed_before_it_answers(tries);
+}
+END_TEST
+
+/* A broker that ends when it is asked for the first pool: its socket, and what it does then. */
+static int
+listen_as_broker(struct sockaddr_un *ret_address)
+{
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/control", pglease_test_socket_dir(it_env));
+	unlink(ret_address->sun_path);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)ret_address, sizeof(*ret_address)), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	return listener;
+}
+
+static void
+end_when_asked_for_a_pool(int listener, const struct sockaddr_un *address)
+{
+	struct wire_welcome welcome = {.incarnation = 1, .instance_id = 1};
+	struct wire_hello hello;
+	struct wire_open question;
+	int fd, sock = accept(listener, NULL, NULL);
+
+	ck_assert_int_ge(sock, 0);
+	ck_assert_int_eq(wire_recv(sock, &hello, sizeof(hello), &fd), sizeof(hello));
+	wire_header_init(&welcome.header, WIRE_WELCOME);
+	ck_assert_int_eq(wire_send(sock, &welcome, sizeof(welcome), -1), sizeof(welcome));
+	ck_assert_int_eq(wire_recv(sock, &question, sizeof(question), &fd), sizeof(question));
+	ck_assert_int_eq(question.header.type, WIRE_OPEN);
+	close(sock);
+	close(listener);
+	unlink(address->sun_path);
+}
+
+static void
+tries_twice(int socket, const void *arg)
+{
+	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn), PGLEASE_ENOBROKER);
+	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn), PGLEASE_ENOBROKER);
+}
+
+/* It ends when it is asked for one pool; and what a child wants is another one, which is not the parent's for that. */
+static void
+ends_when_asked(unsigned wanted)
+{
+	static const pglease_test_pool pools[] = {{.name = "app", .min = 1, .max = 1}, {.name = "two", .min = 1, .max = 1}};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
+	struct sockaddr_un address;
+	pglease_pool *opened[2];
+	struct it_worker worker;
+	int listener;
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	opened[0] = it_attach();
+	it_ok(pglease_pool_open(it_client(), "two", &opened[1]));
+	/* This process has a PGconn for each: no other is to get it. */
+	for (unsigned i = 0; i < 2; i++) {
+		it_acquire(opened[i], &lease);
+		it_release(&lease);
+	}
+	survive_kill();
+	listener = listen_as_broker(&address);
+	pool = opened[wanted];
+	worker = it_worker(tries_twice, NULL);
+	end_when_asked_for_a_pool(listener, &address);
+	it_join(&worker);
+}
+
+START_TEST(a_broker_that_dies_before_it_gives_a_pool_is_none)
+{
+	ends_when_asked(1);
+}
+END_TEST
+
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
     what_is_idle_is_leased_without_a_broker, who_has_no_connection_fails_at_once_if_the_pool_says_so,
     what_a_process_has_it_leases_if_the_pool_fails_others, all_find_the_next_broker_after_a_kill,
-    all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions)
+    all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions,
+    a_broker_that_dies_before_it_answers_is_none, a_broker_that_dies_before_it_answers_a_child_is_none,
+    a_broker_that_dies_before_it_gives_a_pool_is_none)
