@@ -107,6 +107,13 @@ note_refusal(struct pglease_pool *pool, int code)
 		snprintf(pool->why, sizeof(pool->why), "%s", pglease_error_message());
 }
 
+static void
+note_refusals(struct pglease_pool *pool, int code)
+{
+	for (; pool != NULL; pool = pool->next)
+		note_refusal(pool, code);
+}
+
 /* A state of the present process in place of one that is inherited or cut off. */
 static int
 open_anew(struct pglease *client, struct pglease_pool *pool, struct process *process)
@@ -141,8 +148,7 @@ reattach(struct pglease *client)
 		r = attach_anew(client);
 	if (r != 0) {
 		/* That the folder cannot be looked into is not what a broker says. */
-		for (struct pglease_pool *pool = client->pools; pool != NULL; pool = pool->next)
-			note_refusal(pool, r != PGLEASE_EPERM ? r : PGLEASE_ENOBROKER);
+		note_refusals(client->pools, r != PGLEASE_EPERM ? r : PGLEASE_ENOBROKER);
 		return r;
 	}
 	process = atomic_load(&client->process);
@@ -152,8 +158,10 @@ reattach(struct pglease *client)
 		r = open_anew(client, pool, process);
 		if (r != 0)
 			failed = r;
-		if (r == PGLEASE_EGONE || r == PGLEASE_ENOBROKER)
-			break; /* it has gone meanwhile */
+		if (r == PGLEASE_EGONE || r == PGLEASE_ENOBROKER) {
+			note_refusals(pool->next, r); /* it has gone meanwhile, or says nothing: the others are not asked for */
+			break;
+		}
 	}
 	return failed;
 }

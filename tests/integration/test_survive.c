@@ -530,10 +530,16 @@ START_TEST(a_broker_that_dies_before_it_gives_a_pool_is_none)
 }
 END_TEST
 
+START_TEST(a_broker_that_dies_before_it_gives_another_pool_is_none)
+{
+	ends_when_asked(0);
+}
+END_TEST
+
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
     what_is_idle_is_leased_without_a_broker, who_has_no_connection_fails_at_once_if_the_pool_says_so,
     what_a_process_has_it_leases_if_the_pool_fails_others, all_find_the_next_broker_after_a_kill,
     all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions,
     a_broker_that_dies_before_it_answers_is_none, a_broker_that_dies_before_it_answers_a_child_is_none,
-    a_broker_that_dies_before_it_gives_a_pool_is_none)
+    a_broker_that_dies_before_it_gives_a_pool_is_none, a_broker_that_dies_before_it_gives_another_pool_is_none)
