@@ -143,7 +143,7 @@ refused(const struct pool_state *state, const char *reason)
 
 	/* First whether it is cut off: then the number may be another attachment's. */
 	if (client_is_cut_off(state->process) ||
-	    wait_fd(state->process->control, POLLIN, said || no_files ? 0 : clock_ns() + DYING_NS) > 0)
+	    wait_fd(state->process->control, 0, said || no_files ? 0 : clock_ns() + DYING_NS) > 0)
 		return error_set(PGLEASE_EGONE, "the broker of %s has gone or has detached this process (adoption: %s)",
 		    state->seg.header->instance_name, reason);
 	if (no_files)
