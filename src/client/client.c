@@ -180,7 +180,7 @@ attached(pglease *client)
 
 	if (process->serial == guard_serial() && !process_is_gone(process) && !client_is_cut_off(process))
 		return 0;
-	r = reattach(client);
+	r = reattach(client, client->timeout_ms);
 	return atomic_load(&client->process) != process ? 0 : r;
 }
 

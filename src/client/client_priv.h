@@ -158,6 +158,7 @@ struct pglease_pool {
 	/* Why it was not opened again, at the last try: under the client's mutex. */
 	int refusal;
 	uint64_t refused_at; /* CLOCK_MONOTONIC ns */
+	uint64_t refused_by; /* serial of the process */
 	char why[CLIENT_WHY];
 	struct threshold_watch watch;
 	char name[LAYOUT_NAME];

@@ -191,7 +191,8 @@ PGLEASE_API int pglease_release_as(const pglease_lease *lease, enum pglease_sess
  * A connection that is idle, and for which this process has a PGconn, is got by the start itself: without a system call, but for
  * the look at a connection that has been idle for long; look with pglease_acquire_finish before you ask for a descriptor.
  * For everything else (waiting, making a PGconn, resetting another process's session) the library starts a thread, which gets no signals and ends
- * with the request. A request lives until it is finished or cancelled, and is for one thread at a time.
+ * with the request. It also attaches a child that has not called the library since it was forked. A request lives until it is finished or
+ * cancelled, and is for one thread at a time.
  *
  * The lease is like any other, but for this: it is no thread's, so it does not end with the thread that started or finished the request.
  *

@@ -39,6 +39,14 @@ has_moved(const struct pool_state *state)
 }
 
 bool
+reattach_is_ahead(const pglease_pool *pool)
+{
+	const struct pool_state *state = atomic_load(&pool->state);
+
+	return state != NULL && state->serial != guard_serial();
+}
+
+bool
 reattach_look(const struct pool_state *state, uint64_t now)
 {
 	struct process *process = state->process;
@@ -103,6 +111,7 @@ note_refusal(struct pglease_pool *pool, int code)
 {
 	pool->refusal = code;
 	pool->refused_at = clock_ns();
+	pool->refused_by = guard_serial();
 	if (code != 0)
 		snprintf(pool->why, sizeof(pool->why), "%s", pglease_error_message());
 }
@@ -138,8 +147,8 @@ open_anew(struct pglease *client, struct pglease_pool *pool, struct process *pro
 	return 0;
 }
 
-int
-reattach(struct pglease *client)
+static int
+attach_again(struct pglease *client)
 {
 	struct process *process = atomic_load(&client->process);
 	int r = 0, failed = 0;
@@ -166,6 +175,24 @@ reattach(struct pglease *client)
 	return failed;
 }
 
+/* Of each exchange from here on; a child may have inherited what a thread of its parent's had set. Under the mutex. */
+static void
+set_patience(struct pglease *client, uint32_t ms)
+{
+	client->patience_ms = client->timeout_ms < ms ? client->timeout_ms : ms;
+}
+
+int
+reattach(struct pglease *client, uint32_t patience_ms)
+{
+	int r;
+
+	set_patience(client, patience_ms);
+	r = attach_again(client);
+	set_patience(client, UINT32_MAX);
+	return r;
+}
+
 /* Asks the broker for the pool of that name that there is now. Under the mutex. */
 static int
 reopen(struct pglease *client, struct pglease_pool *pool)
@@ -176,9 +203,9 @@ reopen(struct pglease *client, struct pglease_pool *pool)
 
 	if (before->process != process) /* it has attached again meanwhile, and this pool has been refused */
 		return PGLEASE_EGONE;
-	client->patience_ms = client->timeout_ms < PATIENCE_MS ? client->timeout_ms : PATIENCE_MS;
+	set_patience(client, PATIENCE_MS);
 	r = open_anew(client, pool, process);
-	client->patience_ms = client->timeout_ms;
+	set_patience(client, UINT32_MAX);
 	atomic_store_explicit(&pool->reopen_at, clock_ns() + REOPEN_NS, memory_order_relaxed);
 	pool->reopened = r;
 	if (r == PGLEASE_ENOPOOL)
@@ -218,9 +245,7 @@ look_for_another(pglease_pool *pool, struct pool_state *state, uint64_t now)
 	if (reattach_look(state, now) && now >= atomic_load_explicit(&client->try_at, memory_order_relaxed) &&
 	    pthread_mutex_trylock(client->mutex) == 0) {
 		if (atomic_load(&pool->state) == state) {
-			client->patience_ms = client->timeout_ms < LOOK_MS ? client->timeout_ms : LOOK_MS;
-			(void)!reattach(client);
-			client->patience_ms = client->timeout_ms;
+			(void)!reattach(client, LOOK_MS);
 			/* Whatever came of it: somebody who does not answer has taken long. */
 			atomic_store_explicit(&client->try_at,
 			    clock_ns() + (clock_ns() - now > REATTACH_NS ? PATIENCE_MS * MS : REATTACH_NS), memory_order_relaxed);
@@ -228,6 +253,17 @@ look_for_another(pglease_pool *pool, struct pool_state *state, uint64_t now)
 		pthread_mutex_unlock(client->mutex);
 	}
 	return atomic_load(&pool->state);
+}
+
+/*
+ * What came of this process's last try is the answer to who has waited for it, and to who comes soon after it: else k threads would make k
+ * tries, one after the other, each as long as a broker says nothing. Under the mutex.
+ */
+static bool
+is_answered(const pglease_pool *pool, uint64_t asked)
+{
+	return pool->refusal == PGLEASE_ENOBROKER && pool->refused_by == guard_serial() &&
+	       (pool->refused_at >= asked || clock_since(clock_ns(), pool->refused_at) < REATTACH_NS);
 }
 
 int
@@ -249,16 +285,13 @@ client_pool_state(pglease_pool *pool, struct pool_state **ret_state)
 		*ret_state = state;
 		return 0;
 	}
+	now = clock_ns();
 	pthread_mutex_lock(client->mutex);
+	if (reattach_is_ahead(pool) && !is_answered(pool, now))
+		(void)!reattach(client, PATIENCE_MS); /* what became of this pool is noted there */
 	state = atomic_load(&pool->state);
-	if (state->serial != guard_serial()) {
-		r = reattach(client);
-		state = atomic_load(&pool->state);
-		if (state->serial == guard_serial())
-			r = 0; /* what failed was another pool's */
-		else /* nor was it ever cut off from a broker that has ended meanwhile */
-			r = error_set(pool->refusal != PGLEASE_EGONE ? pool->refusal : PGLEASE_ENOBROKER, "%s", pool->why);
-	}
+	if (state->serial != guard_serial()) /* nor was it ever cut off from a broker that has ended meanwhile */
+		r = error_set(pool->refusal != PGLEASE_EGONE ? pool->refusal : PGLEASE_ENOBROKER, "%s", pool->why);
 	pthread_mutex_unlock(client->mutex);
 	if (r == 0)
 		*ret_state = state;

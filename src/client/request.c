@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "loose.h"
+#include "reattach.h"
 #include "rows.h"
 
 #define HELPER_STACK (256 * 1024) /* an adoption looks up a user's name */
@@ -228,10 +229,9 @@ request_start(pglease_pool *pool, const struct wish *wish, int ring_fd, pglease_
 	q->has_fd = ring_fd < 0;
 	atomic_store(&q->fd, ring_fd);
 	q->serial = guard_serial();
-	r = client_pool_state(pool, &state);
-	if (r == PGLEASE_ENOBROKER) {
-		r = PGLEASE_EAGAIN; /* a child without a broker: it may wait for one */
-	} else if (r == 0) {
+	/* A child attaches first, which may take as long as the broker likes: the helper does it. Nothing is ready before. */
+	r = reattach_is_ahead(pool) ? PGLEASE_EAGAIN : client_pool_state(pool, &state);
+	if (r == 0) {
 		r = loose_get(state, &q->tr);
 		if (r != 0) {
 			lease_count_failure(state, r);

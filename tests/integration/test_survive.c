@@ -536,10 +536,52 @@ START_TEST(a_broker_that_dies_before_it_gives_another_pool_is_none)
 }
 END_TEST
 
+#define HOUR_MS 3600000
+
+/* The attachment's hour is not waited for, whatever it is that finds no answer; and the broker serves it in the end. */
+static void
+child_of_a_patient_one(int socket, const void *arg)
+{
+	pglease_request *request;
+	pglease_stats stats;
+
+	ck_assert_int_eq(pglease_acquire(pool, PGLEASE_TIMEOUT_TRY, &lease, &conn), PGLEASE_ENOBROKER);
+	ck_assert_int_eq(pglease_stats_get(pool, &stats), PGLEASE_ENOBROKER);
+	it_ok(pglease_acquire_start(pool, WAIT_MS, &request));
+	pglease_acquire_cancel(request);
+	it_ok(pglease_acquire_start(pool, WAIT_MS, &request));
+	it_say(socket, 'r');
+	it_ok(survive_finish(request, &lease, &conn));
+	ck_assert_str_eq(it_query(conn, "select 'mine'"), "mine");
+	it_release(&lease);
+	it_ok(pglease_acquire(pool, WAIT_MS, &lease, &conn));
+	it_release(&lease);
+}
+
+START_TEST(a_child_waits_for_no_answer_for_long)
+{
+	pglease_options options = PGLEASE_OPTIONS_INIT;
+	struct it_worker worker;
+	pglease *client;
+
+	it_start(1, 1, NULL);
+	options.timeout_ms = HOUR_MS;
+	it_ok(pglease_attach(NULL, &options, &client));
+	it_ok(pglease_pool_open(client, "app", &pool));
+	stop_broker();
+	worker = it_worker(child_of_a_patient_one, NULL);
+	it_hear(worker.socket, 'r');
+	ck_assert_int_eq(kill(pglease_test_broker_pid(it_env), SIGCONT), 0);
+	it_join(&worker);
+	pglease_detach(client);
+}
+END_TEST
+
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
     what_is_idle_is_leased_without_a_broker, who_has_no_connection_fails_at_once_if_the_pool_says_so,
     what_a_process_has_it_leases_if_the_pool_fails_others, all_find_the_next_broker_after_a_kill,
     all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions,
     a_broker_that_dies_before_it_answers_is_none, a_broker_that_dies_before_it_answers_a_child_is_none,
-    a_broker_that_dies_before_it_gives_a_pool_is_none, a_broker_that_dies_before_it_gives_another_pool_is_none)
+    a_broker_that_dies_before_it_gives_a_pool_is_none, a_broker_that_dies_before_it_gives_another_pool_is_none,
+    a_child_waits_for_no_answer_for_long)
