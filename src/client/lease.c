@@ -170,7 +170,7 @@ write_startup(const struct pool_state *state, uint32_t slot, struct startup *sta
  */
 static int
 reset(struct pool_state *state, struct claim *claim, const struct shell *shell, uint64_t limit, bool ask,
-    struct startup *startup)
+    const _Atomic bool *cancelled, struct startup *startup)
 {
 	bool owed = claim->session == SLOT_OWED;
 	/* A clean session is only asked. */
@@ -185,10 +185,10 @@ reset(struct pool_state *state, struct claim *claim, const struct shell *shell, 
 	else if (!owed)
 		r = reset_send(state, claim->slot, shell, kind, ask);
 	if (r == 0)
-		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS), startup);
+		r = reset_read(state, claim->slot, shell, earlier(limit, clock_ns() + PATIENCE_NS), NULL, startup);
 	/* Nothing has come yet; and without a broker there is nobody to leave it to. */
 	if (r == PGLEASE_ETIMEOUT && (reattach_is_news(state) || process_is_gone(state->process)))
-		r = reset_read(state, claim->slot, shell, limit, startup);
+		r = reset_read(state, claim->slot, shell, limit, cancelled, startup);
 	if (r == 0 && !owed && kind != RESET_NONE) {
 		lease_count(state, shell, COUNTER_RESETS, 1);
 		/* The broker could have done it before: dirty.c. */
@@ -238,8 +238,8 @@ agree(struct pool_state *state, const struct claim *claim, uint64_t exchange, co
  * now (S10; claim->session says what is in it); any other code: it was not touched.
  */
 static int
-make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, struct startup *startup,
-    struct shell **ret_shell)
+make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_t limit, const _Atomic bool *cancelled,
+    struct startup *startup, struct shell **ret_shell)
 {
 	struct slot *s = &state->seg.slot[claim->slot];
 	bool owed = claim->session == SLOT_OWED;
@@ -289,7 +289,7 @@ make_usable(struct pool_state *state, struct claim *claim, uint64_t now, uint64_
 			startup = NULL;
 	}
 	if (r == 0 && (needs_reset || startup != NULL))
-		r = reset(state, claim, shell, limit, ask, startup);
+		r = reset(state, claim, shell, limit, ask, cancelled, startup);
 	if (r == PGLEASE_ETIMEOUT) {
 		shell_checkin(state, shell, now);
 		return PGLEASE_EBROKEN;
@@ -383,7 +383,7 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 		claim->session = word_session(claim->before);
 		/* From here to the release the row holds; pairs with the load in threads_row. */
 		atomic_store_explicit(&row->held, row_token(claim->slot, word_seq(claim->w)), memory_order_relaxed);
-		*ret_code = make_usable(state, claim, now, limit, wish->startup, &shell);
+		*ret_code = make_usable(state, claim, now, limit, wish->cancelled, wish->startup, &shell);
 		if (*ret_code == 0 && shell != NULL) {
 			shell->returned = threads_returns(state, tr, start,
 			    word_state(claim->before) == SLOT_IDLE && word_who(claim->before) != WORD_NONE &&
@@ -399,6 +399,11 @@ acquire(struct pool_state *state, struct thread_row *tr, const struct wish *wish
 			return NULL;
 		}
 		lease_give_to_broker(state, claim->slot, &claim->w, claim->session == SLOT_OWED ? SLOT_OWED : SLOT_RETIRE);
+		/* Perhaps it is broken only for that: another one would be, too. */
+		if (wish->cancelled != NULL && atomic_load(wish->cancelled)) {
+			*ret_code = error_set(PGLEASE_EAGAIN, "the request was cancelled");
+			return NULL;
+		}
 		now = clock_ns();
 		if (now >= (deadline > start ? deadline : limit)) {
 			*ret_code = without_broker(state, claim_timeout(state, start, now));
@@ -472,7 +477,7 @@ lease_take_ready(pglease_pool *pool, struct pool_state *state, struct thread_row
 	/* As in acquire(). */
 	atomic_store_explicit(&row->held, row_token(claim.slot, word_seq(claim.w)), memory_order_relaxed);
 	/* No time for an exchange: what needs one fails. */
-	r = make_usable(state, &claim, wish->start, wish->start, NULL, &shell);
+	r = make_usable(state, &claim, wish->start, wish->start, NULL, NULL, &shell);
 	if (r == 0 && shell != NULL) {
 		shell->returned = false;
 		note_holder(state, tr, &claim, shell, wish->start, &wish->site);

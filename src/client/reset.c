@@ -15,6 +15,7 @@
 #include "resets.h"
 
 #define ANSWER_CHUNK 8192
+#define CANCEL_LOOK_NS UINT64_C(100000000)
 #define PEEK_ROUNDS 8    /* of libpq's reading before we call a session too talkative to be idle */
 
 int
@@ -105,9 +106,23 @@ reset_send_with(struct pool_state *state, uint32_t slot, const struct shell *she
 	return send_raw(shell, message, size + resets_query(message + size, startup->sql, startup->size));
 }
 
+/* As wait_fd. A cancel comes without a word: it is looked for. */
+static int
+wait_answer(int fd, uint64_t deadline, const _Atomic bool *cancelled)
+{
+	for (;;) {
+		uint64_t until = clock_ns() + CANCEL_LOOK_NS;
+		bool last = cancelled == NULL || until >= deadline;
+		int n = wait_fd(fd, POLLIN, last ? deadline : until);
+
+		if (n != 0 || last || atomic_load(cancelled))
+			return n;
+	}
+}
+
 int
-reset_read(
-    struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline, struct startup *startup)
+reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline,
+    const _Atomic bool *cancelled, struct startup *startup)
 {
 	uint64_t owed = atomic_load_explicit(&state->seg.slot[slot].owed, memory_order_relaxed);
 	enum reset_kind kind;
@@ -143,7 +158,7 @@ reset_read(
 			continue;
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
 			return error_set_errno(PGLEASE_EBROKEN, errno, "reading the answer to a reset");
-		n = wait_fd(fd, POLLIN, deadline);
+		n = wait_answer(fd, deadline, cancelled);
 		if (n == 0) /* half an answer is nobody's */
 			return error_set(answer.received.total == 0 ? PGLEASE_ETIMEOUT : PGLEASE_EBROKEN,
 			    "the server did not answer a reset in time");

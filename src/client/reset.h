@@ -56,10 +56,10 @@ bool reset_is_unverified(const struct pool_state *state, uint32_t slot, uint64_t
 /*
  * D3 and D4: the answer to what was sent last to this session, before any PGconn sees the socket. PGLEASE_ETIMEOUT: nothing
  * of it has come by the deadline; PGLEASE_EBROKEN: anything unexpected. After reset_send_with: that to
- * `startup`, too; else NULL.
+ * `startup`, too; else NULL. `cancelled`: true ends the wait within a tenth of a second, as the deadline would; NULL: nothing does.
  */
-int reset_read(
-    struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline, struct startup *startup);
+int reset_read(struct pool_state *state, uint32_t slot, const struct shell *shell, uint64_t deadline,
+    const _Atomic bool *cancelled, struct startup *startup);
 /* Statements without results, through libpq, within the pool's reset_timeout. PGLEASE_EBROKEN when one fails. */
 int reset_run(const struct pool_state *state, PGconn *conn, const char *sql);
 /* What PQescape* depends on; compared at each release. */

@@ -577,6 +577,51 @@ START_TEST(a_child_waits_for_no_answer_for_long)
 }
 END_TEST
 
+static bool
+is_leased(const pglease_stats *stats, const void *arg)
+{
+	return stats->leased == 1;
+}
+
+/* A request, with an hour, that waits for the answer to a reset: the server does not give it, and there is no broker to leave it to. */
+static pid_t
+waits_for_a_reset(pglease_request **ret_request)
+{
+	pid_t server;
+
+	it_start(1, 1, LEFT_ALONE "reset = always\n");
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	server = PQbackendPID(conn);
+	survive_kill();
+	ck_assert_int_eq(kill(server, SIGSTOP), 0);
+	it_release(&lease);
+	it_ok(pglease_acquire_start(pool, HOUR_MS, ret_request));
+	it_await(pool, is_leased, NULL, "the lease of the request");
+	return server;
+}
+
+START_TEST(a_cancel_does_not_wait_for_a_reset)
+{
+	pglease_request *request;
+	pid_t server = waits_for_a_reset(&request);
+
+	pglease_acquire_cancel(request);
+	ck_assert_int_eq(kill(server, SIGCONT), 0);
+}
+END_TEST
+
+START_TEST(a_detach_does_not_wait_for_a_reset)
+{
+	pglease_request *request;
+	pid_t server = waits_for_a_reset(&request);
+
+	it_detach();
+	pglease_acquire_cancel(request);
+	ck_assert_int_eq(kill(server, SIGCONT), 0);
+}
+END_TEST
+
 IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_each_release,
     who_has_no_connection_waits_for_the_next_broker, a_wait_ends_at_its_deadline,
     what_is_idle_is_leased_without_a_broker, who_has_no_connection_fails_at_once_if_the_pool_says_so,
@@ -584,4 +629,4 @@ IT_MAIN("survive", one_goes_on, they_go_on_in_turns, they_go_on_with_resets_at_e
     all_find_the_next_broker_after_two_kills, after_a_stop, a_late_answer_is_not_the_next_questions,
     a_broker_that_dies_before_it_answers_is_none, a_broker_that_dies_before_it_answers_a_child_is_none,
     a_broker_that_dies_before_it_gives_a_pool_is_none, a_broker_that_dies_before_it_gives_another_pool_is_none,
-    a_child_waits_for_no_answer_for_long)
+    a_child_waits_for_no_answer_for_long, a_cancel_does_not_wait_for_a_reset, a_detach_does_not_wait_for_a_reset)
