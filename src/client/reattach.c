@@ -88,9 +88,6 @@ attach_anew(struct pglease *client)
 	bool forked = old->serial != guard_serial();
 	int r = attach_dead_fd(client);
 
-	/* A thread of the parent may have lowered it, for itself, at the fork. */
-	if (forked)
-		client->patience_ms = client->timeout_ms;
 	if (r != 0 || (r = attach_process(client, &process)) != 0)
 		return r;
 	if (!forked) {
