@@ -91,6 +91,21 @@ write_script(const char *path, const char *text)
 		measure_die(path, "cannot be written");
 }
 
+/* pgbench has failed: its last words, for its log goes with the folder. */
+static void __attribute__((noreturn))
+fail(const char *log, const char *what)
+{
+	FILE *f = fopen(log, "re");
+	static char line[512];
+	char why[1024];
+
+	snprintf(line, sizeof(line), "nothing is said");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		line[strcspn(line, "\n")] = '\0';
+	snprintf(why, sizeof(why), "%s: %s", child_error(), line);
+	measure_die(what, why);
+}
+
 /* What pgbench's report says. */
 static double
 read_tps(const char *log, const char *what)
@@ -138,7 +153,7 @@ transactions_per_second(const struct kind *kind, unsigned clients)
 		argv[n++] = "-C";
 	argv[n] = NULL;
 	if (child_run(argv, log, NULL, RUN_MS) != 0)
-		measure_die(kind->what, child_error());
+		fail(log, kind->what);
 	return read_tps(log, kind->what);
 }
 
