@@ -71,7 +71,8 @@ leave_off() {
 		case $package in
 		pgbouncer | pgpool2 | prometheus)
 			as_root systemctl --quiet disable "$package.service" 2>/dev/null ||
-				as_root update-rc.d "$package" disable >/dev/null
+				as_root update-rc.d "$package" disable >/dev/null 2>&1 ||
+				say "$package will start with the machine: it could not be switched off"
 			;;
 		esac
 	done
