@@ -153,7 +153,7 @@ makes_sense(const char *line)
 }
 
 /*
- * A line that inih has no room for. Into `buf` goes its key, and the value is kept aside, cut out as inih does: without the blanks around
+ * A line that inih has no room for. Into `buf` goes its key, with something for a value, and the value is kept aside, cut out as inih does: without the blanks around
  * it, nor what follows a blank and a semicolon. False: there is no room for the key either.
  */
 static bool

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * What processes use: CPU time, memory, disk, of the broker itself, of its clients and of the server's backends on this
- * host, as /proc says. Each is looked at about once a second, where there are many less often: a bounded number at each tick. What cannot be seen (another
- * pid namespace, no permission: disk I/O of other users' processes needs CAP_SYS_PTRACE) is STATS_NO_U64.
+ * host, as /proc says. Each is looked at about once a second, where there are many less often: a bounded number at each
+ * tick. What cannot be seen (another pid namespace, no permission: disk I/O of other users' processes needs CAP_SYS_PTRACE) is
+ * STATS_NO_U64.
  */
 #ifndef PGLEASE_BROKER_RESOURCES_H
 #define PGLEASE_BROKER_RESOURCES_H

@@ -309,20 +309,20 @@ reuse(const struct call *c)
 		return prepare_and_execute(c);
 	}
 	lease_count(c->shell->owner, c->shell, COUNTER_STATEMENTS_REUSED, 1);
-	if (!failed || !is_outdated(c, result)) {
-		if (failed && may_be_outdated(c, result)) /* not executed again: nobody knows what it has done */
+	if (failed && is_outdated(c, result)) {
+		if (c->in_block) {
 			statements_set_stale(c->seg, c->slot, &c->ref);
-		else
-			statements_used(c->seg, c->slot, &c->ref);
-		return result;
+			return result;
+		}
+		PQclear(result);
+		refusal = deallocate(c, &c->ref);
+		return refusal != NULL ? refusal : prepare_and_execute(c);
 	}
-	if (c->in_block) {
+	if (failed && may_be_outdated(c, result)) /* not executed again: nobody knows what it has done */
 		statements_set_stale(c->seg, c->slot, &c->ref);
-		return result;
-	}
-	PQclear(result);
-	refusal = deallocate(c, &c->ref);
-	return refusal != NULL ? refusal : prepare_and_execute(c);
+	else
+		statements_used(c->seg, c->slot, &c->ref);
+	return result;
 }
 
 static PGresult *

@@ -29,10 +29,9 @@ enter(const void *caller, bool *ret_inner)
 }
 
 static inline void
-leave(bool inner)
+leave(struct library *lib, bool inner)
 {
-	if (!inner)
-		library_now = NULL;
+	library_now = inner ? lib : NULL;
 }
 
 #define ENTER                                                                                                       \

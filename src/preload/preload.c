@@ -27,7 +27,7 @@ PQconnectdb(const char *conninfo)
 
 	if (conn == NULL)
 		conn = lib->PQconnectdb(conninfo);
-	leave(inner);
+	leave(lib, inner);
 	return conn;
 }
 
@@ -40,7 +40,7 @@ PQconnectdbParams(const char *const *keywords, const char *const *values, int ex
 
 	if (conn == NULL)
 		conn = lib->PQconnectdbParams(keywords, values, expand);
-	leave(inner);
+	leave(lib, inner);
 	return conn;
 }
 
@@ -56,7 +56,7 @@ PQsetdbLogin(const char *host, const char *port, const char *options, const char
 
 	if (conn == NULL)
 		conn = lib->PQsetdbLogin(host, port, options, tty, dbname, user, password);
-	leave(inner);
+	leave(lib, inner);
 	return conn;
 }
 
@@ -68,7 +68,7 @@ PQconnectStart(const char *conninfo)
 
 	if (conn == NULL)
 		conn = lib->PQconnectStart(conninfo);
-	leave(inner);
+	leave(lib, inner);
 	return conn;
 }
 
@@ -81,7 +81,7 @@ PQconnectStartParams(const char *const *keywords, const char *const *values, int
 
 	if (conn == NULL)
 		conn = lib->PQconnectStartParams(keywords, values, expand);
-	leave(inner);
+	leave(lib, inner);
 	return conn;
 }
 
@@ -92,7 +92,7 @@ PQconnectPoll(PGconn *conn)
 	struct lent *lent = inner ? NULL : lent_find(conn);
 	PostgresPollingStatusType polling = lent != NULL ? lent_poll(lent) : lib->PQconnectPoll(conn);
 
-	leave(inner);
+	leave(lib, inner);
 	return polling;
 }
 
@@ -104,7 +104,7 @@ PQping(const char *conninfo)
 
 	if (ping == PQPING_NO_ATTEMPT)
 		ping = lib->PQping(conninfo);
-	leave(inner);
+	leave(lib, inner);
 	return ping;
 }
 
@@ -117,14 +117,14 @@ PQpingParams(const char *const *keywords, const char *const *values, int expand)
 
 	if (ping == PQPING_NO_ATTEMPT)
 		ping = lib->PQpingParams(keywords, values, expand);
-	leave(inner);
+	leave(lib, inner);
 	return ping;
 }
 
 /*
  * What ends, renews or watches a connection is the program's call also from within libpq: in a notice receiver or an event procedure,
  * where languages run their finalisers. libpq calls these itself only for PGconns that no program has seen. From there it may be one of
- * another libpq than the one that the thread is in; left by leave_lent().
+ * another libpq than the one that the thread is in.
  */
 static struct lent *
 enter_lent(const PGconn *conn)
@@ -134,12 +134,6 @@ enter_lent(const PGconn *conn)
 	if (lent != NULL)
 		library_now = lent->lib;
 	return lent;
-}
-
-static void
-leave_lent(struct library *lib, bool inner)
-{
-	library_now = inner ? lib : NULL;
 }
 
 EXPORT void
@@ -152,7 +146,7 @@ PQreset(PGconn *conn)
 		lent_reset(lent);
 	else
 		lib->PQreset(conn);
-	leave_lent(lib, inner);
+	leave(lib, inner);
 }
 
 EXPORT int
@@ -162,7 +156,7 @@ PQresetStart(PGconn *conn)
 	struct lent *lent = enter_lent(conn);
 	int r = lent != NULL ? lent_reset_start(lent) : lib->PQresetStart(conn);
 
-	leave_lent(lib, inner);
+	leave(lib, inner);
 	return r;
 }
 
@@ -173,7 +167,7 @@ PQresetPoll(PGconn *conn)
 	struct lent *lent = enter_lent(conn);
 	PostgresPollingStatusType polling = lent != NULL ? lent_reset_poll(lent) : lib->PQresetPoll(conn);
 
-	leave_lent(lib, inner);
+	leave(lib, inner);
 	return polling;
 }
 
@@ -187,7 +181,7 @@ PQfinish(PGconn *conn)
 		lent_finish(lent);
 	else
 		lib->PQfinish(conn);
-	leave_lent(lib, inner);
+	leave(lib, inner);
 }
 
 /* A PGconn with an event procedure of the program's ends with its lease. */
@@ -202,7 +196,7 @@ PQregisterEventProc(PGconn *conn, PGEventProc proc, const char *name, void *pass
 
 	if (shell != NULL && r != 0)
 		shell->registered = true;
-	leave_lent(lib, inner);
+	leave(lib, inner);
 	return r;
 }
 
@@ -222,7 +216,7 @@ PQconninfo(PGconn *conn)
 		free(o->val);
 		o->val = value != NULL ? strdup(value) : NULL;
 	}
-	leave(inner);
+	leave(lib, inner);
 	return options;
 }
 
@@ -236,7 +230,7 @@ PQconninfo(PGconn *conn)
                                                                                                                     \
 		if (lent != NULL && value == NULL)                                                                  \
 			value = otherwise;                                                                          \
-		leave(inner);                                                                                       \
+		leave(lib, inner);                                                                                       \
 		return (char *)value;                                                                               \
 	}
 

@@ -15,7 +15,7 @@
 			t = timing_begin(conn);                                                                     \
 		result = lib->function arguments;                                                                   \
 		timing_end(&t, result);                                                                             \
-		leave(inner);                                                                                       \
+		leave(lib, inner);                                                                                       \
 		return result;                                                                                      \
 	}
 
@@ -32,7 +32,7 @@
 		r = lib->function arguments;                                                                        \
 		if (r == 1)                                                                                         \
 			timing_sent(&t);                                                                            \
-		leave(inner);                                                                                       \
+		leave(lib, inner);                                                                                       \
 		return r;                                                                                           \
 	}
 
@@ -63,6 +63,6 @@ PQgetResult(PGconn *conn)
 
 	if (!inner && lib->is_complete)
 		timing_got(conn, result);
-	leave(inner);
+	leave(lib, inner);
 	return result;
 }

@@ -21,7 +21,9 @@ queue_maybe_waiting(const struct segment *seg)
 static inline bool
 queue_is_full(const struct segment *seg)
 {
-	return atomic_load(&seg->header->tail) - atomic_load(&seg->header->head) > seg->queue_mask;
+	uint64_t head = atomic_load(&seg->header->head); /* first: it never overtakes the tail that is read after it */
+
+	return atomic_load(&seg->header->tail) - head > seg->queue_mask;
 }
 
 /* Q1+Q2 or Q4, after R2. A new place counts from `since` (CLOCK_MONOTONIC ns). False if the ring is full: the waiter

@@ -66,10 +66,10 @@ assert_serves(pglease_pool *pool)
 }
 
 static void
-start_with(const char *conninfo)
+start_with(const char *conninfo, bool replication)
 {
 	pglease_test_pool pool = {.name = "app", .conninfo = conninfo};
-	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true,
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &pool, .npools = 1, .no_broker = true, .replication = replication,
 	    .memory_slack = 1 << 20); /* what OpenSSL takes at its first use, and keeps */
 	char host[256];
 
@@ -91,7 +91,7 @@ START_TEST(a_wrong_password)
 	pglease_pool *pool;
 	FILE *f;
 
-	start_with("user=guest dbname=postgres password=Rumpelstilz");
+	start_with("user=guest dbname=postgres password=Rumpelstilz", false);
 	sql("create role guest login password 'Schneewittchen'");
 	snprintf(path, sizeof(path), "%s/data/pg_hba.conf", pglease_test_folder(it_env));
 	f = fopen(path, "we");
@@ -124,7 +124,7 @@ START_TEST(an_unknown_database)
 {
 	pglease_pool *pool;
 
-	start_with("user=postgres dbname=tomorrow");
+	start_with("user=postgres dbname=tomorrow", false);
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "database \"tomorrow\" does not exist");
@@ -139,7 +139,7 @@ START_TEST(an_unknown_user)
 {
 	pglease_pool *pool;
 
-	start_with("user=stranger dbname=postgres");
+	start_with("user=stranger dbname=postgres", false);
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
 	assert_refused(pool, "role \"stranger\" does not exist");
@@ -165,7 +165,7 @@ START_TEST(down_at_the_start)
 	struct it_worker worker;
 	pglease_pool *pool;
 
-	start_with("user=postgres dbname=postgres");
+	start_with("user=postgres dbname=postgres", false);
 	ck_assert_int_eq(pglease_test_server_stop(it_env), 0);
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
@@ -235,15 +235,11 @@ assert_served_by(pglease_pool *pool, const char *folder)
 /* Two servers in conninfo, of which one writes; then it is the other. */
 START_TEST(it_follows_the_server_that_writes)
 {
-	static const pglease_test_pool app = {
-	    .name = "app", .min = 2, .max = 2, .conninfo = "user=postgres dbname=postgres target_session_attrs=read-write"};
-	pglease_test_options options =
-	    PGLEASE_TEST_OPTIONS(.pools = &app, .npools = 1, .no_broker = true, .replication = true);
 	char hosts[600];
 	pglease_pool *pool;
 	PGconn *conn;
 
-	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	start_with("user=postgres dbname=postgres target_session_attrs=read-write", true);
 	ck_assert_msg(pglease_test_standby_start(it_env) == 0, "%s", pglease_test_error_message());
 	snprintf(hosts, sizeof(hosts), "%s/pgs,%s/pg", pglease_test_folder(it_env), pglease_test_folder(it_env));
 	ck_assert_int_eq(setenv("PGHOST", hosts, 1), 0);

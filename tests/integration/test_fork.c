@@ -123,7 +123,7 @@ START_TEST(a_child_waits_for_no_thread_of_its_parent)
 }
 END_TEST
 
-START_TEST(a_child_gives_the_broker_its_whole_time)
+START_TEST(a_child_has_a_patience_of_its_own)
 {
 	pglease_pool *pool;
 	pglease_stats stats;
@@ -150,4 +150,4 @@ START_TEST(a_child_gives_the_broker_its_whole_time)
 END_TEST
 
 IT_MAIN("fork", a_childs_attachment_takes_its_parents_connections_away, a_child_waits_for_no_thread_of_its_parent,
-    a_child_gives_the_broker_its_whole_time)
+    a_child_has_a_patience_of_its_own)
