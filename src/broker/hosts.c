@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "text_stream.h"
+
 #define ITEM_BYTES 256
 
 struct entry {
@@ -166,22 +168,13 @@ append_addresses(struct lists *to, const struct entry *e, hosts_lookup lookup)
 	return 0;
 }
 
-static int
-close_list(FILE *f)
-{
-	return f != NULL && fclose(f) == 0 ? 0 : -1;
-}
-
 int
 hosts_resolve(const struct hosts *h, hosts_lookup lookup, struct hosts *ret, char *why, size_t why_size)
 {
-	struct hosts made = {0};
-	size_t size[3];
+	struct text_stream host, hostaddr, port;
 	struct lists to = {
-	    .host = open_memstream(&made.host, &size[0]),
-	    .hostaddr = open_memstream(&made.hostaddr, &size[1]),
-	    .port = open_memstream(&made.port, &size[2]),
-	};
+	    .host = text_stream_open(&host), .hostaddr = text_stream_open(&hostaddr), .port = text_stream_open(&port)};
+	struct hosts made;
 	bool room = to.host != NULL && to.hostaddr != NULL && to.port != NULL;
 	struct entry e;
 
@@ -196,10 +189,10 @@ hosts_resolve(const struct hosts *h, hosts_lookup lookup, struct hosts *ret, cha
 		else if ((r = append_addresses(&to, &e, lookup)) != 0)
 			snprintf(why, why_size, "cannot look up host \"%s\": %s", e.host, gai_strerror(r));
 	}
-	room &= close_list(to.host) == 0;
-	room &= close_list(to.hostaddr) == 0;
-	room &= close_list(to.port) == 0;
-	if (!room || to.n == 0) {
+	made.host = text_stream_close(&host, to.host);
+	made.hostaddr = text_stream_close(&hostaddr, to.hostaddr);
+	made.port = text_stream_close(&port, to.port);
+	if (made.host == NULL || made.hostaddr == NULL || made.port == NULL || to.n == 0) {
 		hosts_fini(&made);
 		return -1;
 	}

@@ -35,6 +35,7 @@
 #include "service.h"
 #include "sockdir.h"
 #include "takeover.h"
+#include "text_stream.h"
 
 #define CHECK_SECONDS 10 /* what the other program may take to say what it is */
 #define END_MS 1000      /* and, when it has said it, to end */
@@ -395,14 +396,15 @@ on_late(evutil_socket_t fd, short what, void *arg)
 static bool
 say_mine(struct restart *r)
 {
-	size_t size = 0;
-	FILE *f = open_memstream(&r->mine, &size);
+	struct text_stream to;
+	FILE *f = text_stream_open(&to);
 	const struct agreement_has has = {.embedded_connections = embedded_connections(r->instance->embedded)};
 
 	if (f == NULL)
 		return false;
 	agreement_print(r->instance->config, &has, f);
-	return fclose(f) == 0;
+	r->mine = text_stream_close(&to, f);
+	return r->mine != NULL;
 }
 
 /* The other program's agreement comes through a pipe. 0 or -errno. */

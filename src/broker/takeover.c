@@ -17,6 +17,7 @@
 #include "log.h"
 #include "service.h"
 #include "stats.h"
+#include "text_stream.h"
 
 #define SECOND UINT64_C(1000000000)
 #define TAKEOVER_STACK (256 * 1024)
@@ -42,9 +43,8 @@ static char *
 array_of(const struct job *job, bool ages)
 {
 	uint64_t now = clock_ns();
-	char *text = NULL;
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
+	struct text_stream to;
+	FILE *f = text_stream_open(&to);
 
 	if (f == NULL)
 		return NULL;
@@ -56,10 +56,7 @@ array_of(const struct job *job, bool ages)
 			fprintf(f, "%" PRIu32, job->olds[i].pid);
 	}
 	fputc('}', f);
-	if (fclose(f) == 0)
-		return text;
-	free(text);
-	return NULL;
+	return text_stream_close(&to, f);
 }
 
 static void

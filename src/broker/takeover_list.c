@@ -19,6 +19,7 @@
 
 #include "log.h"
 #include "takeover_priv.h"
+#include "text_stream.h"
 
 #define BOOT_ID 64
 #define OLD "old "
@@ -145,9 +146,9 @@ write_lines(const struct takeover *t, FILE *f)
 void
 takeover_list_write(struct takeover *t)
 {
-	char *text = NULL, id[BOOT_ID];
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
+	char *text, id[BOOT_ID];
+	struct text_stream to;
+	FILE *f = text_stream_open(&to);
 
 	if (f == NULL) {
 		say_failure(t, -ENOMEM);
@@ -156,7 +157,8 @@ takeover_list_write(struct takeover *t)
 	boot_id(id);
 	fprintf(f, "boot %s\n", id);
 	t->nlines = write_lines(t, f);
-	if (fclose(f) != 0)
+	text = text_stream_close(&to, f);
+	if (text == NULL)
 		say_failure(t, -ENOMEM);
 	else
 		say_failure(t, sockdir_leave(t->sockdir, t->nlines != 0 ? text : ""));

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text_stream.h"
+
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 
@@ -64,9 +66,8 @@ make_options(const char *given, const struct pool_settings *s)
 	    {"idle_in_transaction_session_timeout", s->idle_in_transaction_session_timeout},
 	    {"lock_timeout", s->lock_timeout},
 	};
-	char *text = NULL;
-	size_t size = 0;
-	FILE *f = open_memstream(&text, &size);
+	struct text_stream to;
+	FILE *f = text_stream_open(&to);
 
 	if (f == NULL)
 		return NULL;
@@ -74,11 +75,7 @@ make_options(const char *given, const struct pool_settings *s)
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
 		if (limits[i].ns != 0)
 			fprintf(f, " -c %s=%" PRIu64, limits[i].name, units_of(limits[i].ns, MS));
-	if (fclose(f) != 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return text_stream_close(&to, f);
 }
 
 static void

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Memory that is not to be had: each call of malloc in turn fails, in a worker and in the broker, and so does every call from there
- * on. Whatever they were doing, it ends with an error in words or goes well; nobody crashes or hangs, no slot is lost, and as
+ * Memory that is not to be had: each call of malloc in turn fails, in a worker and in the broker; and in a worker every call from
+ * there on, too. Whatever they were doing, it ends with an error in words or goes well; nobody crashes or hangs, no slot is lost, and as
  * soon as there is memory again all is well.
  *
  * This program's malloc is its own, and so is that of everything it links: libpq, libevent, the library and the broker's code, which
- * runs in a child. Of some calls only every few are made to fail, unless PGLEASE_TEST_MEMORY_STEP is 1.
+ * runs in a child. Where all calls fail from one on, only every third is that one, unless PGLEASE_TEST_MEMORY_STEP is set.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,9 +23,9 @@
 #include "daemon.h"
 #include "it.h"
 #include "paths.h"
+#include "text_stream.h"
 
-#define BROKER_STEP 7
-#define ALWAYS_STEP 3
+#define ALWAYS_STEP 3 /* most of them wait half a second for a dying broker's control connection */
 #define ROUND_MS 30000 /* ends a failing test only */
 
 /* Shared with children. `left`: calls until one fails; 0: none will. */
@@ -124,6 +124,38 @@ make_plan(void)
 	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(plan, MAP_FAILED);
 }
+
+/* --- A text. --- */
+
+/* Whatever fails, in whichever piece: all of it, or nothing. */
+START_TEST(a_text_is_never_cut)
+{
+	static const size_t lines = 3000, line_size = sizeof("00000000 line\n") - 1;
+	unsigned refused = 0;
+	bool was_last = false;
+
+	make_plan();
+	for (long n = 1; !was_last; n++) {
+		struct text_stream text;
+		char *taken;
+		FILE *f;
+
+		fail_at(n, false);
+		f = text_stream_open(&text);
+		for (size_t i = 0; f != NULL && i < lines; i++)
+			fprintf(f, "%08zu line\n", i);
+		taken = text_stream_close(&text, f);
+		was_last = atomic_exchange(&plan->left, 0) > 0;
+		if (taken != NULL)
+			ck_assert_uint_eq(strlen(taken), lines * line_size);
+		else
+			refused++;
+		ck_assert(!was_last || taken != NULL);
+		free(taken);
+	}
+	ck_assert_uint_gt(refused, 2);
+}
+END_TEST
 
 /* --- A worker. --- */
 
@@ -295,6 +327,23 @@ check_gone(long n)
 	ck_assert_msg(access(path, F_OK) != 0, "call %ld: %s is left", n, path);
 }
 
+/* In a child: the library keeps a little of each pool that a process has had. */
+static bool
+is_served(void)
+{
+	pid_t pid = check_fork();
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		alarm(ROUND_MS / 1000);
+		_exit(whole_life() == 0 ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status), "status %x", status);
+	return WEXITSTATUS(status) == 0;
+}
+
 /* A broker whose n-th call fails: it says so and ends, or serves; and ends when it is asked to. False: it made fewer calls. */
 static bool
 broker_round(long n, unsigned *refusals)
@@ -309,7 +358,7 @@ broker_round(long n, unsigned *refusals)
 		be_broker(n);
 	/* Only one call fails: whoever asks again is served. */
 	for (waited = 0; !served && !ended && waited < ROUND_MS; waited += 5) {
-		served = whole_life() == 0;
+		served = is_served();
 		ended = !served && has_ended(pid, &status);
 		if (!served && !ended)
 			poll(&p, 0, 5);
@@ -342,21 +391,19 @@ broker_round(long n, unsigned *refusals)
 
 START_TEST(calls_fail_in_the_broker)
 {
-	const char *given = getenv("PGLEASE_TEST_MEMORY_STEP");
-	long step = given != NULL ? atol(given) : BROKER_STEP, n = step == 1 ? 1 : 1 + getpid() % step;
 	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_broker = true);
-	unsigned refusals = 0, rounds = 0;
+	unsigned refusals = 0;
+	long n = 1;
 
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	snprintf(errors_of_broker, sizeof(errors_of_broker), "%s/broker.err", pglease_test_folder(it_env));
 	make_plan();
-	for (; broker_round(n, &refusals); n += step)
-		rounds++;
-	printf("# %u of about %ld calls of malloc in a broker's life, %u of which end its start when they fail\n", rounds, n,
-	    refusals);
+	while (broker_round(n, &refusals))
+		n++;
+	printf("# %ld calls of malloc in a broker's life, %u of which end its start when they fail\n", n - 1, refusals);
 	ck_assert_uint_gt(refusals, 0);
-	ck_assert_uint_gt(rounds, refusals);
+	ck_assert_int_gt(n - 1, refusals);
 }
 END_TEST
 
-IT_MAIN("memory", each_call_fails_in_a_worker, all_calls_fail_from_one_on_in_a_worker, calls_fail_in_the_broker)
+IT_MAIN("memory", a_text_is_never_cut, each_call_fails_in_a_worker, all_calls_fail_from_one_on_in_a_worker, calls_fail_in_the_broker)
