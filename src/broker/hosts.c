@@ -172,8 +172,9 @@ int
 hosts_resolve(const struct hosts *h, hosts_lookup lookup, struct hosts *ret, char *why, size_t why_size)
 {
 	struct text_stream host, hostaddr, port;
-	struct lists to = {
-	    .host = text_stream_open(&host), .hostaddr = text_stream_open(&hostaddr), .port = text_stream_open(&port)};
+	struct lists to = {.host = text_stream_open(&host),
+	    .hostaddr = text_stream_open(&hostaddr),
+	    .port = text_stream_open(&port)};
 	struct hosts made;
 	bool room = to.host != NULL && to.hostaddr != NULL && to.port != NULL;
 	struct entry e;
