@@ -11,6 +11,8 @@
 #include "slots.h"
 
 #define TRIES 64
+/* Of one lease, in flight: one is enough to cancel what runs, and each holds a descriptor. */
+#define CANCELS_MAX 8
 
 /* The connection that this key was minted for. Backend pids of two upstreams may be equal. */
 static struct server *
@@ -109,7 +111,7 @@ cancel_request(struct cancels *cancels, struct pool **pools, unsigned npools, co
 	log_event(LOG_LEVEL_DEBUG, LOG_ABOUT(ABOUT_SLOT(s), .client_pid = client_pid(client)),
 	    "cancel for client %u", client_index(client));
 	server_cancel_begin(s);
-	if (cancels_submit(cancels, &s->backend, &ticket) != 0) {
+	if (s->cancels > CANCELS_MAX || cancels_submit(cancels, &s->backend, &ticket) != 0) {
 		log_event(LOG_LEVEL_WARNING, LOG_ABOUT(ABOUT_SLOT(s)), "too many cancel requests: one is dropped");
 		server_cancel_done(s);
 		close(request->requester);

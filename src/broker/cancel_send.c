@@ -11,6 +11,8 @@
 
 #define CODE_CANCEL 80877102u
 #define HEAD 12 /* length, code, pid */
+/* For each step. A server that does not answer must not keep a thread for good; its session has been given up long before (server.c). */
+#define LIMIT_SECONDS 60
 
 void
 cancel_target_init(const struct backend *b, struct cancel_target *ret)
@@ -73,6 +75,7 @@ cancel_send(const struct cancel_target *t, const char **ret_step)
 {
 	uint8_t packet[HEAD + BACKEND_KEY];
 	uint32_t head[3] = {htonl(HEAD + t->key.size), htonl(CODE_CANCEL), htonl(t->key.pid)};
+	const struct timeval limit = {.tv_sec = LIMIT_SECONDS};
 	int fd, r;
 
 	*ret_step = "socket";
@@ -83,6 +86,13 @@ cancel_send(const struct cancel_target *t, const char **ret_step)
 	for (unsigned i = 0; i < t->noptions; i++)
 		if (setsockopt(fd, t->option[i].level, t->option[i].name, &t->option[i].value, sizeof(t->option[i].value)) != 0)
 			continue;
+	/* connect() is bounded by that for sending. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
 	*ret_step = "connect";
 	do
 		r = connect(fd, (const struct sockaddr *)&t->address, t->address_size);

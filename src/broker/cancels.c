@@ -65,13 +65,27 @@ job_free(struct job *job)
 	free(job);
 }
 
+/* Of a job that is counted as running: the loop is told. */
+static void
+deliver(struct job *job)
+{
+	struct cancels *c = job->cancels;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&c->mutex);
+	job->next = c->done;
+	c->done = job;
+	/* Inside the lock: when the loop has counted this thread as done, it uses nothing of `c` any more. */
+	while (write(c->eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_mutex_unlock(&c->mutex);
+}
+
 static void *
 run(void *arg)
 {
 	struct job *job = arg;
-	struct cancels *c = job->cancels;
 	const char *step;
-	uint64_t one = 1;
 	int r;
 
 	if (job->cancel != NULL) {
@@ -82,13 +96,7 @@ run(void *arg)
 		if (r != 0)
 			snprintf(job->error, sizeof(job->error), "%s: %s", step, strerror(-r));
 	}
-	pthread_mutex_lock(&c->mutex);
-	job->next = c->done;
-	c->done = job;
-	/* Inside the lock: when the loop has counted this thread as done, it uses nothing of `c` any more. */
-	while (write(c->eventfd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-	pthread_mutex_unlock(&c->mutex);
+	deliver(job);
 	return NULL;
 }
 
@@ -194,12 +202,9 @@ start_waiting(struct cancels *c)
 
 	/* Out of the queue first: once it runs, its `next` is the thread's. */
 	while ((job = take_waiting(c, CANCELS_RUNNING)) != NULL) {
-		if (start(job) == 0) {
-			c->running++;
-			c->running_of[job->ticket.pool]++;
-			continue;
-		}
-		if (c->running != 0) { /* no thread to be had now: when another one ends */
+		int r = start(job);
+
+		if (r != 0 && c->running != 0) { /* no thread to be had now: when another one ends */
 			job->next = c->waiting;
 			if (c->waiting == NULL)
 				c->waiting_end = &job->next;
@@ -207,8 +212,14 @@ start_waiting(struct cancels *c)
 			c->queued_of[job->ticket.pool]++;
 			return;
 		}
-		snprintf(job->error, sizeof(job->error), "no thread can be started");
-		finish(c, job);
+		c->running++;
+		c->running_of[job->ticket.pool]++;
+		if (r != 0) {
+			/* Told by the loop, as if it had run: who submits it is not told before that has returned. */
+			snprintf(
+			    job->error, sizeof(job->error), "no thread can be started: %s", strerror(-r));
+			deliver(job);
+		}
 	}
 }
 

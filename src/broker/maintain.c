@@ -15,9 +15,6 @@
 #include "server.h"
 #include "slots.h"
 
-/* How long a revoked connection waits for its cancel before it is closed all the same. */
-#define ENDING_LIMIT UINT64_C(10000000000)
-
 /* Whether it has been idle since `since` for longer than `limit` (0: off). */
 static bool
 is_over(uint64_t since, uint64_t limit, uint64_t now)
@@ -94,9 +91,12 @@ look_at_leased(struct server *s, uint64_t w, const struct clients *clients, uint
 			    "lease revoked: its lessee is not attached any more");
 		return;
 	}
-	if ((s->hung_up || s->outdated || now >= s->expires_at) && (word_flags(w) & SLOT_RETIRE) == 0) {
+	if ((s->hung_up || s->outdated || now >= s->expires_at || server_cancel_is_late(s, now)) &&
+	    (word_flags(w) & SLOT_RETIRE) == 0) {
 		if (s->hung_up)
 			server_hung_up(s);
+		else if (server_cancel_is_late(s, now))
+			server_wants_back(s, w); /* the cancel may still come: nobody else gets this session */
 		else if (now >= s->expires_at)
 			server_retire(s, w);
 		else
@@ -170,7 +170,7 @@ maintain_pool(struct pool *p, const struct clients *clients, uint64_t now)
 			lent += s->state == SERVER_LENT;
 			break;
 		case SERVER_ENDING:
-			if (now - s->started_at > ENDING_LIMIT)
+			if (clock_since(now, s->started_at) > SERVER_CANCEL_LIMIT)
 				server_close(s, s->close_cause);
 			break;
 		case SERVER_RESETTING: /* it is back in a moment */

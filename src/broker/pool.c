@@ -463,8 +463,11 @@ pool_grow(struct pool *p, uint64_t now)
 	wanted = demand(p);
 	if (wanted > want)
 		want = wanted;
-	/* While the upstream is down somebody must try it: clients that are refused do not wait. */
-	if (want == 0 && p->failures != 0 && p->open == p->voids)
+	/*
+	 * While the upstream is down somebody must try it: clients that are refused do not wait; and where leases go on over
+	 * connections that it has taken before, all would hear that it is down long after it is not.
+	 */
+	if (want == 0 && p->failures != 0)
 		want = 1;
 	if (want > max - p->open)
 		want = max - p->open;

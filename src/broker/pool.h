@@ -87,6 +87,7 @@ struct server {
 	bool outdated; /* to be replaced as soon as nobody holds it (a reconnect) */
 	enum broker_counter close_cause; /* ENDING */
 	unsigned cancels; /* of this generation, in flight */
+	uint64_t cancelling_at; /* since then there have been some */
 	uint64_t connected_at;
 	uint64_t expires_at; /* UINT64_MAX: never */
 	/* A keepalive is no use: a slot whose idle_since is still lent_at counts as idle from idle_from on. */

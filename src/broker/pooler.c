@@ -23,22 +23,52 @@ struct pooler {
 	unsigned asked; /* questions that have been answered */
 	uint32_t pid[QUESTIONS];
 	bool waits; /* another connection of the pool is being compared: what comes of that counts for this one, too */
+	bool is_next; /* it has waited for one that is gone: now it is compared itself, when `late` comes */
 	bool alone; /* there is no second connection: the first is asked once more, and then it is to do */
 	char why[128];
 };
 
-void
-pooler_stop(struct server *s)
+static void
+drop(struct server *s)
 {
 	struct pooler *q = s->pooler;
 
-	if (q == NULL)
-		return;
 	event_del(&q->io);
 	event_del(&q->late);
 	PQfinish(q->second);
 	free(q);
 	s->pooler = NULL;
+}
+
+/* Only then others may wait (is_being_compared). */
+static bool
+compares(const struct pooler *q)
+{
+	return q->second != NULL || q->alone || q->is_next;
+}
+
+void
+pooler_stop(struct server *s)
+{
+	static const struct timeval at_once = {0};
+	struct pool *p = s->pool;
+	bool compared;
+
+	if (s->pooler == NULL)
+		return;
+	compared = compares(s->pooler);
+	drop(s);
+	/* One of those that wait for it takes its place; not from here: who stops one connection may be about to stop all. */
+	for (uint32_t i = 0; compared && i < p->seg.nslots; i++) {
+		struct pooler *other = p->server[i].pooler;
+
+		if (other != NULL && other->waits) {
+			other->waits = false;
+			other->is_next = true;
+			evtimer_add(&other->late, &at_once);
+			return;
+		}
+	}
 }
 
 static void
@@ -48,7 +78,7 @@ tell(struct pooler *q, const char *error)
 
 	if (error == NULL)
 		s->pid = q->pid[0];
-	pooler_stop(s);
+	drop(s);
 	connect_asked(s, error);
 }
 
@@ -57,7 +87,7 @@ static void
 end(struct pooler *q, enum upstream found, const char *error)
 {
 	struct pool *p = q->server->pool;
-	bool compared = q->second != NULL || q->alone; /* only then others may wait (is_being_compared) */
+	bool compared = compares(q);
 
 	p->upstream = found;
 	tell(q, error);
@@ -166,18 +196,6 @@ go_alone(struct pooler *q, const char *why)
 }
 
 static void
-on_late(evutil_socket_t fd, short what, void *arg)
-{
-	struct pooler *q = arg;
-
-	/* A connection that owes an answer cannot be lent. */
-	if (conn_of(q) == q->server->conn)
-		end(q, UPSTREAM_UNKNOWN, "it is a pooler that does not answer, or not over the same session");
-	else
-		go_alone(q, "no answer in a third of connect_timeout");
-}
-
-static void
 begin_second(struct pooler *q)
 {
 	if (connect_second(q) != 0 || !add_late(q))
@@ -188,11 +206,28 @@ begin_second(struct pooler *q)
 		watch(q, q->second, EV_WRITE);
 }
 
+static void
+on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct pooler *q = arg;
+
+	if (q->is_next) {
+		q->is_next = false;
+		begin_second(q);
+		return;
+	}
+	/* A connection that owes an answer cannot be lent. */
+	if (conn_of(q) == q->server->conn)
+		end(q, UPSTREAM_UNKNOWN, "it is a pooler that does not answer, or not over the same session");
+	else
+		go_alone(q, "no answer in a third of connect_timeout");
+}
+
 static bool
 is_being_compared(const struct pool *p)
 {
 	for (uint32_t i = 0; i < p->seg.nslots; i++)
-		if (p->server[i].pooler != NULL && (p->server[i].pooler->second != NULL || p->server[i].pooler->alone))
+		if (p->server[i].pooler != NULL && compares(p->server[i].pooler))
 			return true;
 	return false;
 }

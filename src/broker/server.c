@@ -415,7 +415,10 @@ server_settle(struct server *s, uint64_t w)
 	unsigned flags = word_flags(w);
 	bool owed = (flags & SLOT_OWED) != 0, pooling = s->pool->settings->pooling != 0;
 
-	if (s->cancels != 0 || !server_take(s, &w)) /* S14 */
+	/* Until a cancel has returned it may hit whatever runs; a session that has ended, or has to, no more. */
+	if (s->cancels != 0 && !s->hung_up && !server_cancel_is_late(s, clock_ns()))
+		return;
+	if (!server_take(s, &w)) /* S14 */
 		return;
 	if (s->state != SERVER_LENT) { /* there is nothing to settle */
 		server_close(s, COUNTER_CLOSED_BROKEN);
@@ -430,11 +433,13 @@ server_settle(struct server *s, uint64_t w)
 	 * A lessee returns what is broken or in doubt (RETIRE) or wanted back. Only when a cancel made it return the slot, or a
 	 * reset that is not answered yet, may the session be sound: then the reset tells.
 	 */
-	if ((flags & (SLOT_CANCELLING | SLOT_OWED)) != 0 && (flags & SLOT_RETIRE) == 0 && pooling && !s->hung_up &&
-	    !s->retired && !s->drained && !s->outdated)
+	if ((flags & (SLOT_CANCELLING | SLOT_OWED)) != 0 && (flags & SLOT_RETIRE) == 0 && pooling &&
+	    s->cancels == 0 && !s->hung_up && !s->retired && !s->drained && !s->outdated)
 		server_reset(s, owed);
 	else if (s->hung_up)
 		server_end(s, COUNTER_CLOSED_UPSTREAM);
+	else if (s->cancels != 0) /* one more would not come either */
+		server_close(s, COUNTER_CLOSED_BROKEN);
 	else
 		server_end(s, s->drained || s->outdated ? COUNTER_CLOSED_ADMIN
 		              : s->retired           ? COUNTER_CLOSED_LIFETIME
@@ -540,7 +545,14 @@ server_outdate(struct server *s)
 void
 server_cancel_begin(struct server *s)
 {
-	s->cancels++;
+	if (s->cancels++ == 0)
+		s->cancelling_at = clock_ns();
+}
+
+bool
+server_cancel_is_late(const struct server *s, uint64_t now)
+{
+	return s->cancels != 0 && clock_since(now, s->cancelling_at) > SERVER_CANCEL_LIMIT;
 }
 
 void
@@ -555,7 +567,8 @@ server_cancel_done(struct server *s)
 		server_close(s, s->close_cause);
 		return;
 	}
-	if (s->state != SERVER_LENT)
+	/* While a restart waits for quiet nothing is begun (H2). */
+	if (s->state != SERVER_LENT || s->pool->context->quiet)
 		return;
 	w = slot_load(&s->pool->seg, s->slot);
 	for (unsigned i = 0; i < TRIES; i++) {

@@ -58,7 +58,9 @@ void server_end_of_dead(struct server *server, enum broker_counter cause);
 void server_settle(struct server *server, uint64_t w);
 /* The server has hung up. */
 void server_hung_up(struct server *server);
-/* F2, for a lease that is over age. */
+/* F2, of the lease that `w` is: its lessee returns the slot to the broker. */
+void server_wants_back(struct server *server, uint64_t w);
+/* The same, for a lease that is over age. */
 void server_retire(struct server *server, uint64_t w);
 
 /* The pool drains: closes the connection, or asks its lessee for it (F2). */
@@ -79,5 +81,8 @@ int server_take_over(struct server *server, struct handover *from);
 /* A cancel of this generation starts or has returned. */
 void server_cancel_begin(struct server *server);
 void server_cancel_done(struct server *server);
+/* ns: a cancel that has not returned by then is not waited for; its session is given up. */
+#define SERVER_CANCEL_LIMIT UINT64_C(10000000000)
+bool server_cancel_is_late(const struct server *server, uint64_t now);
 
 #endif

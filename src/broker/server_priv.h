@@ -11,8 +11,6 @@ void server_set_state(struct server *server, enum server_state to);
 void server_drop(struct server *server);
 /* Asks the server, in a thread, to cancel what runs on a connection that ends. 0, or as cancels_submit. */
 int server_cancel_what_runs(struct server *server);
-/* F2, of the lease that `w` is: its lessee returns the slot to the broker. */
-void server_wants_back(struct server *server, uint64_t w);
 /* There is another connection: its generation, and what the slot says of it. 0 or -errno. */
 int server_publish(struct server *server);
 

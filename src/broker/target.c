@@ -104,6 +104,9 @@ make_keywords(struct target *t, const char *conninfo, const struct pool_settings
 		add(t, "gssencmode", "disable");
 	snprintf(t->application, sizeof(t->application), "pglease %s", s->name);
 	add(t, "fallback_application_name", t->application);
+	/* Known, or libpq would look the operating system's up at each connect, which may block. One in conninfo comes later, and counts. */
+	if (t->user[0] != '\0')
+		add(t, "user", t->user);
 	add(t, "dbname", conninfo);
 	if (t->options[0] != '\0')
 		add(t, "options", t->options);

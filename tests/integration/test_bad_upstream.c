@@ -148,6 +148,38 @@ START_TEST(an_unknown_user)
 }
 END_TEST
 
+static int
+is_healthy(void *arg)
+{
+	pglease_health health;
+
+	it_ok(pglease_health_get(arg, &health));
+	return health.level == PGLEASE_HEALTH_OK;
+}
+
+/* Whoever wanted one more goes away; what is open is enough again. That the server takes more is found out all the same. */
+START_TEST(one_that_is_refused_while_others_serve)
+{
+	pglease_pool *pool;
+	pglease_lease lease, more;
+	PGconn *conn;
+
+	start_with("user=single dbname=postgres", false);
+	sql("create role single login connection limit 1");
+	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	it_acquire(pool, &lease);
+	ck_assert_int_eq(pglease_acquire(pool, 300, &more, &conn), PGLEASE_ETIMEOUT);
+	ck_assert_msg(pglease_test_await_log(it_env, "too many connections for role", PATIENCE_MS) == 0, "%s",
+	    pglease_test_error_message());
+	it_release(&lease);
+	ck_assert(!is_healthy(pool));
+	sql("alter role single connection limit -1");
+	ck_assert_msg(pglease_test_await(is_healthy, pool, PATIENCE_MS) == 0, "the server is taken for down");
+	ck_assert(log_has("the server takes connections again"));
+}
+END_TEST
+
 /* Waits with a long limit, and says so. */
 static void
 wait_for_a_lease(int socket, const void *arg)
@@ -259,5 +291,5 @@ START_TEST(it_follows_the_server_that_writes)
 }
 END_TEST
 
-IT_MAIN("bad_upstream", a_wrong_password, an_unknown_database, an_unknown_user, down_at_the_start,
+IT_MAIN("bad_upstream", a_wrong_password, an_unknown_database, an_unknown_user, one_that_is_refused_while_others_serve, down_at_the_start,
     it_goes_away_and_comes_back, it_follows_the_server_that_writes)

@@ -2,6 +2,8 @@
 /* PQcancel on a leased connection: cancels that lease's query, and never another's. */
 #include "it.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -143,4 +145,64 @@ START_TEST(a_late_cancel_never_hits_the_next_lease)
 }
 END_TEST
 
-IT_MAIN("cancel", cancels_the_leases_own_query, an_earlier_leases_key_does_nothing, a_late_cancel_never_hits_the_next_lease)
+static void *
+send_cancel(void *arg)
+{
+	char error[256];
+
+	PQcancel(arg, error, sizeof(error)); /* the broker lets it go when its own has returned */
+	return NULL;
+}
+
+static bool
+has_none(const pglease_stats *stats, const void *arg)
+{
+	return stats->total == 0;
+}
+
+static void
+cancel_without_return(bool session_ends)
+{
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+	PGcancel *cancel;
+	pthread_t thread;
+	pid_t server, backend;
+
+	it_start(1, 1, NULL);
+	pool = it_attach();
+	conn = it_acquire(pool, &lease);
+	backend = (pid_t)strtol(it_query(conn, "select pg_backend_pid()"), NULL, 10);
+	cancel = PQgetCancel(conn);
+	server = pglease_test_server_pid(it_env);
+	/* It is the postmaster that takes cancels: this one lies in its socket. */
+	ck_assert_int_eq(kill(server, SIGSTOP), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_cancel, cancel), 0);
+	it_await_published("app", "cancels", 1);
+	it_release(&lease);
+	if (session_ends)
+		ck_assert_int_eq(kill(backend, SIGTERM), 0);
+	it_await(pool, has_none, NULL, "a session that a cancel may still hit is kept");
+	ck_assert_int_eq(kill(server, SIGCONT), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	PQfreeCancel(cancel);
+	conn = it_acquire(pool, &lease);
+	ck_assert_int_ne(strtol(it_query(conn, "select pg_backend_pid()"), NULL, 10), backend);
+	it_release(&lease);
+}
+
+START_TEST(a_cancel_that_does_not_return_keeps_no_slot)
+{
+	cancel_without_return(false);
+}
+END_TEST
+
+START_TEST(a_cancel_that_does_not_return_keeps_no_session_that_has_ended)
+{
+	cancel_without_return(true);
+}
+END_TEST
+
+IT_MAIN("cancel", cancels_the_leases_own_query, an_earlier_leases_key_does_nothing, a_late_cancel_never_hits_the_next_lease,
+    a_cancel_that_does_not_return_keeps_no_slot, a_cancel_that_does_not_return_keeps_no_session_that_has_ended)

@@ -3,10 +3,12 @@
  * Cancel threads and the watch for hang-ups, against a process that plays a PostgreSQL server as far as both need:
  * it answers a start-up packet with the broker's own answers and a cancel request by closing.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -223,6 +225,46 @@ START_TEST(a_server_that_is_gone_is_reported)
 }
 END_TEST
 
+static bool has_no_threads;
+
+/* This program's own, and so that of the broker's code in it. */
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NULL;
+	void *found = dlsym(RTLD_NEXT, "pthread_create");
+
+	if (has_no_threads)
+		return EAGAIN;
+	memcpy(&real, &found, sizeof(real));
+	return real(thread, attr, start, arg);
+}
+
+/* Who submits one is not told of its end before it knows that there is one. */
+START_TEST(without_threads_a_cancel_fails_and_not_at_once)
+{
+	PGconn *conn = setup();
+	struct event_base *base = event_base_new();
+	struct cancels *cancels;
+
+	ck_assert_int_eq(cancels_new(base, on_returned, NULL, &cancels), 0);
+	has_no_threads = true;
+	for (uint32_t i = 0; i < 3; i++) {
+		struct cancels_ticket ticket = {.slot = i, .requester = -1};
+
+		ck_assert_int_eq(submit(cancels, conn, i == 1, &ticket), 0);
+		ck_assert_uint_eq(returned, 0);
+	}
+	while (returned < 3)
+		ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+	ck_assert_uint_eq(sent_well, 0);
+	has_no_threads = false;
+	cancels_free(cancels, 0);
+	event_base_free(base);
+	finish(conn);
+}
+END_TEST
+
 START_TEST(stopping_waits_for_what_runs_and_drops_what_waits)
 {
 	PGconn *conn = setup();
@@ -305,5 +347,5 @@ END_TEST
 
 UNIT_MAIN("cancels", each_cancel_returns_once_and_then_the_requester_is_let_go,
     a_server_that_does_not_answer_keeps_no_other_pools_cancels_waiting,
-    a_server_that_is_gone_is_reported, stopping_waits_for_what_runs_and_drops_what_waits,
+    a_server_that_is_gone_is_reported, without_threads_a_cancel_fails_and_not_at_once, stopping_waits_for_what_runs_and_drops_what_waits,
     a_hang_up_is_reported_once_and_input_is_not, an_unwatched_socket_is_silent_though_others_hold_it)
