@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include "handover.h"
 #include "log.h"
+#include "owner_lock.h"
 #include "paths.h"
 
 #define TRIES 8
@@ -42,31 +44,44 @@ check_content(const struct pidfile *p, char *text, size_t size)
 	return log_refuse("pid_file: %s exists and is no pid file: remove it, or name another", p->path);
 }
 
+/* Whether the path is that of our file: it may have been removed, and the name may be another's by now. */
+static bool
+is_ours(const struct pidfile *p)
+{
+	struct stat mine, there;
+
+	return fstat(p->fd, &mine) == 0 && lstat(p->path, &there) == 0 && mine.st_ino == there.st_ino &&
+	       mine.st_dev == there.st_dev;
+}
+
 static int
 lock(struct pidfile *p)
 {
-	struct flock lock_all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	struct stat mine, there;
+	struct stat st;
 	char holder[32];
+	int r;
 
 	for (unsigned i = 0; i < TRIES; i++) {
 		p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
 		if (p->fd < 0)
 			return log_refuse("cannot make the pid file %s: %m", p->path);
-		if (fstat(p->fd, &mine) != 0 || !S_ISREG(mine.st_mode))
+		if (fstat(p->fd, &st) != 0 || !S_ISREG(st.st_mode))
 			return log_refuse("pid_file: %s is no file", p->path);
 		if (check_content(p, holder, sizeof(holder)) != 0)
 			return -1;
-		if (fcntl(p->fd, F_OFD_SETLK, &lock_all) != 0) {
-			if (errno != EAGAIN && errno != EACCES)
-				return log_refuse("cannot lock the pid file %s: %m", p->path);
+		r = owner_lock(p->fd);
+		if (r == -EBUSY)
 			return log_refuse(
 			    "the pid file %s is in use by process %s, which runs: stop it first, or "
 			    "name another pid_file",
 			    p->path, holder);
-		}
+		/* Everybody may read it: one who has locked it for that, since its broker was killed, keeps no other broker out. */
+		if (r == -EUSERS && is_ours(p) && unlink(p->path) != 0 && errno != ENOENT)
+			return log_refuse("the pid file %s is locked by another process, and cannot be made anew: %m", p->path);
+		if (r != 0 && r != -EUSERS)
+			return log_refuse("cannot lock the pid file %s: %s", p->path, strerror(-r));
 		/* A broker that stopped meanwhile has removed the file that we locked. */
-		if (stat(p->path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev)
+		if (r == 0 && is_ours(p))
 			return 0;
 		close(p->fd);
 		p->fd = -1;
@@ -129,7 +144,8 @@ pidfile_release(struct pidfile *p)
 	if (p == NULL)
 		return;
 	/* Removed while the lock is held: whoever opens it now looks whether it is still there. */
-	unlink(p->path);
+	if (is_ours(p))
+		unlink(p->path);
 	close(p->fd);
 	free(p);
 }

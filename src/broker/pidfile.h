@@ -14,7 +14,7 @@ int pidfile_take(const char *path, struct pidfile **ret);
 /* To the broker that takes this one's place, and from the one before it: 0, or -1 with log_refuse(). */
 void pidfile_hand_over(struct pidfile *pidfile, struct handover *to);
 int pidfile_take_over(const char *path, struct handover *from, struct pidfile **ret);
-/* Removes the file. Accepts NULL. */
+/* Removes the file, if it is still ours. Accepts NULL. */
 void pidfile_release(struct pidfile *pidfile);
 
 #endif

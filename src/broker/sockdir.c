@@ -19,6 +19,7 @@
 
 #include "handover.h"
 #include "log.h"
+#include "owner_lock.h"
 #include "paths.h"
 
 #define TRIES 8
@@ -105,27 +106,32 @@ read_holder(int fd, long *ret_pid, unsigned *ret_made)
 static int
 take_lock(struct sockdir *s)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	struct stat mine, there;
 	unsigned made;
 	long pid;
+	int r;
 
 	for (unsigned i = 0; i < TRIES; i++) {
-		s->fd = open(s->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		/* For nobody else: who may read it can lock it, when its broker is killed, and keep the next one out. */
+		s->fd = open(s->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
 		if (s->fd < 0)
 			return log_refuse("cannot make the lock file %s: %m", s->lock);
-		if (fcntl(s->fd, F_OFD_SETLK, &lock) != 0) {
-			if (errno != EAGAIN && errno != EACCES)
-				return log_refuse("cannot lock %s: %m", s->lock);
+		r = owner_lock(s->fd);
+		if (r == -EBUSY) {
 			read_holder(s->fd, &pid, &made);
 			return log_refuse(
 			    "another broker (pid %ld) serves %s: stop it first, or use another name (-n)",
 			    pid, s->path);
 		}
+		if (r != 0)
+			return log_refuse("cannot lock %s: %s", s->lock,
+			    r == -EUSERS ? "a process that is no broker has locked it for reading: end that one" : strerror(-r));
 		/* A broker that stopped meanwhile has removed the file that we locked: ours would hold nothing. */
 		if (fstat(s->fd, &mine) == 0 && stat(s->lock, &there) == 0 && mine.st_ino == there.st_ino &&
-		    mine.st_dev == there.st_dev)
+		    mine.st_dev == there.st_dev) {
+			(void)fchmod(s->fd, S_IRUSR | S_IWUSR); /* of a broker of before, who let everybody read it */
 			return 0;
+		}
 		close(s->fd);
 		s->fd = -1;
 	}

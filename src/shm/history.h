@@ -226,8 +226,9 @@ struct history_params {
 
 /*
  * Makes the object, with what was recorded before: by a broker of this name that died (its object is taken over), or saved by one
- * that stopped. What cannot be read is left behind, and `why` says why (else it is ""); the history then begins anew. The caller
- * holds the instance's stats segment: no other broker of this name lives.
+ * that stopped. What is no history of this version is left behind, and `why` says why (else it is ""); the history then begins anew.
+ * A failure changes nothing: a dead broker's object is there until another one, whole, takes its name. The caller holds the
+ * instance's stats segment: no other broker of this name lives.
  * Returns 0; -EACCES when the name is another user's; -EBUSY when somebody else holds its lock; -ECHRNG when it cannot be given to
  * that group; -ENOSPC; or another -errno.
  */
@@ -247,7 +248,7 @@ int history_writer_append(struct history_writer *writer, enum history_ring ring,
 /* A descriptor of the object that can only read; the writer's. */
 int history_writer_reader(const struct history_writer *writer);
 uint64_t history_writer_size(const struct history_writer *writer);
-/* Removes the object that a broker that was killed has left of a pool: 0; -EBUSY: somebody writes it; -EACCES: another user's; or another -errno. */
+/* Removes the object that a broker that was killed has left of a pool, or one that it had not finished (its name goes on): 0; -EBUSY: somebody writes it; -EACCES: another user's; or another -errno. */
 int history_remove(const char *instance, const char *pool);
 /* Saves all rows: into a temporary file beside `path`, which is then renamed. 0 or -errno. */
 int history_writer_save(const struct history_writer *writer, const char *path);

@@ -7,20 +7,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "exact_io.h"
-
-#define CREATE_TRIES 16
+#include "owner_lock.h"
 
 struct history_writer {
 	int fd, reader; /* the second can only read */
 	char name[PATHS_MAX];
+	char unfinished[PATHS_MAX + 24]; /* its name until it is whole; "": it has the name above */
 	struct history_header header;
 	struct stats_column columns[HISTORY_MAX_COLUMNS];
 	uint64_t serial; /* of the last sample */
@@ -161,16 +163,6 @@ carry(struct history_writer *writer, const struct history_view *view, uint64_t n
 
 /* --- The object. --- */
 
-static int
-lock_object(int fd)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-		return 0;
-	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
-}
-
 /*
  * Whether the dead broker's object is just what this one would make, and may be written on. `view`: its rows must not lie in the
  * future; NULL: they are this process's.
@@ -221,66 +213,74 @@ refuse(char why[HISTORY_WHY], const char *what, int error)
 }
 
 /*
- * A dead broker's object: taken over as it is (writer->fd), or read and removed (*ret_bytes). One without content is left by a
- * broker that died while it made it.
+ * A dead broker's object: taken over as it is (writer->fd), or read (*ret_bytes), and then another one comes in its place. One
+ * without content was left by a broker that died while it made it. Without the memory to read it, it stays.
  */
 static int
-take_over(struct history_writer *writer, int fd, off_t size, uint64_t now, struct history_bytes *ret_bytes,
+take_over(struct history_writer *writer, int fd, off_t size, bool is_locked, uint64_t now, struct history_bytes *ret_bytes,
     struct history_view *ret_view, char why[HISTORY_WHY])
 {
 	const struct history_header as_new = writer->header;
 	int r = size == 0 ? 0 : history_read(fd, ret_bytes, ret_view);
 
+	if (r != 0 && r != -EPROTO && r != -EBADMSG && r != -EFBIG)
+		return r;
 	if (r != 0) {
 		refuse(why, "the history of the broker before cannot be read", r);
-	} else if (size != 0 && is_as_wanted(writer, fd, ret_view, size, now)) {
+	} else if (size != 0 && is_locked && is_as_wanted(writer, fd, ret_view, size, now)) {
 		writer->fd = fd;
 		writer->inherited = true;
 		note_serial(writer);
 		return 0;
 	}
 	writer->header = as_new;
-	if (shm_unlink(writer->name) != 0 && errno != ENOENT)
-		return -errno;
-	return -EAGAIN;
+	return 0;
 }
 
-/* A new, empty object, or a dead broker's; with the lock, in writer->fd. */
+/* A dead broker's object, if there is one. It is the only one that is there: the caller holds the instance's stats segment. */
 static int
-open_object(struct history_writer *writer, uint64_t now, struct history_bytes *bytes, struct history_view *view,
-    bool *ret_new, char why[HISTORY_WHY])
+look_for_object(struct history_writer *writer, uint64_t now, struct history_bytes *bytes, struct history_view *view, char why[HISTORY_WHY])
 {
 	struct stat st;
-	int fd, r;
+	int fd = shm_open(writer->name, O_RDWR, 0), r, held;
 
-	for (int i = 0; i < CREATE_TRIES; i++) {
-		bool created = false;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	held = owner_lock(fd);
+	r = fstat(fd, &st) != 0 ? -errno : st.st_uid != geteuid() ? -EACCES : held == -EUSERS ? 0 : held;
+	if (r == 0)
+		r = take_over(writer, fd, st.st_size, held == 0, now, bytes, view, why);
+	if (writer->fd < 0)
+		close(fd); /* without the lock: nobody else looks for it */
+	return r;
+}
 
-		/* Without O_CREAT first: see stats_writer.c. */
-		fd = shm_open(writer->name, O_RDWR, 0);
-		if (fd < 0 && errno == ENOENT) {
-			fd = shm_open(writer->name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
-			created = fd >= 0;
-		}
-		if (fd < 0 && (errno == EEXIST || errno == ENOENT))
-			continue;
-		if (fd < 0)
-			return -errno;
-		r = fstat(fd, &st) != 0 ? -errno : st.st_uid != geteuid() ? -EACCES : lock_object(fd);
-		if (r == 0 && created) {
-			writer->fd = fd;
-			*ret_new = true;
-			return 0;
-		}
-		if (r == 0)
-			r = take_over(writer, fd, st.st_size, now, bytes, view, why);
-		if (r == 0)
-			return 0;
-		close(fd);
-		if (r != -EAGAIN)
-			return r;
-	}
-	return -EBUSY;
+/* A new, empty one, with the lock, under a name that nobody else can have taken before. */
+static int
+new_object(struct history_writer *writer)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return -errno;
+	snprintf(writer->unfinished, sizeof(writer->unfinished), "%s.%016" PRIx64, writer->name, random);
+	writer->fd = shm_open(writer->unfinished, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+	return writer->fd < 0 ? -errno : owner_lock(writer->fd);
+}
+
+/* It is whole: in the place of the dead broker's, which was there until now. */
+static int
+name_object(struct history_writer *writer)
+{
+	char from[sizeof(writer->unfinished) + 16], to[PATHS_MAX + 16];
+
+	/* As shm_open(3) finds them. */
+	snprintf(from, sizeof(from), "/dev/shm%s", writer->unfinished);
+	snprintf(to, sizeof(to), "/dev/shm%s", writer->name);
+	if (rename(from, to) != 0)
+		return -errno;
+	writer->unfinished[0] = '\0';
+	return 0;
 }
 
 /* Space, columns, and the header without its magic: an object whose maker dies here is no history. */
@@ -306,7 +306,7 @@ open_to_readers(struct history_writer *writer, const struct history_params *para
 {
 	if (fchmod(writer->fd, S_IRUSR | S_IWUSR) != 0)
 		return -errno;
-	writer->reader = shm_open(writer->name, O_RDONLY, 0);
+	writer->reader = shm_open(*writer->unfinished != '\0' ? writer->unfinished : writer->name, O_RDONLY, 0);
 	if (writer->reader < 0)
 		return -errno;
 	if (params->group != NULL && fchown(writer->fd, (uid_t)-1, *params->group) != 0)
@@ -321,7 +321,6 @@ history_writer_new(const struct history_params *params, struct history_writer **
 	struct history_writer *writer = calloc(1, sizeof(*writer));
 	struct history_bytes bytes = {0};
 	struct history_view *view = calloc(1, sizeof(*view));
-	bool fresh = false;
 	int r = -ENOMEM;
 
 	*why = '\0';
@@ -332,13 +331,15 @@ history_writer_new(const struct history_params *params, struct history_writer **
 	history_describe(writer->columns);
 	r = paths_history_name(params->instance, params->pool, writer->name, sizeof(writer->name));
 	if (r == 0)
-		r = open_object(writer, params->now, &bytes, view, &fresh, why);
+		r = look_for_object(writer, params->now, &bytes, view, why);
 	if (r != 0)
 		goto fail;
-	if (fresh) {
+	if (writer->fd < 0) {
 		bool from_object = bytes.base != NULL;
 
-		r = fill_object(writer);
+		r = new_object(writer);
+		if (r == 0)
+			r = fill_object(writer);
 		if (r == 0 && !from_object && params->file != NULL) {
 			r = history_load(params->file, &bytes, view, why);
 			r = r == -ENOMEM ? r : 0; /* a bad file is no reason not to start */
@@ -353,6 +354,8 @@ history_writer_new(const struct history_params *params, struct history_writer **
 		r = close_minute(writer);
 	if (r == 0)
 		r = open_to_readers(writer, params);
+	if (r == 0 && *writer->unfinished != '\0')
+		r = name_object(writer);
 	if (r != 0)
 		goto fail;
 	history_bytes_fini(&bytes);
@@ -412,7 +415,9 @@ history_remove(const char *instance, const char *pool)
 	fd = shm_open(name, O_RDWR, 0);
 	if (fd < 0)
 		return -errno;
-	r = fstat(fd, &st) != 0 ? -errno : st.st_uid != geteuid() ? -EACCES : lock_object(fd);
+	r = fstat(fd, &st) != 0 ? -errno : st.st_uid != geteuid() ? -EACCES : owner_lock(fd);
+	if (r == -EUSERS)
+		r = 0; /* nobody's */
 	if (r == 0 && shm_unlink(name) != 0)
 		r = -errno;
 	close(fd);
@@ -452,7 +457,9 @@ history_writer_free(struct history_writer *writer, bool leave)
 		return;
 	if (writer->fd >= 0) {
 		/* No link left: somebody removed it by hand, and the name may be another's by now. */
-		if (!(leave && writer->inherited) && fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
+		if (*writer->unfinished != '\0')
+			shm_unlink(writer->unfinished);
+		else if (!(leave && writer->inherited) && fstat(writer->fd, &st) == 0 && st.st_nlink > 0)
 			shm_unlink(writer->name);
 		close(writer->fd); /* drops the lock, after the name */
 	}

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "exact_io.h"
+#include "owner_lock.h"
 
 #define CREATE_TRIES 16
 
@@ -56,14 +57,14 @@ owner_pid(int fd)
 
 /*
  * A new, empty, locked object of that name. The lock decides between two brokers that start at once: an
- * object is ours when we hold its lock, it still has its name, and nobody has written to it.
+ * object is ours when we hold its lock, it still has its name, and nobody has written to it. One that only a reader has locked is
+ * stale too: its writer's death gave him the lock, and nobody but he ends it.
  */
 static int
 create_locked(const char *name, int *ret_fd, pid_t *ret_owner)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	struct stat st;
-	int fd, r;
+	int fd, r, held;
 
 	for (int i = 0; i < CREATE_TRIES; i++) {
 		/* Without O_CREAT first: with it, fs.protected_regular forbids opening a stale object of
@@ -75,23 +76,23 @@ create_locked(const char *name, int *ret_fd, pid_t *ret_owner)
 			continue; /* another broker is as fast: look again */
 		if (fd < 0)
 			return -errno;
-		if (fcntl(fd, F_OFD_SETLK, &lock)) {
-			r = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
-			if (r == -EBUSY)
+		held = owner_lock(fd);
+		if (held != 0 && held != -EUSERS) {
+			if (held == -EBUSY)
 				*ret_owner = owner_pid(fd);
 			close(fd);
-			return r;
+			return held;
 		}
 		if (fstat(fd, &st)) {
 			r = -errno;
 			close(fd);
 			return r;
 		}
-		if (st.st_nlink > 0 && st.st_size == 0 && st.st_uid == geteuid()) {
+		if (held == 0 && st.st_nlink > 0 && st.st_size == 0 && st.st_uid == geteuid()) {
 			*ret_fd = fd;
 			return 0;
 		}
-		/* Stale: its writer is dead, or we would not have the lock. */
+		/* Stale: its writer is dead, or we would have found his lock. */
 		if (st.st_nlink > 0 && shm_unlink(name) && errno != ENOENT) {
 			r = -errno;
 			close(fd);
