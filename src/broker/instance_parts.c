@@ -221,8 +221,6 @@ start_recorder(struct instance *i, struct handover *from)
 	    .from = from,
 	};
 
-	if (from == NULL)
-		recorder_remove_others(s->instance, i->segments, s->monitoring && s->history ? i->npools : 0);
 	if (!s->monitoring || !s->history)
 		return 0;
 	if (params.group != NULL && access_group(s->monitor_group, &group) != 0)

@@ -343,7 +343,8 @@ recorder_remove_others(const char *instance, const struct segment *const *pools,
 	for (size_t i = 0; i < found.gl_pathc; i++) {
 		const char *pool = found.gl_pathv[i] + before;
 
-		if (!is_of(pool, pools, npools) && history_remove(instance, pool) == 0)
+		/* With a dot: one that had not been finished. */
+		if (!is_of(pool, pools, npools) && history_remove(instance, pool) == 0 && strchr(pool, '.') == NULL)
 			log_info("the history of pool %s, left by a broker that was killed, has been removed: there is no such "
 			         "pool any more, or no history of it",
 			    pool);

@@ -39,7 +39,8 @@ struct recorder_params {
 int recorder_new(const struct recorder_params *params, struct recorder **ret);
 /*
  * Removes the histories that a broker of the instance that was killed has left of other pools than these (of all, if there are none): nobody
- * would. The caller holds the instance's stats segment, or at least its folder.
+ * would. For when the instance is ready: one that cannot start, or has the wrong configuration, changes nothing. The caller holds the
+ * instance's stats segment.
  */
 void recorder_remove_others(const char *instance, const struct segment *const *pools, unsigned npools);
 /* To the broker that takes this one's place. */

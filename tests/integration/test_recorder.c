@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "run.h"
 #include "stats.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -215,6 +216,24 @@ forget_pool(const char *section)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
+static void
+set_http_listen(const char *address)
+{
+	char text[8192] = "", *at;
+	FILE *f = fopen(pglease_test_config(it_env), "re");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
+	fclose(f);
+	at = strstr(text, "[pglease]\n");
+	ck_assert_ptr_nonnull(at);
+	at += strlen("[pglease]\n");
+	f = fopen(pglease_test_config(it_env), "we");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%.*shttp_listen = %s\n%s", (int)(at - text), text, address, at + (strncmp(at, "http_listen", 11) == 0 ? strcspn(at, "\n") + 1 : 0));
+	ck_assert_int_eq(fclose(f), 0);
+}
+
 /* It was killed, and its pool is not configured any more: nobody else would take its history away. */
 START_TEST(of_a_pool_that_is_no_more)
 {
@@ -231,6 +250,15 @@ START_TEST(of_a_pool_that_is_no_more)
 	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	ck_assert(has_history("app") && has_history("gone"));
 	forget_pool("[pool gone]");
+	/* Nor may one that cannot start. */
+	set_http_listen("/nonexistent/folder/socket");
+	{
+		const char *const args[] = {"-c", pglease_test_config(it_env), NULL};
+
+		run_refused(args, NULL, "/nonexistent/folder/socket", NULL, NULL);
+	}
+	ck_assert(has_history("app") && has_history("gone"));
+	set_http_listen("");
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 	ck_assert(has_history("app") && !has_history("gone"));
 	await(it_attach(), LEASES);
