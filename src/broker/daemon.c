@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -391,6 +392,8 @@ daemon_main(int argc, char **argv)
 	struct handover *from = NULL;
 	int status;
 
+	/* Who starts this may have it ignored: the kernel would then reap what the broker, or this for one in the background, waits for. */
+	signal(SIGCHLD, SIG_DFL);
 	if (parse_options(argc, argv, &options) != 0)
 		return 1;
 	if (options.done)

@@ -2,6 +2,7 @@
 /* Running the embedded PostgreSQL. Starting blocks, later restarts do not: pools try until it is there again. */
 #include "embedded.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@
 #define IMMEDIATE_MS 10000
 #define RESTART_SECONDS 30 /* longest pause before a restart */
 #define SOUND_NS UINT64_C(60000000000) /* ran for this long: its start was no failure */
+#define WHY (PATHS_MAX + 128)
 
 struct embedded {
 	struct embedded_params params;
@@ -36,8 +38,9 @@ struct embedded {
 
 static void on_ended(evutil_socket_t fd, short what, void *arg);
 
+/* 0, or -1 with the reason. */
 static int
-run_server(struct embedded *e)
+run_server(struct embedded *e, char why[WHY])
 {
 	char program[PATHS_MAX + 16], connections[48], name[LAYOUT_NAME + 32];
 	const char *argv[] = {program, "-D", e->cluster.data, "-k", e->cluster.sockets, "-p", "5432", "-c",
@@ -57,12 +60,16 @@ run_server(struct embedded *e)
 	snprintf(connections, sizeof(connections), "max_connections=%u", e->params.max_connections + 20);
 	snprintf(name, sizeof(name), "cluster_name=pglease %s", e->params.instance);
 	params.output = open(e->cluster.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (params.output < 0)
-		return log_refuse("embedded PostgreSQL: %s: %m", e->cluster.log);
+	if (params.output < 0) {
+		snprintf(why, WHY, "%s: %s", e->cluster.log, strerror(errno));
+		return -1;
+	}
 	r = process_start(&params, &e->server);
 	close(params.output);
-	if (r != 0)
-		return log_refuse("embedded PostgreSQL: cannot run %s: %s", program, strerror(-r));
+	if (r != 0) {
+		snprintf(why, WHY, "cannot run %s: %s", program, strerror(-r));
+		return -1;
+	}
 	e->started_at = clock_ns();
 	event_assign(&e->ended, e->params.base, e->server.pidfd, EV_READ, on_ended, e);
 	event_add(&e->ended, NULL);
@@ -85,10 +92,13 @@ static void
 on_restart(evutil_socket_t fd, short what, void *arg)
 {
 	struct embedded *e = arg;
+	char why[WHY];
 
 	log_info("embedded PostgreSQL: restarting");
-	if (run_server(e) != 0)
-		restart_later(e);
+	if (run_server(e, why) == 0)
+		return;
+	log_warning("embedded PostgreSQL: %s; it is tried again after at most %d s", why, RESTART_SECONDS);
+	restart_later(e);
 }
 
 static void
@@ -170,6 +180,7 @@ int
 embedded_start(const struct embedded_params *params, struct embedded **ret)
 {
 	struct embedded *e = calloc(1, sizeof(*e));
+	char why[WHY];
 
 	if (e == NULL)
 		return log_refuse("out of memory");
@@ -187,14 +198,22 @@ embedded_start(const struct embedded_params *params, struct embedded **ret)
 	if (params->from != NULL)
 		return take_over(e, params->from);
 	*ret = NULL;
-	if (cluster_stop_leftover(&e->cluster) != 0 || run_server(e) != 0 || await_server(e) != 0) {
-		embedded_stop(e);
-		return -1;
+	if (cluster_stop_leftover(&e->cluster) != 0)
+		goto fail;
+	if (run_server(e, why) != 0) {
+		log_refuse("embedded PostgreSQL: %s", why);
+		goto fail;
 	}
+	if (await_server(e) != 0)
+		goto fail;
 	log_info("embedded PostgreSQL runs (pid %ld), data in %s, socket in %s", (long)e->server.pid,
 	    e->cluster.data, e->cluster.sockets);
 	*ret = e;
 	return 0;
+
+fail:
+	embedded_stop(e);
+	return -1;
 }
 
 const char *

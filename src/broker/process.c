@@ -19,6 +19,8 @@ const char *const process_environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", 
 
 #define MOST 32 /* alert commands, PostgreSQL's, a program that is asked for its agreement: fewer than this */
 
+#define UNKNOWN W_EXITCODE(255, 0) /* no success */
+
 static pid_t ours[MOST]; /* 0: none */
 
 static void
@@ -146,12 +148,18 @@ bool
 process_wait(struct process *process, int timeout_ms, int *ret_status)
 {
 	struct pollfd poll_fd = {.fd = process->pidfd, .events = POLLIN};
+	pid_t ended;
 	int n;
 
 	do
 		n = poll(&poll_fd, 1, timeout_ms);
 	while (n < 0 && errno == EINTR);
-	if (n != 1 || waitpid(process->pid, ret_status, WNOHANG) != process->pid)
+	if (n != 1)
+		return false;
+	ended = waitpid(process->pid, ret_status, WNOHANG);
+	if (ended < 0 && errno == ECHILD)
+		*ret_status = UNKNOWN; /* it has ended, and somebody else, or the kernel, has had its status */
+	else if (ended != process->pid)
 		return false;
 	close(process->pidfd);
 	note(process->pid, 0);

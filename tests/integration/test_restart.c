@@ -540,10 +540,40 @@ START_TEST(an_embedded_server_goes_on)
 }
 END_TEST
 
+/* Also a broker that was started with SIGCHLD ignored, as some programs start others. */
+START_TEST(an_embedded_server_comes_back)
+{
+	pglease_test_pool embedded = {.name = "app", .embedded = 1, .max = 2};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = &embedded, .npools = 1, .no_server = 1, .no_broker = 1);
+	char log[512], aside[520];
+	int r;
+
+	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
+	signal(SIGCHLD, SIG_IGN);
+	r = pglease_test_broker_start(it_env);
+	signal(SIGCHLD, SIG_DFL);
+	ck_assert_msg(r == 0, "%s", pglease_test_error_message());
+	pool = it_attach();
+	/* What it writes to cannot be opened: the broker says so, and tries again. */
+	snprintf(log, sizeof(log), "%s/embedded/postgres.log", pglease_test_folder(it_env));
+	snprintf(aside, sizeof(aside), "%s.aside", log);
+	ck_assert_int_eq(rename(log, aside), 0);
+	ck_assert_int_eq(symlink(aside, log), 0);
+	ck_assert_int_eq(kill(parent_of(PQbackendPID(it_acquire(pool, &lease))), SIGQUIT), 0);
+	(void)!pglease_release(&lease);
+	restart_await_log("embedded PostgreSQL ended");
+	restart_await_log("postgres.log: Too many levels of symbolic links");
+	ck_assert_int_eq(rename(aside, log), 0);
+	it_acquire(pool, &lease);
+	it_release(&lease);
+}
+END_TEST
+
 IT_MAIN("restart", a_lease_and_its_transaction_go_on, a_query_can_be_cancelled_after_it,
     the_broker_resets_what_it_has_taken_over, idle_old_and_tried_ones_are_seen_to_after_it,
     a_server_that_hangs_up_is_noticed_after_it, a_drain_that_somebody_waits_for_goes_on,
     a_worker_that_dies_after_it_is_noticed, a_worker_that_dies_during_it_is_noticed,
     what_is_asked_of_the_broker_during_it_waits, a_signal_that_comes_during_it_is_obeyed_after_it,
     a_pqreset_that_hangs_goes_on, what_is_held_back_is_served_in_the_end, nothing_is_left_open,
-    statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on)
+    statistics_and_history_go_on, settings_take_effect, an_embedded_server_goes_on,
+    an_embedded_server_comes_back)
