@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adopt.h"
@@ -57,6 +58,7 @@ struct restart {
 	const char *set[INSTANCE_MAX_SET];
 	unsigned nset;
 	char *assignment; /* one of them */
+	struct stat file; /* the configuration, before the other program reads it; all 0: none */
 	/* H1 */
 	char *mine; /* this program's agreement */
 	struct process other;
@@ -252,6 +254,26 @@ run_in_place(struct restart *r)
 
 /* --- H2, H3 --- */
 
+static void
+look_at_file(const struct restart *r, struct stat *ret)
+{
+	const char *file = r->instance->origin.file;
+
+	if (file == NULL || stat(file, ret) != 0)
+		*ret = (struct stat){0};
+}
+
+/* The program that takes over reads it once more, and cannot refuse any more what is there then. */
+static bool
+file_has_changed(const struct restart *r)
+{
+	struct stat now;
+
+	look_at_file(r, &now);
+	return now.st_dev != r->file.st_dev || now.st_ino != r->file.st_ino || now.st_size != r->file.st_size ||
+	       now.st_mtim.tv_sec != r->file.st_mtim.tv_sec || now.st_mtim.tv_nsec != r->file.st_mtim.tv_nsec;
+}
+
 static bool
 is_quiet(const struct instance *i)
 {
@@ -272,6 +294,10 @@ on_look(evutil_socket_t fd, short what, void *arg)
 
 	if (++r->looks < LOOKS || (!is_quiet(i) && clock_ns() - r->since < r->limit))
 		return;
+	if (file_has_changed(r)) {
+		fail(r, "the configuration has changed since it was looked at, do it again: %s", i->origin.file);
+		return;
+	}
 	adopt_hold(i->adopt);
 	for (unsigned n = 0; n < i->nall; n++)
 		for (uint32_t slot = 0; slot < i->pools[n]->seg.nslots; slot++)
@@ -472,6 +498,7 @@ begin(struct restart *r)
 	if (r == NULL)
 		return "the broker is out of memory";
 	i = r->instance;
+	look_at_file(r, &r->file);
 	error = say_mine(r) ? ask_other(r) : -ENOMEM;
 	if (error != 0) {
 		snprintf(why, sizeof(why), "%s cannot be run: %s", i->origin.program, strerror(-error));

@@ -86,6 +86,22 @@ START_TEST(a_bad_configuration)
 }
 END_TEST
 
+/* The program that takes the broker's place would read another file than the one that was found to be good. */
+START_TEST(a_configuration_that_changes_meanwhile)
+{
+	char script[700];
+
+	start(NULL);
+	restart_set(NULL);
+	snprintf(script, sizeof(script), "\"$real\" \"$@\"; echo 'nonsense = 1' >>'%s'", pglease_test_config(it_env));
+	restart_script(script, NULL);
+	restart_refused("the configuration has changed since it was looked at");
+	restart_set(NULL);
+	restart_real();
+	restart_now();
+}
+END_TEST
+
 START_TEST(settings_that_it_cannot_change)
 {
 	static const char *const lines[][2] = {
@@ -201,5 +217,5 @@ START_TEST(a_program_that_ends_instead)
 END_TEST
 
 IT_MAIN("restart refused", another_layout_state_or_protocol, a_program_that_is_not_there, a_bad_configuration,
-    settings_that_it_cannot_change, a_program_that_goes_away_before_it_is_run,
+    a_configuration_that_changes_meanwhile, settings_that_it_cannot_change, a_program_that_goes_away_before_it_is_run,
     a_program_that_hangs_is_given_up_and_a_second_restart_refused, a_stop_comes_first, a_program_that_ends_instead)
