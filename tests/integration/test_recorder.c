@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <linux/filter.h>
@@ -216,6 +218,21 @@ forget_pool(const char *section)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
+/* So that nobody else can. */
+static int
+listen_somewhere(unsigned *ret_port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	*ret_port = ntohs(address.sin_port);
+	return fd;
+}
+
 static void
 set_http_listen(const char *address)
 {
@@ -239,7 +256,11 @@ START_TEST(of_a_pool_that_is_no_more)
 {
 	static const pglease_test_pool pools[] = {{.name = "app", .max = 1}, {.name = "gone", .max = 1}};
 	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
+	const char *args[] = {"-c", NULL, NULL};
 	pglease_pool *pool;
+	char address[32];
+	unsigned port;
+	int fd;
 
 	ck_assert_msg(pglease_test_env_new(&options, &it_env) == 0, "%s", pglease_test_error_message());
 	pool = it_attach();
@@ -251,12 +272,12 @@ START_TEST(of_a_pool_that_is_no_more)
 	ck_assert(has_history("app") && has_history("gone"));
 	forget_pool("[pool gone]");
 	/* Nor may one that cannot start. */
-	set_http_listen("/nonexistent/folder/socket");
-	{
-		const char *const args[] = {"-c", pglease_test_config(it_env), NULL};
-
-		run_refused(args, NULL, "/nonexistent/folder/socket", NULL, NULL);
-	}
+	fd = listen_somewhere(&port);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	set_http_listen(address);
+	args[1] = pglease_test_config(it_env);
+	run_refused(args, NULL, address, NULL, NULL);
+	close(fd);
 	ck_assert(has_history("app") && has_history("gone"));
 	set_http_listen("");
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());

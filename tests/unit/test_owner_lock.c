@@ -25,6 +25,19 @@ lock_for_reading(const char *path)
 	return fd;
 }
 
+/* What a test that failed has left. */
+static void
+remove_files(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/pid", folder);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/lock", folder);
+	unlink(path);
+	remove_all();
+}
+
 static const char *
 path_of(const char *object)
 {
@@ -179,7 +192,8 @@ START_TEST(no_memory_for_the_history)
 	ck_assert_int_eq(fscanf(statm, "%lu", &pages), 1);
 	fclose(statm);
 	ck_assert_int_eq(getrlimit(RLIMIT_AS, &old), 0);
-	tight = (struct rlimit){.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (1 << 16), .rlim_max = old.rlim_max};
+	tight = (struct rlimit){
+	    .rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (1 << 16), .rlim_max = old.rlim_max};
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &tight), 0);
 	ck_assert_int_eq(try_writer(10, &writer), -ENOMEM);
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &old), 0);
@@ -270,12 +284,20 @@ END_TEST
 int
 main(void)
 {
-	static const TTest *const *const tests[] = {&a_history_that_a_reader_has_locked, &no_room_for_another_history,
+	static const TTest *const *const tests[] = {
+		&a_history_that_a_reader_has_locked,
+		&no_room_for_another_history,
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	    &no_memory_for_the_history,
+		&no_memory_for_the_history,
 #endif
-	    &a_pid_file_that_a_reader_has_locked, &a_pid_file_of_another_stays, &others_cannot_read_the_lock_of_a_folder};
+		&a_pid_file_that_a_reader_has_locked,
+		&a_pid_file_of_another_stays,
+		&others_cannot_read_the_lock_of_a_folder
+	};
 	const struct history_loop loop = {statistics_that_a_reader_has_locked, 1};
+	int failed;
 
-	return history_main("owner-lock", tests, sizeof(tests) / sizeof(tests[0]), &loop);
+	failed = history_main("owner-lock", tests, sizeof(tests) / sizeof(tests[0]), &loop);
+	remove_files();
+	return failed;
 }

@@ -44,7 +44,8 @@ START_TEST(a_status_that_the_kernel_has_thrown_away)
 	int status = 0;
 
 	signal(SIGCHLD, SIG_IGN);
-	process = start("exit 0");
+	process = start("exec sleep 60"); /* it is there until it is known */
+	ck_assert_int_eq(kill(process.pid, SIGKILL), 0);
 	ck_assert(process_wait(&process, PATIENCE_MS, &status));
 	ck_assert_int_eq(process.pid, 0);
 	ck_assert(WIFEXITED(status));
