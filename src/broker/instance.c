@@ -74,9 +74,9 @@ look_ready(struct instance *i)
 
 	if (i->ready == NULL || (!pools_have_tried(i) && clock_ns() - i->started_at < READY_LIMIT))
 		return;
+	recorder_remove_others(s->instance, i->segments, i->recorder != NULL ? i->npools : 0);
 	publish(i, SEGMENT_OPEN);
 	log_info("instance %s is ready: %u pools, sockets in %s", s->instance, i->npools, i->socket_dir);
-	recorder_remove_others(s->instance, i->segments, i->recorder != NULL ? i->npools : 0);
 	service_store(i->pools, i->npools);
 	service_ready();
 	i->ready(i->ready_context);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -258,7 +259,7 @@ START_TEST(of_a_pool_that_is_no_more)
 	pglease_test_options options = PGLEASE_TEST_OPTIONS(.pools = pools, .npools = 2);
 	const char *args[] = {"-c", NULL, NULL};
 	pglease_pool *pool;
-	char address[32];
+	char address[32], unfinished[160];
 	unsigned port;
 	int fd;
 
@@ -271,6 +272,11 @@ START_TEST(of_a_pool_that_is_no_more)
 	ck_assert_int_eq(pglease_test_broker_kill(it_env), 0);
 	ck_assert(has_history("app") && has_history("gone"));
 	forget_pool("[pool gone]");
+	/* As one that is killed while it makes a history leaves it. */
+	snprintf(unfinished, sizeof(unfinished), "/pglease.%s.history.app.0123456789abcdef", pglease_test_instance(it_env));
+	fd = shm_open(unfinished, O_RDWR | O_CREAT | O_EXCL, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
 	/* Nor may one that cannot start. */
 	fd = listen_somewhere(&port);
 	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
@@ -281,7 +287,7 @@ START_TEST(of_a_pool_that_is_no_more)
 	ck_assert(has_history("app") && has_history("gone"));
 	set_http_listen("");
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
-	ck_assert(has_history("app") && !has_history("gone"));
+	ck_assert(has_history("app") && !has_history("gone") && !has_history("app.0123456789abcdef"));
 	await(it_attach(), LEASES);
 }
 END_TEST
