@@ -74,7 +74,9 @@ kill_in_child(void (*make)(void))
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/* Of the children that die: no leaks. */
 static struct stats_writer *volatile abandoned;
+static struct pidfile *volatile abandoned_pidfile;
 
 static void
 make_stats(void)
@@ -221,6 +223,7 @@ make_pid_file(void)
 	struct pidfile *p;
 
 	ck_assert_int_eq(pidfile_take(pid_path(), &p), 0);
+	abandoned_pidfile = p;
 }
 
 START_TEST(a_pid_file_that_a_reader_has_locked)
