@@ -15,6 +15,8 @@
 
 #include "paths.h"
 
+extern char **environ;
+
 #define READY_LINE "instance %s is ready" /* what pgleased logs, at level info, when it serves */
 #define READY_MS 120000 /* an embedded PostgreSQL is created in that time too */
 #define STOP_MS 60000
@@ -32,13 +34,19 @@ pglease_test_broker_start(pglease_test_env *env)
 	bool built = builddir != NULL && *builddir != '\0';
 	char program[512], line[512] = "", ready[96];
 	const char *argv[] = {program, "-c", env->config, NULL};
+	char **environment;
 	int r;
 
 	if (given != NULL && *given != '\0')
 		snprintf(program, sizeof(program), "%s", given);
 	else
 		snprintf(program, sizeof(program), "%s/pgleased", built ? builddir : PGLEASE_SBINDIR);
-	r = child_start(argv, env->log, NULL, &env->broker);
+	environment = env->own_conninfo ? environ : environ_without(env->foreign);
+	if (environment == NULL)
+		return child_fail(ENOMEM, "out of memory");
+	r = child_start_with(argv, env->log, NULL, environment, &env->broker);
+	if (environment != environ)
+		free(environment);
 	if (r)
 		return r;
 	r = guardian_watch(&env->guardian, env->broker.pid, SIGTERM);

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+extern char **environ;
+
 static char error_text[8192];
 
 const char *
@@ -84,9 +86,28 @@ child_close_others(int a, int b)
 	close_range(high + 1, UINT32_MAX, 0);
 }
 
+bool
+child_is_libpqs(const char *variable)
+{
+	return strncmp(variable, "PG", 2) == 0 && strncmp(variable, "PGLEASE_", 8) != 0;
+}
+
+/* In the child: environ is its own. What was meant for another server reaches neither this one nor who talks to it. */
+static char *const *
+without_libpqs(void)
+{
+	char **to = environ;
+
+	for (char **at = environ; *at != NULL; at++)
+		if (!child_is_libpqs(*at))
+			*to++ = *at;
+	*to = NULL;
+	return environ;
+}
+
 /* In the child: from here on only exec or _exit. */
 static void
-become(const char *const argv[], const char *log, const struct child_user *user)
+become(const char *const argv[], const char *log, const struct child_user *user, char *const environment[])
 {
 	sigset_t none;
 	int in = open("/dev/null", O_RDONLY), out;
@@ -105,13 +126,17 @@ become(const char *const argv[], const char *log, const struct child_user *user)
 	}
 	if (chdir("/"))
 		_exit(126);
-	execv(argv[0], (char *const *)argv); /* execv changes nothing; its type is older than const */
+	if (environment == NULL)
+		environment = without_libpqs();
+	execve(argv[0], (char *const *)argv,
+	    environment); /* execve changes nothing; its type is older than const */
 	perror(argv[0]);
 	_exit(127);
 }
 
 int
-child_start(const char *const argv[], const char *log, const struct child_user *user, struct child *ret)
+child_start_with(const char *const argv[], const char *log, const struct child_user *user,
+    char *const environment[], struct child *ret)
 {
 	pid_t pid = fork();
 	int fd;
@@ -119,7 +144,7 @@ child_start(const char *const argv[], const char *log, const struct child_user *
 	if (pid < 0)
 		return child_fail(errno, "fork: %s", strerror(errno));
 	if (pid == 0)
-		become(argv, log, user);
+		become(argv, log, user, environment);
 	fd = pidfd_open(pid, 0); /* close-on-exec; the child is not reaped yet, so it is this one */
 	if (fd < 0) {
 		int error = errno;
@@ -131,6 +156,12 @@ child_start(const char *const argv[], const char *log, const struct child_user *
 	ret->pid = pid;
 	ret->pidfd = fd;
 	return 0;
+}
+
+int
+child_start(const char *const argv[], const char *log, const struct child_user *user, struct child *ret)
+{
+	return child_start_with(argv, log, user, environ, ret);
 }
 
 static int64_t
@@ -188,10 +219,17 @@ child_signal(const struct child *process, int sig)
 int
 child_run(const char *const argv[], const char *log, const struct child_user *user, int timeout_ms)
 {
+	return child_run_with(argv, log, user, environ, timeout_ms);
+}
+
+int
+child_run_with(const char *const argv[], const char *log, const struct child_user *user,
+    char *const environment[], int timeout_ms)
+{
 	struct child process;
 	int r, status;
 
-	r = child_start(argv, log, user, &process);
+	r = child_start_with(argv, log, user, environment, &process);
 	if (r)
 		return r;
 	r = child_wait(&process, timeout_ms, &status);

@@ -30,14 +30,21 @@ int child_become(const struct child_user *user);
 /* In a child process: closes all but the standard streams and these two (-1: only one): no socket of the test may stay open
  * because of it. */
 void child_close_others(int a, int b);
+/* Whether this "NAME=value" is one that libpq and PostgreSQL's programs read: PGHOSTADDR, PGSERVICE, PGPORT ... */
+bool child_is_libpqs(const char *variable);
 /* Starts argv[0] (a path) with stdin from /dev/null, stdout and stderr appended to `log`, a session of its
  * own, and no other descriptor. `user` may be NULL. */
 int child_start(const char *const argv[], const char *log, const struct child_user *user, struct child *ret);
+/* With that environment; NULL: this process's, but for what is libpq's. */
+int child_start_with(const char *const argv[], const char *log, const struct child_user *user,
+    char *const environment[], struct child *ret);
 /* Waits until it has ended. Its wait status, or -ETIMEDOUT. The process is reaped and forgotten. */
 int child_wait(struct child *process, int timeout_ms, int *ret_status);
 int child_signal(const struct child *process, int sig);
 /* Starts, waits; 0 when it ended with status 0. */
 int child_run(const char *const argv[], const char *log, const struct child_user *user, int timeout_ms);
+int child_run_with(const char *const argv[], const char *log, const struct child_user *user,
+    char *const environment[], int timeout_ms);
 
 /*
  * Waits until a line with `needle` is in `log` beyond *offset, which is moved past that line. Ends early,

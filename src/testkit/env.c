@@ -105,10 +105,10 @@ make_folder(pglease_test_env *env)
 	snprintf(env->config, sizeof(env->config), "%s/pgleased.ini", env->folder);
 	snprintf(env->log, sizeof(env->log), "%s/pgleased.log", env->folder);
 	snprintf(env->socket_dir, sizeof(env->socket_dir), "%s/run", env->folder);
-	snprintf(env->relay_conninfo, sizeof(env->relay_conninfo), "host=%s/relay user=postgres dbname=postgres",
+	snprintf(env->relay_conninfo, sizeof(env->relay_conninfo), "host=%s/relay port=5432 user=postgres dbname=postgres",
 	    env->folder);
 	snprintf(env->tmpdir, sizeof(env->tmpdir), "%s/tmp", env->folder);
-	snprintf(env->conninfo, sizeof(env->conninfo), "host=%s/pg user=postgres dbname=postgres",
+	snprintf(env->conninfo, sizeof(env->conninfo), "host=%s/pg port=5432 user=postgres dbname=postgres",
 	    env->folder);
 	return 0;
 }
@@ -182,6 +182,7 @@ note_pools(pglease_test_env *env, const pglease_test_options *options)
 		env->pool_name[i] = strdup(options->npools > 0 ? options->pools[i].name : "app");
 		if (env->pool_name[i] == NULL)
 			return child_fail(ENOMEM, "out of memory");
+		env->own_conninfo |= options->npools > 0 && options->pools[i].conninfo != NULL;
 	}
 	return 0;
 }
@@ -224,6 +225,8 @@ pglease_test_env_new(const pglease_test_options *given, pglease_test_env **ret_e
 	env->relay.control = -1;
 	env->broker.pidfd = env->upstream.server.pidfd = env->standby.server.pidfd = -1;
 	r = take_options(given, &options);
+	if (r == 0)
+		r = environ_note_foreign(env);
 	if (r == 0)
 		r = note_pools(env, &options);
 	if (r == 0 && !options.no_leak_check)
@@ -305,6 +308,7 @@ free_env(pglease_test_env *env)
 	for (unsigned i = 0; i < env->npools; i++)
 		free(env->pool_name[i]);
 	report_fini(env);
+	environ_free_foreign(env);
 	free(env);
 }
 
@@ -395,7 +399,7 @@ pglease_test_standby_start(pglease_test_env *env)
 	if (r)
 		return r;
 	snprintf(env->standby_conninfo, sizeof(env->standby_conninfo),
-	    "host=%s user=postgres dbname=postgres", env->standby.socket_dir);
+	    "host=%s port=5432 user=postgres dbname=postgres", env->standby.socket_dir);
 	return upstream_start(&env->standby, &env->guardian);
 }
 

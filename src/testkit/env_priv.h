@@ -48,6 +48,8 @@ struct pglease_test_env {
 	unsigned ndatabases;     /* made: numbers their names */
 	pglease *client;         /* the environment's own, or NULL */
 	struct variable *before; /* environ.c: of the process's environment, what it was */
+	char **foreign;          /* environ.c: what of it was libpq's when this one was made */
+	bool own_conninfo;       /* a pool has one of the caller's, which may lean on the caller's environment */
 };
 
 /* env.c: the environments of this process, one after the other; NULL: the first, and beyond the last. */
@@ -56,6 +58,13 @@ struct pglease_test_env *env_next(const struct pglease_test_env *env);
 /* environ.c */
 int environ_set(struct pglease_test_env *env, const char *name, const char *value); /* NULL: unset */
 void environ_restore(struct pglease_test_env *env);
+int environ_note_foreign(struct pglease_test_env *env);
+void environ_free_foreign(struct pglease_test_env *env);
+/* The process's environment without these variables (NULL: all that are libpq's): environ itself where it has none, else to be
+ * freed (not what it points to); NULL: out of memory. */
+char **environ_without(char *const *foreign);
+/* PQconnectdb without them; for as long as it takes, environ is another one, if it has any. */
+PGconn *environ_connect(const char *conninfo, char *const *foreign);
 
 /* faults.c: nothing is paused, slowed, filled any more. */
 void faults_end(struct pglease_test_env *env);

@@ -90,7 +90,82 @@ environ_restore(struct pglease_test_env *env)
 	}
 }
 
-/* Nothing that was meant for another server may reach this one: PGHOSTADDR, PGSERVICE, PGSSLMODE ... */
+/* What is there already when an environment is made was meant for another server: PGHOSTADDR, PGSERVICE, PGSSLMODE ... */
+int
+environ_note_foreign(struct pglease_test_env *env)
+{
+	size_t n = 0;
+
+	for (char **at = environ; *at != NULL; at++)
+		n += child_is_libpqs(*at);
+	env->foreign = calloc(n + 1, sizeof(env->foreign[0]));
+	if (env->foreign == NULL)
+		return child_fail(ENOMEM, "out of memory");
+	n = 0;
+	for (char **at = environ; *at != NULL; at++) {
+		if (!child_is_libpqs(*at))
+			continue;
+		env->foreign[n] = strdup(*at);
+		if (env->foreign[n++] == NULL)
+			return child_fail(ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+void
+environ_free_foreign(struct pglease_test_env *env)
+{
+	for (char **at = env->foreign; at != NULL && *at != NULL; at++)
+		free(*at);
+	free(env->foreign);
+	env->foreign = NULL;
+}
+
+static bool
+is_foreign(const char *variable, char *const *foreign)
+{
+	if (foreign == NULL)
+		return child_is_libpqs(variable);
+	while (*foreign != NULL && strcmp(*foreign, variable) != 0)
+		foreign++;
+	return *foreign != NULL;
+}
+
+char **
+environ_without(char *const *foreign)
+{
+	size_t n = 0, dropped = 0;
+	char **without;
+
+	for (n = 0; environ[n] != NULL; n++)
+		dropped += is_foreign(environ[n], foreign);
+	if (dropped == 0)
+		return environ;
+	without = calloc(n - dropped + 1, sizeof(without[0]));
+	n = 0;
+	for (char **at = environ; without != NULL && *at != NULL; at++)
+		if (!is_foreign(*at, foreign))
+			without[n++] = *at;
+	return without;
+}
+
+PGconn *
+environ_connect(const char *conninfo, char *const *foreign)
+{
+	char **kept = environ, **without = environ_without(foreign);
+	PGconn *conn;
+
+	if (without == NULL)
+		return NULL; /* libpq's functions take that for a connection that failed */
+	environ = without;
+	conn = PQconnectdb(conninfo);
+	environ = kept;
+	if (without != kept)
+		free(without);
+	return conn;
+}
+
+/* All of it, for whoever connects by the environment. */
 static int
 unset_libpq(struct pglease_test_env *env)
 {
@@ -100,7 +175,7 @@ unset_libpq(struct pglease_test_env *env)
 	for (size_t i = 0; r == 0 && environ[i] != NULL;) {
 		size_t n = strcspn(environ[i], "=");
 
-		if (strncmp(environ[i], "PG", 2) != 0 || strncmp(environ[i], "PGLEASE_", 8) == 0 || n >= sizeof(name)) {
+		if (!child_is_libpqs(environ[i]) || n >= sizeof(name)) {
 			i++;
 			continue;
 		}

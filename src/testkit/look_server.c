@@ -67,7 +67,7 @@ look_server(struct pglease_test_env *env, struct look *look)
 		return;
 	}
 	snprintf(conninfo, sizeof(conninfo), "%s connect_timeout=%d application_name=pglease-test", env->conninfo, CONNECT_S);
-	conn = PQconnectdb(conninfo);
+	conn = environ_connect(conninfo, env->foreign);
 	result = PQexec(conn,
 	    "select pid, backend_start, coalesce(datname, ''), application_name, coalesce(state, ''), "
 	    "round(extract(epoch from clock_timestamp() - state_change)::numeric, 3), query from pg_stat_activity "

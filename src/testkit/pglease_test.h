@@ -74,7 +74,9 @@ typedef struct pglease_test_options {
 
 /*
  * A running environment. NULL: the defaults. Sets PGLEASE_INSTANCE and PGLEASE_SOCKET_DIR in this process's
- * environment, so that pglease_attach(NULL, ...) finds the broker.
+ * environment, so that pglease_attach(NULL, ...) finds the broker. What libpq reads from the environment (PGHOSTADDR,
+ * PGSERVICE ...) and is there already was meant for other servers: what starts here and the library's own connections
+ * are without it. But the broker has it where a pool has a conninfo of its own, which may lean on it.
  *
  * The server's data folder is a clone of a template that is made once for each user, server and `setup`, in
  * $TMPDIR/pglease-template-*, by initdb. What an environment leaves of its clone is kept there too, for the next: only
@@ -118,7 +120,8 @@ PGLEASE_API const char *pglease_test_socket_dir(const pglease_test_env *env);
 PGLEASE_API const char *pglease_test_folder(const pglease_test_env *env); /* for files of the test's, too: they go with it */
 PGLEASE_API const char *pglease_test_config(const pglease_test_env *env); /* the broker's configuration */
 PGLEASE_API const char *pglease_test_log(const pglease_test_env *env);    /* the broker's */
-/* For a direct connection to the server: "host=... user=postgres dbname=postgres". */
+/* For a direct connection to the server: "host=... port=5432 user=postgres dbname=postgres". Where you connect by it
+ * yourself, what else libpq reads from the environment applies, unless pglease_test_environment was called. */
 PGLEASE_API const char *pglease_test_conninfo(const pglease_test_env *env);
 
 /* --- The server. --- */

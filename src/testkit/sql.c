@@ -4,14 +4,17 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define RUN_MS 120000
 
+extern char **environ;
+
 PGconn *
 pglease_test_connect(pglease_test_env *env)
 {
-	PGconn *conn = PQconnectdb(env->conninfo);
+	PGconn *conn = environ_connect(env->conninfo, env->foreign);
 
 	if (PQstatus(conn) == CONNECTION_OK)
 		return conn;
@@ -43,8 +46,10 @@ int
 pglease_test_program(pglease_test_env *env, const char *program, const char *const args[])
 {
 	char path[UPSTREAM_PATH + 64], log[UPSTREAM_PATH + 64], host[UPSTREAM_PATH + 16];
-	const char *argv[32] = {"/usr/bin/env", host, "PGUSER=postgres", "PGDATABASE=postgres", path, NULL};
-	size_t n = 5;
+	const char *argv[32] = {"/usr/bin/env", host, "PGPORT=5432", "PGUSER=postgres", "PGDATABASE=postgres", path, NULL};
+	char **environment;
+	size_t n = 6;
+	int r;
 
 	snprintf(host, sizeof(host), "PGHOST=%s", env->upstream.socket_dir);
 	snprintf(path, sizeof(path), "%s/%s", env->upstream.bindir, program);
@@ -54,7 +59,13 @@ pglease_test_program(pglease_test_env *env, const char *program, const char *con
 			return child_fail(E2BIG, "too many arguments for %s", program);
 		argv[n++] = *args;
 	}
-	return child_run(argv, log, &env->upstream.user, RUN_MS);
+	environment = environ_without(env->foreign);
+	if (environment == NULL)
+		return child_fail(ENOMEM, "out of memory");
+	r = child_run_with(argv, log, &env->upstream.user, environment, RUN_MS);
+	if (environment != environ)
+		free(environment);
+	return r;
 }
 
 /* A command on a database, whose name may be anything. */

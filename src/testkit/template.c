@@ -18,6 +18,7 @@
 #include <libpq-fe.h>
 
 #include "clone.h"
+#include "env_priv.h"
 
 #define FORMAT 1 /* of what initdb is told and the folder holds: another one, another folder */
 #define MAX_SPARES 16
@@ -67,7 +68,7 @@ run_initdb(const struct upstream *upstream, const char *data, const char *log)
 	    "--no-sync", "--no-instructions", "--wal-segsize=1", "-D", data, NULL};
 
 	snprintf(initdb, sizeof(initdb), "%s/initdb", upstream->bindir);
-	return child_run(argv, log, &upstream->user, INITDB_MS);
+	return child_run_with(argv, log, &upstream->user, NULL, INITDB_MS);
 }
 
 /* In a server that runs for this only. */
@@ -82,8 +83,8 @@ run_setup(struct upstream *server, const char *setup, const struct guardian *gua
 	r = upstream_start(server, guardian);
 	if (r)
 		return r;
-	snprintf(conninfo, sizeof(conninfo), "host=%s user=postgres dbname=postgres", server->socket_dir);
-	conn = PQconnectdb(conninfo);
+	snprintf(conninfo, sizeof(conninfo), "host=%s port=5432 user=postgres dbname=postgres", server->socket_dir);
+	conn = environ_connect(conninfo, NULL);
 	result = PQexec(conn, setup);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
 		r = child_fail(EINVAL, "setup: %s", PQerrorMessage(conn));

@@ -136,7 +136,7 @@ upstream_standby(const struct upstream *primary, const char *folder, struct upst
 	snprintf(upstream.data, sizeof(upstream.data), "%s/standby", folder);
 	snprintf(upstream.socket_dir, sizeof(upstream.socket_dir), "%s/pgs", folder);
 	snprintf(upstream.log, sizeof(upstream.log), "%s/standby.log", folder);
-	r = child_run(argv, upstream.log, &upstream.user, COPY_MS);
+	r = child_run_with(argv, upstream.log, &upstream.user, NULL, COPY_MS);
 	if (r == 0)
 		r = upstream_own_folder(upstream.socket_dir, &upstream.user);
 	if (r == 0)
@@ -150,6 +150,7 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 	char postgres[UPSTREAM_PATH + 16], listen[sizeof(upstream->listen) + 32];
 	/* clang-format off */
 	const char *argv[] = {postgres, "-D", upstream->data, "-k", upstream->socket_dir,
+	    "-p", "5432",
 	    "-c", listen,
 	    "-c", "max_connections=200",
 	    "-c", upstream->replication ? "max_wal_senders=4" : "max_wal_senders=0",
@@ -173,7 +174,7 @@ upstream_start(struct upstream *upstream, const struct guardian *guardian)
 		offset = st.st_size;
 	snprintf(postgres, sizeof(postgres), "%s/postgres", upstream->bindir);
 	snprintf(listen, sizeof(listen), "listen_addresses=%s", upstream->listen);
-	r = child_start(argv, upstream->log, &upstream->user, &upstream->server);
+	r = child_start_with(argv, upstream->log, &upstream->user, NULL, &upstream->server);
 	if (r)
 		return r;
 	r = guardian_watch(guardian, upstream->server.pid, SIGQUIT);

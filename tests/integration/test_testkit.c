@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -67,6 +68,43 @@ START_TEST(test_two_at_once)
 	OK(pglease_test_env_free(one));
 	OK(pglease_test_sql(two, "SELECT 1", NULL, 0));
 	OK(pglease_test_env_free(two));
+}
+END_TEST
+
+/* What is set for somebody else's server reaches neither this one nor the broker nor the kit's own connections. */
+START_TEST(test_foreign_environment)
+{
+	static const char *const foreign[][2] = {{"PGHOSTADDR", "127.0.0.1"}, {"PGPORT", "5433"}, {"PGOPTIONS", "-c nonsense=1"},
+	    {"PGTARGETSESSIONATTRS", "standby"}, {"PGSERVICE", "nowhere"}, {"PGREQUIREAUTH", "scram-sha-256"}};
+	static const char *const pgbench[] = {"-i", "-q", NULL};
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.setup = "create table set_up (i int)");
+	const pglease_test_leak *leak;
+	pglease_pool *pool;
+	pglease_lease lease;
+	PGconn *conn;
+	char value[64];
+	unsigned n = 0;
+	pglease_test_env *env;
+
+	setenv("PGLEASE_TEST_INITDB", "1", 1); /* the setup is executed, not cloned */
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+		setenv(foreign[i][0], foreign[i][1], 1);
+	OK(pglease_test_env_new(&options, &env));
+	OK(pglease_test_sql(env, "select count(*) from set_up", value, sizeof(value)));
+	ck_assert_str_eq(value, "0");
+	OK(pglease_test_program(env, "pgbench", pgbench));
+	OK(pglease_test_report(env, &leak, &n));
+	ck_assert_str_eq(pglease_test_report_unseen(env), "");
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+		ck_assert_str_eq(getenv(foreign[i][0]), foreign[i][1]);
+	/* And for who connects by the environment. */
+	OK(pglease_test_environment(env));
+	ck_assert_ptr_null(getenv("PGHOSTADDR"));
+	OK(pglease_test_pool_open(env, "app", &pool));
+	ck_assert_msg(pglease_acquire(pool, 20000, &lease, &conn) == 0, "%s", pglease_error_message());
+	ck_assert_int_eq(pglease_release(&lease), 0);
+	OK(pglease_test_env_free(env));
+	ck_assert_str_eq(getenv("PGHOSTADDR"), "127.0.0.1");
 }
 END_TEST
 
@@ -171,3 +209,4 @@ main(void)
 	srunner_free(runner);
 	return failed != 0;
 }
+	tcase_add_test(tcase, test_foreign_environment);
