@@ -320,7 +320,7 @@ typedef struct pglease_test_results pglease_test_results;
  *
  * env: may be NULL, then only this process is looked at. Leaks and round trips are counted before, in operations that are not
  * timed: with the option `relay` these go through the relay, and the timed ones do not (the pools' connections are
- * replaced in between). What a variant leaks is no leak of the environment's any more.
+ * replaced in between). Marks anew in the end: what a variant leaks is no leak of the environment's any more.
  */
 PGLEASE_API int pglease_test_benchmark(pglease_test_env *env, const pglease_test_variant *variants, unsigned n,
     const pglease_test_benchmark_options *options, pglease_test_results **ret_results) PGLEASE_MUST_CHECK;

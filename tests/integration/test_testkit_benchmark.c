@@ -142,6 +142,8 @@ START_TEST(leaks_are_counted)
 {
 	static size_t size = 10000;
 	const pglease_test_variant variants[] = {{"lose", lose, &size}};
+	const pglease_test_leak *leak;
+	unsigned n = 0;
 	pglease_test_benchmark_options options = PGLEASE_TEST_BENCHMARK_OPTIONS_INIT;
 	pglease_test_results *results;
 
@@ -152,6 +154,9 @@ START_TEST(leaks_are_counted)
 	ck_assert(pglease_test_results_get(results, 0)->leaks == 1.0);
 	ck_assert(pglease_test_results_get(results, 0)->memory_bytes >= 10000);
 	pglease_test_results_free(results);
+	/* And are the environment's no more. */
+	kit_ok(pglease_test_report(it_env, &leak, &n));
+	ck_assert_msg(n == 0, "%s", n > 0 ? leak->what : "");
 	while (lost != NULL) {
 		struct lost *first = lost;
 
