@@ -89,6 +89,40 @@ clean_up(struct watched *watched, unsigned n, const char *folder, const char *in
 		fprintf(stderr, "# %s\n", child_error());
 }
 
+/* Makes room: those that have ended need no watching. */
+static unsigned
+forget_ended(struct watched *watched, unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct pollfd fd = {.fd = watched[i].pidfd, .events = POLLIN};
+
+		if (poll(&fd, 1, 0) > 0)
+			close(watched[i].pidfd);
+		else
+			watched[kept++] = watched[i];
+	}
+	return kept;
+}
+
+/* 0, or what hinders: an errno. */
+static char
+watch(struct watched *watched, unsigned *n, const struct message *message)
+{
+	int pidfd = pidfd_open(message->pid, 0);
+
+	if (pidfd < 0)
+		return errno == ESRCH ? 0 : (char)errno; /* it has gone: nothing to do */
+	*n = forget_ended(watched, *n);
+	if (*n == MAX_WATCHED) {
+		close(pidfd);
+		return ENOSPC;
+	}
+	watched[(*n)++] = (struct watched){.pidfd = pidfd, .sig = message->sig};
+	return 0;
+}
+
 static void __attribute__((noreturn)) guard(int sock, int parent, const char *folder, const char *instance)
 {
 	struct pollfd fds[2] = {{.fd = sock, .events = POLLIN}, {.fd = parent, .events = POLLIN}};
@@ -97,19 +131,15 @@ static void __attribute__((noreturn)) guard(int sock, int parent, const char *fo
 
 	for (;;) {
 		struct message message;
+		char answer;
 
 		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[0].revents & POLLIN && recv(sock, &message, sizeof(message), 0) == sizeof(message)) {
 			if (message.pid == 0)
 				break;
-			if (n < MAX_WATCHED) {
-				watched[n].pidfd = pidfd_open(message.pid, 0);
-				watched[n].sig = message.sig;
-				if (watched[n].pidfd >= 0)
-					n++;
-			}
-			send(sock, "", 1, MSG_NOSIGNAL);
+			answer = watch(watched, &n, &message);
+			send(sock, &answer, 1, MSG_NOSIGNAL);
 			continue;
 		}
 		if (fds[1].revents != 0)
@@ -162,9 +192,14 @@ guardian_watch(const struct guardian *guardian, pid_t pid, int sig)
 	struct message message = {.pid = pid, .sig = sig};
 	char answer;
 
+	if (pid <= 0)
+		return child_fail(EINVAL, "%d is no process", (int)pid);
 	if (send(guardian->sock, &message, sizeof(message), MSG_NOSIGNAL) != sizeof(message) ||
 	    recv(guardian->sock, &answer, 1, 0) != 1)
 		return child_fail(EPIPE, "the guardian of this test is gone");
+	if (answer != 0)
+		return child_fail(answer, "process %d cannot be watched (%d at a time): %s", (int)pid,
+		    MAX_WATCHED, strerror(answer));
 	return 0;
 }
 

@@ -348,7 +348,8 @@ PGLEASE_API int pglease_test_compare(pglease_test_results *results, const char *
 
 /* --- What a test needs besides. --- */
 
-/* The test has started a process of its own: it gets this signal if the test crashes. */
+/* The test has started a process of its own: it gets this signal if the test crashes. -ENOSPC: 64 that live, server and
+ * broker among them, are watched already. */
 PGLEASE_API int pglease_test_watch(const pglease_test_env *env, pid_t pid, int sig);
 
 /*

@@ -137,6 +137,43 @@ START_TEST(test_broker_killed)
 }
 END_TEST
 
+static pid_t
+start_sleeper(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		signal(SIGTERM, SIG_DFL); /* Check's ends the whole group */
+		for (;;)
+			pause();
+	}
+	ck_assert_int_gt(pid, 0);
+	return pid;
+}
+
+START_TEST(test_watched_processes_come_and_go)
+{
+	pglease_test_options options = PGLEASE_TEST_OPTIONS(.no_server = 1, .no_broker = 1, .no_leak_check = 1);
+	pglease_test_env *env;
+	pid_t one, two;
+	int status;
+
+	OK(pglease_test_env_new(&options, &env));
+	one = start_sleeper();
+	two = start_sleeper();
+	for (unsigned i = 0; i < 64; i++)
+		OK(pglease_test_watch(env, one, SIGTERM));
+	ck_assert_int_eq(pglease_test_watch(env, two, SIGTERM), -ENOSPC);
+	kill(one, SIGKILL);
+	ck_assert_int_eq(waitpid(one, &status, 0), one);
+	OK(pglease_test_watch(env, two, SIGTERM));
+	ck_assert_int_eq(pglease_test_watch(env, 0, SIGTERM), -EINVAL);
+	OK(pglease_test_env_free(env));
+	ck_assert_int_eq(waitpid(two, &status, 0), two);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+END_TEST
+
 /* What the dying test tells. */
 struct names {
 	char folder[256], instance[64];
@@ -199,8 +236,10 @@ main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, test_start_and_stop);
 	tcase_add_test(tcase, test_two_at_once);
+	tcase_add_test(tcase, test_foreign_environment);
 	tcase_add_test(tcase, test_broker_that_fails);
 	tcase_add_test(tcase, test_broker_killed);
+	tcase_add_test(tcase, test_watched_processes_come_and_go);
 	tcase_add_test(tcase, test_crash);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
@@ -209,4 +248,3 @@ main(void)
 	srunner_free(runner);
 	return failed != 0;
 }
-	tcase_add_test(tcase, test_foreign_environment);
