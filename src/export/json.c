@@ -4,6 +4,31 @@
 
 #include <string.h>
 
+/* Bytes of the UTF-8 character (RFC 3629) that begins at `s`: 1 to 4, or 0 where none does. Looks at nothing behind the zero. */
+static size_t
+utf8_length(const char *s)
+{
+	const unsigned char *u = (const unsigned char *)s;
+	unsigned char least = 0x80, most = 0xbf; /* of the second byte */
+	size_t n = *u < 0x80 ? 1 : *u < 0xc2 ? 0 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : *u < 0xf5 ? 4 : 0;
+
+	if (*u == 0xe0) /* shorter ones begin below */
+		least = 0xa0;
+	else if (*u == 0xed) /* surrogates above */
+		most = 0x9f;
+	else if (*u == 0xf0)
+		least = 0x90;
+	else if (*u == 0xf4) /* U+10FFFF is the last */
+		most = 0x8f;
+	for (size_t i = 1; i < n; i++) {
+		if (u[i] < least || u[i] > most)
+			return 0;
+		least = 0x80;
+		most = 0xbf;
+	}
+	return n;
+}
+
 static void
 add_string(struct text *to, const char *s)
 {
@@ -11,15 +36,19 @@ add_string(struct text *to, const char *s)
 
 	text_add_char(to, '"');
 	while (*s != '\0') {
-		size_t plain = 0;
+		size_t plain = 0, n = 1;
 
-		while ((unsigned char)s[plain] >= 0x20 && s[plain] != '"' && s[plain] != '\\')
-			plain++;
+		while ((unsigned char)s[plain] >= 0x20 && s[plain] != '"' && s[plain] != '\\' &&
+		       (n = utf8_length(s + plain)) != 0)
+			plain += n;
 		text_add_n(to, s, plain);
 		s += plain;
 		if (*s == '"' || *s == '\\') {
 			text_add_char(to, '\\');
 			text_add_char(to, *s++);
+		} else if ((unsigned char)*s >= 0x80) {
+			text_add(to, "\\ufffd"); /* the replacement character, for one byte */
+			s++;
 		} else if (*s != '\0') {
 			text_add(to, "\\u00");
 			text_add_char(to, hex[(unsigned char)*s >> 4]);

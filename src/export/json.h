@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Writing a JSON document, piece by piece: commas, indentation and escapes are its matter, that opened and closed agree
- * is the caller's. Texts must be UTF-8 (those of a snapshot are).
+ * is the caller's. What is not UTF-8 in a text (a snapshot's is) becomes U+FFFD, byte by byte.
  */
 #ifndef PGLEASE_EXPORT_JSON_H
 #define PGLEASE_EXPORT_JSON_H

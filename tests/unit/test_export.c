@@ -9,6 +9,7 @@
 #include "export.h"
 #include "families.h"
 #include "health.h"
+#include "json.h"
 
 static struct stats_snapshot snapshot;
 static char *text;
@@ -410,6 +411,33 @@ START_TEST(json_is_read_back)
 }
 END_TEST
 
+/* A text that was cut, a file's name: the document can be read all the same. */
+START_TEST(what_is_not_utf8_is_replaced)
+{
+	static const struct {
+		const char *given, *read;
+	} cases[] = {{"gr\u00fc\u00df \u20ac \U0001f600", "gr\u00fc\u00df \u20ac \U0001f600"}, {"cut \xc3", "cut \ufffd"},
+	    {"\xe2\x82", "\ufffd\ufffd"}, {"\xff\"\n", "\ufffd\"\n"}, {"\xc0\xaf", "\ufffd\ufffd"},
+	    {"\xe0\x9f\xbf", "\ufffd\ufffd\ufffd"}, {"\xed\xa0\x80", "\ufffd\ufffd\ufffd"},
+	    {"\xf4\x90\x80\x80.", "\ufffd\ufffd\ufffd\ufffd."}, {"\xf4\x8f\xbf\xbf\xed\x9f\xbf", "\U0010ffff\ud7ff"}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct text to = {0};
+		struct json_writer json = {.to = &to};
+		json_error_t error;
+		json_t *value;
+
+		json_write_text(&json, NULL, cases[i].given);
+		free(text);
+		text = text_take(&to, &length);
+		value = json_loads(text, JSON_DECODE_ANY, &error);
+		ck_assert_msg(value != NULL, "%s: %s", text, error.text);
+		ck_assert_str_eq(json_string_value(value), cases[i].read);
+		json_decref(value);
+	}
+}
+END_TEST
+
 START_TEST(decimals_are_exact)
 {
 	static const struct {
@@ -467,6 +495,7 @@ main(void)
 	tcase_add_test(tcase, families_hold_together);
 	tcase_add_test(tcase, a_broker_that_is_not_there_is_not_up);
 	tcase_add_test(tcase, json_is_read_back);
+	tcase_add_test(tcase, what_is_not_utf8_is_replaced);
 	tcase_add_test(tcase, decimals_are_exact);
 	tcase_add_test(tcase, texts_grow_and_fail_once);
 	suite_add_tcase(suite, tcase);
