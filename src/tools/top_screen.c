@@ -30,18 +30,19 @@ attribute_of(const char *health)
 	return strcmp(health, "degraded") == 0 ? COLOR_PAIR(PAIR_DEGRADED) | A_BOLD : COLOR_PAIR(PAIR_DOWN) | A_BOLD;
 }
 
-/* To the end of the line, and no further. */
-static void __attribute__((format(printf, 3, 4))) put(int y, int x, const char *format, ...)
+/* To the end of the line, and no further. Returns where it ended: beyond the last column curses goes on to the next line. */
+static int __attribute__((format(printf, 3, 4))) put(int y, int x, const char *format, ...)
 {
 	char text[1024];
 	va_list args;
 
 	if (y >= LINES || x >= COLS)
-		return;
+		return x;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	mvaddnstr(y, x, text, COLS - x);
+	return strlen(text) < (size_t)(COLS - x) ? getcurx(stdscr) : COLS;
 }
 
 static const char *
@@ -76,6 +77,7 @@ draw_state(const struct top *top)
 	const struct stats_header *h = &top->snapshot.header;
 	const char *health = text_of(top, STATS_INSTANCE, "health"), *reasons = text_of(top, STATS_INSTANCE, "reasons");
 	char uptime[32], age[32];
+	int x;
 
 	if (top->error != 0) {
 		attron(attribute_of("down"));
@@ -92,9 +94,9 @@ draw_state(const struct top *top)
 		attroff(attribute_of("down"));
 		return;
 	}
-	put(0, 0, "pglease %s: %s, pid %u, up %s: ", h->instance, h->program, h->broker_pid, uptime);
+	x = put(0, 0, "pglease %s: %s, pid %u, up %s: ", h->instance, h->program, h->broker_pid, uptime);
 	attron(attribute_of(health));
-	put(0, getcurx(stdscr), "%s%s%s", h->off ? "monitoring is off" : health, reasons[0] != '\0' ? ": " : "", reasons);
+	put(0, x, "%s%s%s", h->off ? "monitoring is off" : health, reasons[0] != '\0' ? ": " : "", reasons);
 	attroff(attribute_of(health));
 }
 
@@ -102,6 +104,7 @@ static void
 draw_summary(const struct top *top)
 {
 	char leased[32], open[32], max[32], waiting[32], leases[32], queries[32], clients[32], interval[32], note[64];
+	int x;
 
 	if (top->error == 0) {
 		sum_of(top, STATS_POOLS, "leased", leased);
@@ -114,13 +117,13 @@ draw_summary(const struct top *top)
 		put(1, 0, "%s of %s leased, at most %s; %s waiting; %s clients; %s leases/s, %s queries/s", leased, open, max, waiting,
 		    clients, leases, queries);
 	}
-	put(2, 0, "%s by %s%s: %u", top_tables[top->view].title, top_tables[top->view].column[top->sorted_by[top->view]].title,
+	x = put(2, 0, "%s by %s%s: %u", top_tables[top->view].title, top_tables[top->view].column[top->sorted_by[top->view]].title,
 	    top->reversed[top->view] ? ", reversed" : "", top->nrows);
 	if (top->typing || top->filter[0] != '\0')
-		put(2, getcurx(stdscr), " with \"%s%s", top->filter, top->typing ? "_" : "\"");
+		x = put(2, x, " with \"%s%s", top->filter, top->typing ? "_" : "\"");
 	stat_output_duration(top->interval_ns, interval, sizeof(interval));
 	snprintf(note, sizeof(note), top->paused ? "paused; h: help" : "every %s; h: help", interval);
-	if (COLS - (int)strlen(note) > getcurx(stdscr))
+	if (COLS - (int)strlen(note) > x)
 		put(2, COLS - (int)strlen(note), "%s", note);
 }
 
@@ -172,7 +175,7 @@ draw_row(const struct top *top, int y, uint32_t row, bool selected)
 			how = attribute_of(cell);
 		attron(how);
 		if (c->name == NULL)
-			put(y, x, "%s", cell);
+			mvaddstr(y, x, cell); /* several bytes to a column; it fits, as width was looked at */
 		else
 			put(y, x, c->number ? "%*.*s" : "%-*.*s", width, c->number ? (int)sizeof(cell) : width, cell);
 		attroff(how);

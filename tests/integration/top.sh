@@ -94,6 +94,14 @@ exec 9>&-
 wait "$leasing"
 is 'when it has ended it is gone' lacks 'psql'
 
+# Leases all the time: a character of several bytes for each interval.
+yes '\c' | pglease-run -- psql -qX >"$dir/psql" 2>&1 &
+leasing=$!
+press P
+is 'a column for each interval' shows '[▁▂▃▄▅▆▇█]\{9\}$'
+kill "$leasing"
+wait "$leasing" 2>"$dir/psql"
+
 press P
 press Space
 is 'paused' shows 'paused; h: help'
@@ -108,6 +116,8 @@ is 'and goes' shows '^Pools by'
 tmux resize-window -t top -x 50 -y 12
 is 'a small window: the columns that fit' shows '^app .*ok'
 is 'and no more' width_is 50
+# The first line is longer than that.
+is 'nothing is written over the beginning of a line' shows '^pglease '
 tmux resize-window -t top -x 200 -y 50
 is 'a large one has more of them' shows 'QUERY99'
 press q
