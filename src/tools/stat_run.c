@@ -203,6 +203,23 @@ show_once(const struct stat_options *options, FILE *out, FILE *err)
 	return status;
 }
 
+/* The next turn: a whole number of intervals after the one before. Turns that were missed (it was stopped, or slow) are not made up
+ * for. */
+static void
+wait_for_turn(struct timespec *turn, uint64_t interval_ns)
+{
+	uint64_t second = UINT64_C(1000000000), next = (uint64_t)turn->tv_sec * second + (uint64_t)turn->tv_nsec + interval_ns, now;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * second + (uint64_t)ts.tv_nsec;
+	if (next < now)
+		next += (now - next) / interval_ns * interval_ns;
+	*turn = (struct timespec){.tv_sec = (time_t)(next / second), .tv_nsec = (long)(next % second)};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, turn, NULL) == EINTR)
+		;
+}
+
 static int
 watch(const struct stat_options *options, FILE *out, FILE *err)
 {
@@ -218,14 +235,7 @@ watch(const struct stat_options *options, FILE *out, FILE *err)
 			fputc('\n', out);
 		if (fflush(out))
 			return EXIT_DONE; /* whoever closes the stream reports it */
-		next.tv_sec += (time_t)(options->interval_ns / 1000000000);
-		next.tv_nsec += (long)(options->interval_ns % 1000000000);
-		if (next.tv_nsec >= 1000000000) {
-			next.tv_nsec -= 1000000000;
-			next.tv_sec++;
-		}
-		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
-			;
+		wait_for_turn(&next, options->interval_ns);
 	}
 }
 
