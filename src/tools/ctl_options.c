@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bad_option.h"
 #include "paths.h"
 
 #define MAX_TIMEOUT 86400.0
@@ -113,6 +114,7 @@ int
 ctl_options_parse(int argc, char **argv, FILE *err, struct ctl_options *ret_options)
 {
 	struct ctl_options options = {.timeout_ms = -1};
+	char letter[3];
 	int c, r;
 
 	optind = 0; /* glibc: start anew, also at a second call */
@@ -140,9 +142,7 @@ ctl_options_parse(int argc, char **argv, FILE *err, struct ctl_options *ret_opti
 		case ':':
 			return fail(err, "option '%s' needs a value", argv[optind - 1]);
 		default:
-			if (optopt != 0)
-				return fail(err, "unknown option '-%c'", optopt);
-			return fail(err, "unknown option '%s'", argv[optind - 1]);
+			return fail(err, "unknown option '%s'", bad_option(argv, long_options, letter));
 		}
 	}
 	options.instance = paths_instance(options.instance);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bad_option.h"
 #include "config.h"
 #include "paths.h"
 
@@ -104,7 +105,7 @@ int
 launch(int argc, char **argv, FILE *out, FILE *err)
 {
 	const char *pool = NULL, *instance = NULL, *fallback = NULL;
-	char library[1024];
+	char library[1024], letter[3];
 	int c, r;
 
 	optind = 0; /* glibc: start anew, also at a second call */
@@ -129,7 +130,8 @@ launch(int argc, char **argv, FILE *out, FILE *err)
 		case ':':
 			return fail(err, EXIT_USAGE, "%s needs an argument (pglease-run -h helps)", argv[optind - 1]);
 		default:
-			return fail(err, EXIT_USAGE, "unknown option %s (pglease-run -h helps)", argv[optind - 1]);
+			return fail(err, EXIT_USAGE, "unknown option %s (pglease-run -h helps)",
+			    bad_option(argv, long_options, letter));
 		}
 	}
 	if (optind >= argc)
@@ -137,7 +139,7 @@ launch(int argc, char **argv, FILE *out, FILE *err)
 	if (instance != NULL && paths_check_name(instance) != 0)
 		return fail(err, EXIT_USAGE, "'%.80s' is no instance's name: 1 to 47 letters, digits, '_' or '-'", instance);
 	if (fallback != NULL && strcmp(fallback, "direct") != 0 && strcmp(fallback, "error") != 0)
-		return fail(err, EXIT_USAGE, "--fallback takes direct or error");
+		return fail(err, EXIT_USAGE, "'%.80s': --fallback takes direct or error", fallback);
 	r = find_library(library, sizeof(library));
 	if (r != 0)
 		return fail(err, EXIT_CANNOT, "%s: %s: is pglease installed as it was built?", library, strerror(-r));

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "paths.h"
+#include "bad_option.h"
 #include "history_table.h"
+#include "paths.h"
 #include "time_text.h"
 
 #define MAX_INTERVAL 86400.0
@@ -193,6 +194,7 @@ int
 stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_options)
 {
 	struct stat_options options = {0};
+	char letter[3];
 	uint64_t moment;
 	bool any = false;
 	int c, r;
@@ -301,9 +303,7 @@ stat_options_parse(int argc, char **argv, FILE *err, struct stat_options *ret_op
 		case ':':
 			return fail(err, "option '%s' needs a value", argv[optind - 1]);
 		default:
-			if (optopt != 0 && optopt < 256)
-				return fail(err, "unknown option '-%c'", optopt);
-			return fail(err, "unknown option '%s'", argv[optind - 1]);
+			return fail(err, "unknown option '%s'", bad_option(argv, long_options, letter));
 		}
 	}
 	if (optind < argc)

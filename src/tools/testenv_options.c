@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bad_option.h"
 #include "config.h"
 
 /* clang-format off */
@@ -192,6 +193,7 @@ take_option(struct testenv_options *options, int c, FILE *out, FILE *err)
 int
 testenv_options_read(int argc, char **argv, FILE *out, FILE *err, struct testenv_options *ret)
 {
+	char letter[3];
 	int c, r;
 
 	*ret = (struct testenv_options){.pool = {{.name = "app"}}, .npools = 1};
@@ -201,7 +203,7 @@ testenv_options_read(int argc, char **argv, FILE *out, FILE *err, struct testenv
 		if (c == ':')
 			return fail(err, "%s needs an argument", argv[optind - 1]);
 		if (c == '?')
-			return fail(err, "unknown option %s", argv[optind - 1]);
+			return fail(err, "unknown option %s", bad_option(argv, long_options, letter));
 		r = take_option(ret, c, out, err);
 		if (r >= 0)
 			return r;

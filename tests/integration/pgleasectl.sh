@@ -95,6 +95,7 @@ done
 is 'the diary is untouched' grep -qx 'my diary' "$dir/diary"
 is 'nothing is left of those' test ! -e "$dir/run"
 is 'unknown option' refused "'-x'" broker -x
+is 'a value too many' refused "'--json=x'" ctl --json=x status
 is 'unknown long option' refused "'--nonsense'" broker --nonsense
 is 'option without its value' refused "'-c' needs" broker -c
 is 'unexpected argument' status 1 broker main

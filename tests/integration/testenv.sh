@@ -57,6 +57,12 @@ is 'one that cannot be run' ends 126 "$dir"
 is 'its time is up' ends 124 -t 1 sleep 60
 is 'usage: no command' ends 1
 is 'usage: no pool' ends 1 -p ':3' true
+is 'usage: an unknown letter among others' ends 1 -qxJ true
+is 'is named' said 'unknown option -x '
+is 'usage: a value too many' ends 1 --json=yes true
+is 'is named too' said 'unknown option --json=yes '
+is 'pglease-run says so as well' sh -c 'pglease-run -verbose true 2>&1 | grep "unknown option -v "'
+is 'and which value it does not take' sh -c 'pglease-run -f foo true 2>&1 | grep "foo.: --fallback takes"'
 is 'usage: no such file' ends 1 -s "$dir/nosuch" true
 is 'a configuration that is wrong is no environment' ends 125 -l 'nonsense = 1' true
 is 'and the broker says why' said nonsense

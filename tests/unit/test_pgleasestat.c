@@ -78,6 +78,10 @@ START_TEST(test_usage)
 	} bad[] = {
 	    {"-x", "unknown option '-x'"},
 	    {"--nonsense", "unknown option '--nonsense'"},
+	    {"-Jx", "unknown option '-x'"},
+	    {"-xJ", "unknown option '-x'"},
+	    {"--json=x", "unknown option '--json=x'"},
+	    {"--list=x", "unknown option '--list=x'"},
 	    {"-w", "needs a value"},
 	    {"-w 0", "-w takes seconds"},
 	    {"-w nan", "-w takes seconds"},
@@ -271,7 +275,7 @@ main(void)
 	snprintf(instance, sizeof(instance), "unit-stat-%d", (int)getpid());
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, test_usage, 0, 13);
+	tcase_add_loop_test(tcase, test_usage, 0, 17);
 	tcase_add_test(tcase, test_help_and_version);
 	tcase_add_test(tcase, test_table);
 	tcase_add_test(tcase, test_raw);
