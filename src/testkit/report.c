@@ -258,6 +258,19 @@ report_take(struct pglease_test_env *env, unsigned parts)
 }
 
 int
+report_add(struct pglease_test_env *env, enum pglease_test_leak_kind kind, const char *what)
+{
+	struct report *report = env->report;
+	const struct thing *thing = look_note(&report->look, kind, what, "%s", what);
+
+	if (thing == NULL)
+		return child_fail(ENOMEM, "there is too much to report");
+	add(report, thing);
+	qsort(report->leak, report->n, sizeof(report->leak[0]), by_kind);
+	return 0;
+}
+
+int
 pglease_test_report(pglease_test_env *env, const pglease_test_leak **ret_leaks, unsigned *ret_n)
 {
 	int r = report_take(env, REPORT_BEGIN | REPORT_POOLS | REPORT_PROCESS);

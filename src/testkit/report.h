@@ -15,6 +15,8 @@ int report_init(struct pglease_test_env *env);
 void report_fini(struct pglease_test_env *env);
 int report_take(struct pglease_test_env *env, unsigned parts);
 unsigned report_count(const struct pglease_test_env *env);
+/* One more, in the last report, of which the caller knows from elsewhere. */
+int report_add(struct pglease_test_env *env, enum pglease_test_leak_kind kind, const char *what);
 /* The leaks in one line. */
 void report_text(const struct pglease_test_env *env, char *buf, size_t size);
 

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "report.h"
 #include "segment.h"
 
 #define GRACE_S 5 /* between SIGTERM and SIGKILL */
@@ -21,7 +22,7 @@
 
 struct run {
 	const struct testenv_options *options;
-	FILE *err;
+	FILE *err, *to; /* where the report goes */
 	pglease_test_env *env;
 	sigset_t watched, before;
 	pid_t pid;
@@ -47,27 +48,13 @@ static void __attribute__((noreturn)) become(const struct run *run)
 	_exit(error == ENOENT ? TESTENV_NOT_FOUND : TESTENV_CANNOT);
 }
 
-/* Whoever has ended, but for the environment's own processes. True: the command has. */
+/* True: the command has ended. */
 static bool
 reap(struct run *run)
 {
-	bool over = false;
-	siginfo_t info;
+	bool over = waitpid(run->pid, &run->status, WNOHANG) == run->pid;
 
-	for (;;) {
-		int status;
-
-		memset(&info, 0, sizeof(info));
-		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid == 0 ||
-		    info.si_pid == pglease_test_broker_pid(run->env) || info.si_pid == pglease_test_server_pid(run->env))
-			break;
-		if (waitpid(info.si_pid, &status, 0) != info.si_pid)
-			break;
-		if (info.si_pid == run->pid) {
-			run->status = status;
-			over = true;
-		}
-	}
+	testenv_strays_reap(run->pid);
 	return over;
 }
 
@@ -102,71 +89,78 @@ wait_for_command(struct run *run)
 	}
 }
 
+/* Whether the lease of this line of the log was still held when the report was made: then it has been told. */
+static bool
+is_told(const char *line, const pglease_test_leak *leak, unsigned n)
+{
+	const char *pid = strstr(line, "(pid ");
+	char pool[48], prefix[80], holder[32];
+	unsigned slot;
+
+	if (sscanf(line, "pool %47[^:]: slot %u", pool, &slot) != 2)
+		return false;
+	snprintf(prefix, sizeof(prefix), "pool %s, slot %u: ", pool, slot);
+	snprintf(holder, sizeof(holder), " by pid %d ", pid != NULL ? atoi(pid + strlen("(pid ")) : 0);
+	for (unsigned i = 0; i < n; i++)
+		if (leak[i].kind == PGLEASE_TEST_LEAK_LEASE && strncmp(leak[i].what, prefix, strlen(prefix)) == 0 &&
+		    strstr(leak[i].what, holder) != NULL)
+			return true;
+	return false;
+}
+
 /* Leases that ended because their processes did: the broker has taken them back already, and says so in its log. */
-static unsigned
-tell_revoked(struct run *run, FILE *to)
+static int
+add_revoked(struct run *run, const pglease_test_leak *leak, unsigned n)
 {
 	FILE *log = fopen(pglease_test_log(run->env), "re");
-	char *line = NULL;
+	char *line = NULL, what[512];
 	size_t size = 0;
-	unsigned n = 0;
+	int r = 0;
 
-	while (log != NULL && getline(&line, &size, log) > 0) {
+	while (r == 0 && log != NULL && getline(&line, &size, log) > 0) {
 		char *at = strstr(line, "pool ");
 
-		if (at == NULL || strstr(at, REVOKED) == NULL)
+		if (at == NULL || strstr(at, REVOKED) == NULL || is_told(at, leak, n))
 			continue;
-		n++;
-		if (to != NULL)
-			fprintf(to, "leak: lease: its process ended with it: %s", at);
+		at[strcspn(at, "\n")] = '\0';
+		snprintf(what, sizeof(what), "its process ended with it: %s", at);
+		r = report_add(run->env, PGLEASE_TEST_LEAK_LEASE, what);
 	}
 	free(line);
 	if (log != NULL)
 		fclose(log);
-	return n;
+	return r;
 }
 
-static unsigned
-report(struct run *run)
+/* 0, or -1, which has been told. */
+static int
+report(struct run *run, unsigned *ret_leaks)
 {
-	const struct testenv_options *o = run->options;
 	const pglease_test_leak *leak;
-	unsigned n = 0, leases = 0, reported;
-	FILE *to = NULL;
+	unsigned n = 0;
+	int r = pglease_test_report(run->env, &leak, &n);
 
-	if (pglease_test_report(run->env, &leak, &n) != 0) {
+	if (r == 0)
+		r = add_revoked(run, leak, n);
+	if (r == 0 && !run->options->quiet)
+		r = pglease_test_report_write(run->env, run->to, run->options->json);
+	if (r != 0)
 		complain(run, 0, pglease_test_error_message());
-		return 0;
+	if (run->to != run->err && run->to != NULL) {
+		if (fclose(run->to) != 0 && r == 0) {
+			fprintf(run->err, "pglease-testenv: %s: %s\n", run->options->output, strerror(errno));
+			r = -1;
+		}
+		run->to = NULL;
 	}
-	reported = n;
-	for (unsigned i = 0; i < n; i++)
-		leases += leak[i].kind == PGLEASE_TEST_LEAK_LEASE;
-	if (!o->quiet) {
-		to = o->output != NULL ? fopen(o->output, "we") : run->err;
-		if (to == NULL)
-			complain(run, 0, strerror(errno));
-		else
-			pglease_test_report_write(run->env, to, o->json);
-	}
-	/* One that was still held a moment ago has been told. */
-	if (leases == 0)
-		n += tell_revoked(run, o->json ? NULL : to);
-	if (to != NULL && to != run->err && fclose(to) != 0)
-		complain(run, 0, "the report cannot be written");
-	/* What is left of the command's processes, now this one's children. */
-	for (unsigned i = 0; i < reported; i++) {
-		int pid;
-
-		if (leak[i].kind == PGLEASE_TEST_LEAK_PROCESS && sscanf(leak[i].what, "child process %d", &pid) == 1)
-			kill(pid, SIGKILL);
-	}
-	return n;
+	*ret_leaks = report_count(run->env);
+	return r == 0 ? 0 : -1;
 }
 
 static int
 run_command(struct run *run)
 {
-	int status;
+	int status, reported;
 	unsigned leaks;
 
 	run->pid = fork();
@@ -175,10 +169,13 @@ run_command(struct run *run)
 	if (run->pid < 0)
 		return complain(run, TESTENV_FAILED, strerror(errno));
 	wait_for_command(run);
-	leaks = report(run);
+	reported = report(run, &leaks);
+	testenv_strays_end();
 	if (run->timed_out)
 		return complain(run, TESTENV_TIMEOUT, "the command took too long, and was ended");
 	status = WIFSIGNALED(run->status) ? 128 + WTERMSIG(run->status) : WEXITSTATUS(run->status);
+	if (status == 0 && reported != 0)
+		return TESTENV_FAILED;
 	return status == 0 && leaks > 0 ? TESTENV_LEAKS : status;
 }
 
@@ -193,6 +190,13 @@ testenv(int argc, char **argv, FILE *out, FILE *err)
 
 	if (status >= 0)
 		goto out;
+	/* Before the command runs, and before the mark. */
+	run.to = options.output == NULL || options.quiet ? err : fopen(options.output, "we");
+	if (run.to == NULL) {
+		fprintf(err, "pglease-testenv: %s: %s\n", options.output, strerror(errno));
+		status = TESTENV_FAILED;
+		goto out;
+	}
 	wanted.pools = options.pool;
 	wanted.npools = options.npools;
 	wanted.extra = options.extra;
@@ -208,7 +212,6 @@ testenv(int argc, char **argv, FILE *out, FILE *err)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	status = run_command(&run);
 	/* Its own report would say the same again. */
-	reap(&run);
 	if (pglease_test_mark(run.env) != 0 || pglease_test_env_free(run.env) != 0) {
 		complain(&run, 0, pglease_test_error_message());
 		status = status == 0 ? TESTENV_FAILED : status;
@@ -216,6 +219,8 @@ testenv(int argc, char **argv, FILE *out, FILE *err)
 	run.env = NULL;
 out:
 	pglease_test_env_free(run.env);
+	if (run.to != NULL && run.to != err)
+		fclose(run.to);
 	testenv_options_fini(&options);
 	return status;
 }

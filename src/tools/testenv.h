@@ -12,7 +12,7 @@ enum {
 	TESTENV_USAGE = 1,
 	TESTENV_LEAKS = 121,
 	TESTENV_TIMEOUT = 124, /* as timeout(1) */
-	TESTENV_FAILED = 125,  /* no environment */
+	TESTENV_FAILED = 125,  /* no environment, no report */
 	TESTENV_CANNOT = 126,  /* as env(1) and the shells */
 	TESTENV_NOT_FOUND = 127,
 };
@@ -35,6 +35,11 @@ struct testenv_options {
 /* -1: go on; else the exit status. */
 int testenv_options_read(int argc, char **argv, FILE *out, FILE *err, struct testenv_options *ret);
 void testenv_options_fini(struct testenv_options *options);
+
+/* Waits for all that have ended, but for the command and the environment's own; nobody has to have ended. */
+void testenv_strays_reap(pid_t command);
+/* Ends them all, and whatever they leave in turn. */
+void testenv_strays_end(void);
 
 int testenv(int argc, char **argv, FILE *out, FILE *err);
 

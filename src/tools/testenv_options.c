@@ -47,7 +47,7 @@ usage(FILE *out)
 	      "  -V, --version           version\n"
 	      "\n"
 	      "Exit status: the command's (128 and the signal that ended it); 1 usage error, 121 it succeeded and left something\n"
-	      "behind, 124 it was ended after its time, 125 no environment, 126 it cannot be run, 127 no such command.\n",
+	      "behind, 124 it was ended after its time, 125 no environment or report, 126 it cannot be run, 127 no such command.\n",
 	    out);
 }
 

@@ -79,9 +79,18 @@ is 'and the second' grep -qx 3 "$dir/out"
 is 'pools' ends 0 -p one:3:2,two -P 'acquire_timeout = 3s' -- pgleasestat --noheadings -o name,max,acquire_timeout -P
 is 'as they were asked for' said 'one  *3  *3'
 
+# The environment's own processes may end before the command.
+is 'a broker that the command ends' ends 0 -t 60 sh -c 'pgleasectl stop && while pgleasectl status; do sleep 0.1; done; true'
+is 'is told' said 'not looked at: leases: the broker'
+
 # What is left.
 is 'a process' ends 121 sh -c 'sleep 300 & '
 is 'is told' said 'leak: process: child process [0-9]* (sleep)'
+# shellcheck disable=SC2016 # the inner shells'
+is 'a process that has one of its own' ends 121 sh -c \
+	'sh -c "sleep 300 & echo \$! >$0; wait" & until [ -s "$0" ]; do sleep 0.05; done' "$dir/pid"
+# shellcheck disable=SC2016
+is 'both are ended' sh -c '! kill -0 "$(cat "$0")"' "$dir/pid"
 is 'a file' ends 121 sh -c 'touch "$TMPDIR/forgotten"'
 is 'is told by name' said 'leak: file: .*/tmp/forgotten'
 is 'in JSON' ends 121 -J -o "$dir/report" sh -c 'touch "$TMPDIR/forgotten"'
@@ -90,6 +99,11 @@ import json, sys
 report = json.load(open(sys.argv[1]))
 assert [leak["kind"] for leak in report["leaks"]] == ["file"], report
 ' "$dir/report"
+is 'a report that cannot be written' ends 125 -J -o /dev/full true
+is 'is told by its file' said '/dev/full: No space'
+is 'where it cannot be' ends 125 -o "$dir/nosuch/report" touch "$dir/ran"
+is 'neither' said "$dir/nosuch/report: No such file"
+is 'and the command has not begun' test ! -e "$dir/ran"
 is 'nothing is said when nobody wants it' ends 121 -q sh -c 'touch "$TMPDIR/forgotten"'
 is 'indeed' quiet
 is 'a failed command keeps its status' ends 5 sh -c 'touch "$TMPDIR/forgotten"; exit 5'
@@ -124,6 +138,21 @@ is 'its connections were leases' said 'OK'
 is 'and nothing was left' sh -c "! grep -q '^leak' '$dir/err'"
 is 'one that dies with a lease' ends 137 -p app:2:1 -- env FORGET=1 pglease-run /usr/bin/python3 "$dir/test_suite.py"
 is 'has leaked it' said 'leak: lease: '
+is 'in JSON' ends 137 -J -o "$dir/report" -p app:2:1 -- env FORGET=1 pglease-run /usr/bin/python3 "$dir/test_suite.py"
+is 'as well' python3 -c '
+import json, sys
+report = json.load(open(sys.argv[1]))
+assert {leak["kind"] for leak in report["leaks"]} == {"lease"}, report
+' "$dir/report"
+# shellcheck disable=SC2016 # the inner shell's
+is 'one that died with a lease, and one that has another' ends 121 -p app:3:1 -- sh -c '
+leased() { pgleasestat --noheadings -o leased | grep -qx " *$1"; }
+pglease-run psql -qc "select pg_sleep(300)" &
+pglease-run psql -qc "select pg_sleep(300)" &
+until leased 2; do sleep 0.05; done
+kill -9 $!
+until leased 1; do sleep 0.05; done'
+is 'are told once each' test "$(grep -c '^leak: lease: .*ended with it' "$dir/err") $(grep -c '^leak: lease: .*: leased for' "$dir/err")" = '1 1'
 
 # Side by side.
 (ends 0 -- psql -Atc 'create table mine ()' -c 'select pg_sleep(0.2)' >"$dir/one" 2>&1; echo $? >"$dir/first") &
