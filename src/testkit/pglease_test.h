@@ -76,7 +76,7 @@ typedef struct pglease_test_options {
  * A running environment. NULL: the defaults. Sets PGLEASE_INSTANCE and PGLEASE_SOCKET_DIR in this process's
  * environment, so that pglease_attach(NULL, ...) finds the broker. What libpq reads from the environment (PGHOSTADDR,
  * PGSERVICE ...) and is there already was meant for other servers: what starts here and the library's own connections
- * are without it. But the broker has it where a pool has a conninfo of its own, which may lean on it.
+ * are without it. But the broker has it where one of the options' pools has a conninfo of its own, which may lean on it.
  *
  * The server's data folder is a clone of a template that is made once for each user, server and `setup`, in
  * $TMPDIR/pglease-template-*, by initdb. What an environment leaves of its clone is kept there too, for the next: only

@@ -248,6 +248,9 @@ write_file(const char *name, const char *text, mode_t mode)
 }
 
 /* A server that lets user `app` in with a method, and a broker whose pool has this conninfo beside host and user. */
+/* For the broker; NULL: none. What is set before the environment is made is not for it. */
+static const char *service_file;
+
 static void
 start_with_method(const char *hba, const char *conninfo)
 {
@@ -278,6 +281,8 @@ start_with_method(const char *hba, const char *conninfo)
 	    pglease_test_instance(it_env), pglease_test_socket_dir(it_env), pglease_test_folder(it_env),
 	    pglease_test_folder(it_env), conninfo);
 	write_file("pgleased.ini", text, 0600);
+	if (service_file != NULL)
+		setenv("PGSERVICEFILE", service_file, 1);
 	ck_assert_msg(pglease_test_broker_start(it_env) == 0, "%s", pglease_test_error_message());
 }
 
@@ -339,7 +344,7 @@ START_TEST(scram_with_a_service_file)
 	it_env = place;
 	write_file("service", "[there]\nuser=app\npassword=" PASSWORD "\n", 0600);
 	snprintf(file, sizeof(file), "%s/service", pglease_test_folder(place));
-	setenv("PGSERVICEFILE", file, 1);
+	service_file = file;
 	start_with_method("local all app scram-sha-256", "service=there");
 	unsetenv("PGSERVICEFILE");
 	lease_as("app");
