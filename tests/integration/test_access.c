@@ -347,6 +347,7 @@ START_TEST(scram_with_a_service_file)
 	service_file = file;
 	start_with_method("local all app scram-sha-256", "service=there");
 	unsetenv("PGSERVICEFILE");
+	service_file = NULL;
 	lease_as("app");
 	search_everything();
 	ck_assert_int_eq(pglease_test_env_free(place), 0);
