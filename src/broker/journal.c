@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Datagrams for the journal. */
+/* Entries of the journal. */
 #include "journal.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "datagram.h"
+
 static const char *path = JOURNAL_SOCKET;
-/* -1: none yet. Set once by compare-and-swap, sequentially consistent: who loses closes his own. It stays for good. */
-static _Atomic int sock = -1;
 
 static struct sockaddr_un
 address(void)
@@ -24,21 +23,6 @@ address(void)
 
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	return at;
-}
-
-static int
-get_socket(void)
-{
-	int fd = atomic_load(&sock), none = -1;
-
-	if (fd >= 0)
-		return fd;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && !atomic_compare_exchange_strong(&sock, &none, fd)) {
-		close(fd);
-		fd = none;
-	}
-	return fd;
 }
 
 void
@@ -95,10 +79,5 @@ journal_number(struct journal_entry *e, const char *name, long value)
 int
 journal_send(const struct journal_entry *e)
 {
-	struct sockaddr_un to = address();
-	int fd = get_socket();
-
-	if (fd < 0 || sendto(fd, e->bytes, e->used, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)) < 0)
-		return -errno;
-	return 0;
+	return datagram_send(path, e->bytes, e->used);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a datagram of NAME=VALUE lines for each event. Spoken here
- * rather than by libsystemd, whose calls block: a journal that hangs must not stop the broker. Owns the socket, which is made
- * at the first line. Any thread.
+ * rather than by libsystemd, whose calls block: a journal that hangs must not stop the broker. Any thread.
  */
 #ifndef PGLEASE_BROKER_JOURNAL_H
 #define PGLEASE_BROKER_JOURNAL_H

@@ -5,17 +5,23 @@
  */
 #include "log.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "datagram.h"
 #include "journal.h"
 
 #define LOG_LINE 1024
@@ -25,6 +31,7 @@
 static enum log_level level = LOG_LEVEL_WARNING;
 static enum log_target target = LOG_TO_STDERR;
 static const char *instance;
+static const char *syslog_path = "/dev/log";
 static char reason[LOG_LINE];
 
 static const struct {
@@ -58,6 +65,12 @@ log_setup(enum log_level new_level, enum log_target wanted, bool background, con
 	instance = new_instance;
 	if (target == LOG_TO_SYSLOG)
 		openlog("pgleased", LOG_PID, LOG_DAEMON);
+}
+
+void
+log_set_syslog_path(const char *path)
+{
+	syslog_path = path;
 }
 
 bool
@@ -128,7 +141,65 @@ put_journal(enum log_level of, const struct log_about *about, const char *text)
 	return journal_send(&e) == 0;
 }
 
-static void
+/*
+ * A line of syslog, as the C library writes it (RFC 3164); its own call waits for a daemon that does not read. One that listens on a
+ * stream is left to that call.
+ */
+static bool
+put_syslog(enum log_level of, const char *text)
+{
+	/* Not strftime's: the process that the broker is part of may have chosen a language. */
+	static const char months[12][4] = {
+	    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+	const char *name = instance != NULL ? instance : "", *colon = instance != NULL ? ": " : "";
+	char line[LOG_LINE + 256];
+	time_t now = time(NULL);
+	struct tm tm;
+	int n, r;
+
+	localtime_r(&now, &tm);
+	n = snprintf(line, sizeof(line), "<%d>%s %2d %02d:%02d:%02d pgleased[%ld]: %s%s%s",
+	    LOG_DAEMON | level_info[of].priority, months[tm.tm_mon], tm.tm_mday, tm.tm_hour, tm.tm_min,
+	    tm.tm_sec, (long)getpid(), name, colon, text);
+	r = datagram_send(syslog_path, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	if (r == -EPROTOTYPE)
+		syslog(level_info[of].priority, "%s%s%s", name, colon, text);
+	return r == 0 || r == -EPROTOTYPE;
+}
+
+/*
+ * One write, that does not wait. The descriptor itself cannot be told so: who else has it would be, too. A pipe and a terminal
+ * can be opened once more; where that is not possible (another user's), a look before must do, and the mutex sees to it that no other
+ * thread takes the room. True: all of it is written.
+ */
+static bool
+write_stderr(const char *line, size_t size)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+	ssize_t n = -1;
+	struct stat st;
+	int fd = -1;
+
+	if (fstat(STDERR_FILENO, &st) != 0)
+		return false;
+	if (S_ISSOCK(st.st_mode))
+		return send(STDERR_FILENO, line, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+	if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = write(fd, line, size);
+		close(fd);
+		return n == (ssize_t)size;
+	}
+	pthread_mutex_lock(&mutex);
+	if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0)
+		n = write(STDERR_FILENO, line, size);
+	pthread_mutex_unlock(&mutex);
+	return n == (ssize_t)size;
+}
+
+static bool
 put_stderr(enum log_level of, const char *text)
 {
 	char line[LOG_LINE + 256], stamp[32];
@@ -141,9 +212,23 @@ put_stderr(enum log_level of, const char *text)
 	strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
 	n = snprintf(line, sizeof(line), "%s.%03ld pgleased[%ld]%s%s %s: %s\n", stamp, now.tv_nsec / 1000000,
 	    (long)getpid(), instance != NULL ? " " : "", instance != NULL ? instance : "", level_info[of].name, text);
-	/* One write a line. A log that cannot be written must not stop the broker. */
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
-		return;
+	return write_stderr(line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+/* False: it is lost. */
+static bool
+put(enum log_level of, const struct log_about *about, const char *text)
+{
+	switch (target) {
+	case LOG_TO_SYSLOG:
+		return put_syslog(of, text);
+	case LOG_TO_JOURNAL:
+		return put_journal(of, about, text);
+	case LOG_TO_AUTO:
+	case LOG_TO_STDERR:
+		break;
+	}
+	return put_stderr(of, text);
 }
 
 static void
@@ -151,24 +236,20 @@ put_line(enum log_level of, const struct log_about *about, const char *text)
 {
 	/* Relaxed: a number for a message, and no other memory goes with it. */
 	static _Atomic unsigned lost;
-	unsigned n;
+	unsigned n = atomic_exchange_explicit(&lost, 0, memory_order_relaxed);
 
-	if (target == LOG_TO_STDERR) {
-		put_stderr(of, text);
-	} else if (target == LOG_TO_SYSLOG) {
-		syslog(level_info[of].priority, "%s%s%s", instance != NULL ? instance : "", instance != NULL ? ": " : "", text);
-	} else {
-		n = atomic_exchange_explicit(&lost, 0, memory_order_relaxed);
-		if (n != 0) {
-			char before[96];
+	if (n != 0) {
+		char before[96];
 
-			snprintf(before, sizeof(before), "%u lines before this one were lost: the journal took none", n);
-			if (!put_journal(LOG_LEVEL_WARNING, LOG_ABOUT(.pool = NULL), before))
-				atomic_fetch_add_explicit(&lost, n, memory_order_relaxed);
-		}
-		if (!put_journal(of, about, text))
-			atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+		snprintf(before, sizeof(before), "%u lines before this one were lost: the %s took none", n,
+		    target == LOG_TO_SYSLOG    ? "syslog"
+		    : target == LOG_TO_JOURNAL ? "journal"
+		                               : "standard error output");
+		if (!put(LOG_LEVEL_WARNING, LOG_ABOUT(.pool = NULL), before))
+			atomic_fetch_add_explicit(&lost, n, memory_order_relaxed);
 	}
+	if (!put(of, about, text))
+		atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
 }
 
 /* What the event is about, and then the text. */

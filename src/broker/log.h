@@ -5,6 +5,10 @@
  * lines are written in a second, so that nobody fills a disk by what he has logged; how many were left out is said before the
  * next one of that kind; debug lines are not counted. Any thread.
  *
+ * The broker waits for nobody who reads its log: a line that a full pipe, a terminal that stands still, syslog or the journal does not
+ * take at once is lost, and how many were is said before the next one that is taken. Only a syslog that listens on a stream, and
+ * files, are waited for.
+ *
  * What an event is about goes into the line and, in the journal, into fields too. Never give a conninfo, a password or a query
  * to these functions.
  */
@@ -30,6 +34,8 @@ enum log_target { LOG_TO_AUTO, LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL };
 void log_setup(enum log_level level, enum log_target target, bool background, const char *instance);
 /* Whether that works: 0, or -1 with log_refuse(): no journal listens. Lines are lost then. */
 int log_check(enum log_target target);
+/* Tests listen elsewhere than at /dev/log. A string that stays. */
+void log_set_syslog_path(const char *path);
 /* Whether lines go to this process's stderr. */
 bool log_is_on_stderr(void);
 

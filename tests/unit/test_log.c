@@ -211,6 +211,107 @@ START_TEST(a_journal_that_hangs)
 }
 END_TEST
 
+/* A pipe that nobody reads is stderr, or gets it back. */
+static void
+stderr_is(int fd)
+{
+	ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
+	log_setup(LOG_LEVEL_DEBUG, LOG_TO_STDERR, false, NULL);
+}
+
+/* Lines that are there to read; *ret_lost: those of them that say how many were lost, added up. */
+static unsigned
+read_lines(int fd, unsigned *ret_lost)
+{
+	static char bytes[1 << 20];
+	ssize_t n;
+	size_t used = 0;
+	unsigned lines = 0, lost;
+
+	*ret_lost = 0;
+	while (used < sizeof(bytes) - 1 && (n = read(fd, bytes + used, sizeof(bytes) - 1 - used)) > 0)
+		used += (size_t)n;
+	bytes[used] = '\0';
+	for (char *line = bytes, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		*end = '\0';
+		lines++;
+		if (sscanf(line,
+		        "%*s %*s %*s warning: %u lines before this one were lost: the standard error output",
+		        &lost) == 1)
+			*ret_lost += lost;
+		else
+			ck_assert_ptr_nonnull(strstr(line, "debug: line "));
+	}
+	return lines;
+}
+
+/* The broker's other end stands still: an alarm ends this test where the log waits. 0: a pipe, 1: one that cannot be opened again, 2: a socket. */
+START_TEST(a_stderr_that_stands_still)
+{
+	unsigned said = 0, lost, read;
+	int end[2];
+
+	if (_i == 2)
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, end), 0);
+	else
+		ck_assert_int_eq(pipe(end), 0);
+	ck_assert_int_eq(fcntl(end[0], F_SETFL, O_NONBLOCK), 0);
+	if (_i == 1) /* root may open all */
+		ck_assert_int_eq(fchmod(end[1], 0) == 0 && (geteuid() != 0 || seteuid(65534) == 0), 1);
+	stderr_is(end[1]);
+	for (; said < 20000; said++)
+		log_debug("line %u", said);
+	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0); /* others have it too */
+	read = read_lines(end[0], &lost);
+	ck_assert_uint_eq(lost, 0);
+	ck_assert_uint_lt(read, said);
+	log_debug("line %u", said);
+	ck_assert_uint_eq(read_lines(end[0], &lost), 2);
+	ck_assert_uint_eq(read + lost, said);
+	ck_assert_int_eq(seteuid(getuid()), 0);
+	close(end[0]);
+	close(end[1]);
+}
+END_TEST
+
+/* A datagram as syslogd gets it, and none is waited for. */
+START_TEST(a_syslog_that_hangs)
+{
+	unsigned said = 0, lost = 0, read = 0;
+	char line[512], month[4];
+	int priority, day, hour, minute, second;
+	long pid;
+	ssize_t n;
+
+	be_the_journal();
+	log_set_syslog_path(socket_path);
+	log_setup(LOG_LEVEL_DEBUG, LOG_TO_SYSLOG, true, "shop");
+	log_event(LOG_LEVEL_ERROR, LOG_ABOUT(.pool = "app"), "one\ntwo");
+	n = recv(journal, line, sizeof(line) - 1, MSG_DONTWAIT);
+	ck_assert_int_gt(n, 0);
+	line[n] = '\0';
+	ck_assert_int_eq(sscanf(line, "<%d>%3s %2d %2d:%2d:%2d pgleased[%ld]: ", &priority, month, &day,
+	                     &hour, &minute, &second, &pid),
+	    7);
+	ck_assert_int_eq(priority, 3 << 3 | 3); /* daemon, error */
+	ck_assert_int_eq(pid, getpid());
+	ck_assert_str_eq(strstr(line, "]: "), "]: shop: pool app: one two");
+	for (; said < 4000; said++)
+		log_debug("line %u", said);
+	for (; recv(journal, line, sizeof(line), MSG_DONTWAIT) > 0; read++)
+		;
+	ck_assert_uint_lt(read, said);
+	log_debug("after");
+	n = recv(journal, line, sizeof(line) - 1, MSG_DONTWAIT);
+	ck_assert_int_gt(n, 0);
+	line[n] = '\0';
+	ck_assert_int_eq(
+	    sscanf(strstr(line, "shop: "), "shop: %u lines before this one were lost: the syslog", &lost), 1);
+	ck_assert_uint_eq(read + lost, said);
+	no_journal();
+}
+END_TEST
+
 START_TEST(without_a_journal)
 {
 	journal_set_path("/nowhere/at/all");
@@ -260,6 +361,8 @@ main(void)
 	tcase_add_test(tcase, many_of_a_kind);
 	tcase_add_test(tcase, fields);
 	tcase_add_test(tcase, a_journal_that_hangs);
+	tcase_add_loop_test(tcase, a_stderr_that_stands_still, 0, 3);
+	tcase_add_test(tcase, a_syslog_that_hangs);
 	tcase_add_test(tcase, without_a_journal);
 	tcase_add_test(tcase, a_stream_to_the_journal);
 	suite_add_tcase(suite, tcase);
