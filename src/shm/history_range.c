@@ -52,11 +52,55 @@ ask_newest(struct walk *w)
 	}
 }
 
+/* --- Rows are found by their order, so that those outside of the range are not looked at. --- */
+
+enum key { KEY_SERIAL, KEY_INSTANCE, KEY_OTHER_INSTANCE, KEY_MOMENT };
+
+static bool
+is_reached(enum key key, const struct history_row *row, uint64_t value, uint64_t offset)
+{
+	switch (key) {
+	case KEY_SERIAL:
+		return row->serial >= value;
+	case KEY_INSTANCE:
+		return row->instance == value;
+	case KEY_OTHER_INSTANCE:
+		return row->instance != value;
+	case KEY_MOMENT:
+		break;
+	}
+	return row->mono + offset >= value;
+}
+
+/*
+ * Of the rows from `low` to before `high`, of which none before one that has reached the value has: the first; `high` when none has.
+ * Those that are not there are passed over: what is returned may be one of them, just before the first that is.
+ */
+static uint64_t
+find(const struct walk *w, enum history_ring ring, uint64_t low, uint64_t high, enum key key, uint64_t value,
+    uint64_t offset)
+{
+	struct history_row row;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2, k = middle;
+
+		while (k < high && !place_at(w->view, ring, k, &row))
+			k++;
+		if (k == high || is_reached(key, &row, value, offset))
+			high = middle;
+		else
+			low = k + 1;
+	}
+	return high;
+}
+
 /* A broker's first row of those walked: its last one in the ring has its clock. */
 static void
 ask_clock(struct walk *w, enum history_ring ring, uint64_t k, uint64_t end)
 {
 	struct history_row row;
+	uint64_t other;
 
 	w->instance = w->place.instance;
 	w->clock_known = true;
@@ -65,13 +109,11 @@ ask_clock(struct walk *w, enum history_ring ring, uint64_t k, uint64_t end)
 		return;
 	}
 	w->offset = w->place.time - w->place.mono;
-	while (++k < end) {
-		if (!place_at(w->view, ring, k, &row))
-			continue;
-		if (row.instance != w->instance)
-			break;
+	other = find(w, ring, k + 1, end, KEY_OTHER_INSTANCE, w->instance, 0);
+	while (other > k + 1 && !place_at(w->view, ring, other - 1, &row))
+		other--;
+	if (other > k + 1)
 		w->offset = row.time - row.mono;
-	}
 }
 
 static void
@@ -243,29 +285,101 @@ take_row(struct walk *w, enum history_ring ring, uint64_t k)
 	return r;
 }
 
+/* --- Where it begins and ends. --- */
+
+/*
+ * The first row that may be of the range. Each broker's are in the order of their moments; when the clock was set back between two
+ * brokers, the later one's are moved to the moment of the earlier one's (set_moment), so all brokers are asked; and no row is passed
+ * over when those of the other ring have reached the range.
+ */
+static uint64_t
+find_start(const struct walk *w, enum history_ring ring, uint64_t first, uint64_t end)
+{
+	uint64_t start = end, from, k, offset = 0, instance = 0;
+	struct history_row last;
+	bool known = false;
+
+	if (w->moment >= w->range->from)
+		return first;
+	for (; end > first; end = from) {
+		from = end - 1;
+		if (!place_at(w->view, ring, from, &last))
+			continue;
+		if (!known || instance != last.instance)
+			offset =
+			    last.instance == w->newest_instance ? w->newest_offset : last.time - last.mono;
+		known = true;
+		instance = last.instance;
+		from = find(w, ring, first, end, KEY_INSTANCE, instance, 0);
+		if (from == end) /* written over meanwhile */
+			from = end - 1;
+		k = find(w, ring, from, end, KEY_MOMENT, w->range->from, offset);
+		if (k < end)
+			start = k;
+	}
+	return start;
+}
+
 /*
  * Up to which serial the minutes' rows are wanted: that of the first one with a second's row of the same moment in the ring; or, when
  * the seconds begin with a broker's first row, the last one before it, for then they lack nothing.
  */
 static uint64_t
-find_seam(const struct history_view *view)
+find_seam(const struct walk *w)
 {
 	struct history_row row;
 	uint64_t first, end, k, oldest;
 
-	history_view_range(view, HISTORY_SECONDS, &first, &end);
-	while (first < end && !place_at(view, HISTORY_SECONDS, first, &row))
+	history_view_range(w->view, HISTORY_SECONDS, &first, &end);
+	while (first < end && !place_at(w->view, HISTORY_SECONDS, first, &row))
 		first++;
 	if (first >= end)
 		return UINT64_MAX;
 	oldest = row.serial;
 	if (row.first != 0)
 		return oldest - 1;
-	history_view_range(view, HISTORY_MINUTES, &k, &end);
-	for (; k < end; k++)
-		if (place_at(view, HISTORY_MINUTES, k, &row) && row.serial >= oldest)
+	history_view_range(w->view, HISTORY_MINUTES, &k, &end);
+	for (k = find(w, HISTORY_MINUTES, k, end, KEY_SERIAL, oldest, 0); k < end; k++)
+		if (place_at(w->view, HISTORY_MINUTES, k, &row))
 			return row.serial;
 	return UINT64_MAX;
+}
+
+/*
+ * The next row to look at: after one that lies behind the range, and was not moved, the rest of its broker's do too, and only the last
+ * one matters: it is what a later broker's may be moved to.
+ */
+static uint64_t
+next_row(const struct walk *w, enum history_ring ring, uint64_t k, uint64_t end)
+{
+	uint64_t other;
+
+	if (w->moment < w->range->to || w->moment != w->place.mono + w->offset)
+		return k + 1;
+	other = find(w, ring, k + 1, end, KEY_OTHER_INSTANCE, w->instance, 0);
+	return other > k + 2 ? other - 1 : k + 1;
+}
+
+/* Those with a greater serial than `after`, up to before row `stop`. */
+static int
+walk_ring(struct walk *w, enum history_ring ring, uint64_t after, uint64_t stop)
+{
+	uint64_t first, end, k;
+	int r = 0;
+
+	history_view_range(w->view, ring, &first, &end);
+	w->clock_known = false; /* the other ring's last row of a broker may have a later one */
+	for (k = find_start(w, ring, first, end); r == 0 && k < stop && k < end;) {
+		if (!place_at(w->view, ring, k, &w->place)) {
+			k++;
+			continue;
+		}
+		set_moment(w, ring, k, end);
+		if (w->place.serial > after)
+			r = take_row(w, ring, k);
+		k = next_row(w, ring, k, stop < end ? stop : end);
+	}
+	return r;
 }
 
 int
@@ -279,28 +393,20 @@ history_range_walk(
 	    .context = context,
 	    .before_ring = HISTORY_NRINGS,
 	};
-	uint64_t seam = find_seam(view), minutes_end = 0, k, end;
-	int r = 0;
+	uint64_t seam, first, stop, minutes_end = 0;
+	struct history_row row;
+	int r;
 
 	ask_newest(&w);
-	history_view_range(view, HISTORY_MINUTES, &k, &end);
-	for (; r == 0 && k < end; k++) {
-		if (!place_at(view, HISTORY_MINUTES, k, &w.place))
-			continue;
-		if (w.place.serial > seam)
-			break;
-		set_moment(&w, HISTORY_MINUTES, k, end);
-		minutes_end = w.place.serial;
-		r = take_row(&w, HISTORY_MINUTES, k);
-	}
-	w.clock_known = false; /* the other ring's last row of a broker may have a later one */
-	history_view_range(view, HISTORY_SECONDS, &k, &end);
-	for (; r == 0 && k < end; k++) {
-		if (!place_at(view, HISTORY_SECONDS, k, &w.place))
-			continue;
-		set_moment(&w, HISTORY_SECONDS, k, end);
-		if (w.place.serial > minutes_end)
-			r = take_row(&w, HISTORY_SECONDS, k);
-	}
+	seam = find_seam(&w);
+	history_view_range(view, HISTORY_MINUTES, &first, &stop);
+	if (seam != UINT64_MAX)
+		stop = find(&w, HISTORY_MINUTES, first, stop, KEY_SERIAL, seam + 1, 0);
+	r = walk_ring(&w, HISTORY_MINUTES, 0, stop);
+	for (uint64_t k = stop; k > first && minutes_end == 0; k--)
+		if (place_at(view, HISTORY_MINUTES, k - 1, &row))
+			minutes_end = row.serial;
+	if (r == 0)
+		r = walk_ring(&w, HISTORY_SECONDS, minutes_end, UINT64_MAX);
 	return r != 0 ? r : finish_step(&w);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* Questions to a history, against a model that remembers every sample: sums, steps, the seam, gaps, restarts, clocks. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "history_range.h"
 #include "unit.h"
@@ -459,6 +462,68 @@ START_TEST(test_hole)
 }
 END_TEST
 
+static unsigned char *guarded; /* of this size, page by page */
+static size_t guarded_size, page_size;
+static volatile sig_atomic_t pages_touched;
+
+static void
+on_touch(int number, siginfo_t *info, void *context)
+{
+	unsigned char *at = info->si_addr;
+
+	if (at < guarded || at >= guarded + guarded_size ||
+	    mprotect(at - (uintptr_t)at % page_size, page_size, PROT_READ) != 0)
+		abort();
+	pages_touched++;
+}
+
+/* Pages of rows that are looked at for this range: as for any other length of the history. */
+static unsigned
+count_pages(uint64_t from, uint64_t to, uint64_t rows)
+{
+	struct sigaction action = {.sa_sigaction = on_touch, .sa_flags = SA_SIGINFO}, before;
+	struct answer *a;
+
+	ck_assert_int_eq(mprotect(guarded, guarded_size, PROT_NONE), 0);
+	pages_touched = 0;
+	ck_assert_int_eq(sigaction(SIGSEGV, &action, &before), 0);
+	a = ask(from, to, SECOND);
+	ck_assert_int_eq(sigaction(SIGSEGV, &before, NULL), 0);
+	ck_assert_uint_ge(a->rows, rows);
+	free(a);
+	return (unsigned)pages_touched;
+}
+
+/* A short range of a long history: the rows of all else are not read, wherever it lies. */
+START_TEST(test_only_the_range_is_read)
+{
+	unsigned char *copy;
+	uint64_t now = START;
+	size_t rows;
+
+	page_size = (size_t)sysconf(_SC_PAGESIZE);
+	make(3600, 1440);
+	for (uint64_t instance = 1; instance <= 3; instance++)
+		run(instance, &now, 1200, 6, true);
+	rows = (header->ring[HISTORY_SECONDS].offset + page_size - 1) / page_size * page_size;
+	copy = mmap(NULL, header->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(copy, MAP_FAILED);
+	memcpy(copy, bytes, header->size);
+	ck_assert_int_eq(history_view_init(&view, copy, header->size), 0);
+	guarded = copy + rows;
+	guarded_size = (header->size - rows) / page_size * page_size;
+	/* All of it are some 4,000. */
+	ck_assert_uint_gt(guarded_size / page_size, 3000);
+	ck_assert_uint_gt(count_pages(0, UINT64_MAX, 3600), 2000);
+	ck_assert_uint_lt(count_pages(now - 10 * SECOND, now + SECOND, 9), 300);
+	ck_assert_uint_lt(count_pages(START + 1800 * SECOND, START + 1810 * SECOND, 9), 300);
+	ck_assert_uint_lt(count_pages(START + 10 * SECOND, START + 20 * SECOND, 9), 300);
+	ck_assert_uint_lt(count_pages(now + 10 * SECOND, now + 20 * SECOND, 0), 300);
+	munmap(copy, header->size);
+	free(bytes);
+}
+END_TEST
+
 static int
 stop_at_third(void *context, const struct history_step *step)
 {
@@ -526,6 +591,7 @@ main(void)
 	tcase_add_loop_test(tcase, test_clock_set, 0, 2);
 	tcase_add_test(tcase, test_clock_set_back_later);
 	tcase_add_test(tcase, test_hole);
+	tcase_add_test(tcase, test_only_the_range_is_read);
 	tcase_add_test(tcase, test_handler_stops);
 	tcase_add_test(tcase, test_nonsense);
 	suite_add_tcase(suite, tcase);
