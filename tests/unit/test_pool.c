@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "alerts.h"
 #include "cancels.h"
 #include "clients.h"
 #include "hangups.h"
@@ -125,6 +126,35 @@ START_TEST(an_upstream_that_is_down_is_tried_now_and_then)
 	ck_assert_uint_le(pool->retry_at, clock_ns() + UINT64_C(12500000000));
 	for (uint32_t i = 0; i < pool->seg.nslots; i++)
 		ck_assert_uint_eq(word_state(slot_load(&pool->seg, i)), SLOT_EMPTY);
+	finish();
+}
+END_TEST
+
+/* A connect that fails in a tick does so after the tick's beginning, which is what alerts are judged at. */
+START_TEST(an_upstream_that_fails_in_the_tick_is_failing)
+{
+	static struct instance_settings instance;
+	struct alerts_params params = {.settings = &instance, .pools = &pool, .npools = 1};
+	struct alerts *alerts;
+	struct alert alert;
+
+	setup(2, 5);
+	settings_init(SETTING_INSTANCE, &instance);
+	settings_of.alert[ALERT_UPSTREAM_DOWN] = UINT64_C(1000000000);
+	params.base = shared.base;
+	ck_assert_int_eq(alerts_new(&params, &alerts), 0);
+	maintain_pool(pool, clients, clock_ns());
+	maintain_pool(pool, clients, pool->retry_at);
+	ck_assert_uint_eq(count(COUNTER_OPEN_FAILED), 2);
+	ck_assert_uint_gt(pool->failed_at, pool->failing_since);
+	alerts_tick(alerts, pool->failed_at - 1, 0);
+	ck_assert(alert_read(&pool->seg, ALERT_UPSTREAM_DOWN, &alert));
+	ck_assert_uint_eq(alert.value, pool->failed_at - pool->failing_since);
+	/* So long after the last attempt, somebody would have tried again if it was wanted. */
+	alerts_tick(alerts, pool->failed_at + UINT64_C(3600000000000), 0);
+	ck_assert(alert_read(&pool->seg, ALERT_UPSTREAM_DOWN, &alert));
+	ck_assert_uint_eq(alert.value, 0);
+	alerts_free(alerts);
 	finish();
 }
 END_TEST
@@ -416,7 +446,7 @@ START_TEST(a_closed_pool_wakes_all)
 END_TEST
 
 UNIT_MAIN("pool", a_new_pool, an_upstream_that_is_down_is_tried_now_and_then,
-    the_rests_between_attempts_are_the_pools_own, connects_at_once_bounds_what_is_being_opened,
+    an_upstream_that_fails_in_the_tick_is_failing, the_rests_between_attempts_are_the_pools_own, connects_at_once_bounds_what_is_being_opened,
     growth_is_asked_for_by_waiting_only, words_of_empty_slots_that_were_written_over_are_put_right,
     a_word_names_a_client_or_nobody, statistics_blocks_run_out_and_come_back,
     clients_get_indexes_late_and_incarnations_once, a_death_frees_rows_and_wakes_who_waits,
