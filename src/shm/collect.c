@@ -41,12 +41,15 @@ collect_time(const struct segment *seg, const struct collect_names *names, uint6
 	struct stats_histogram_row *row = &times->time[time].row;
 
 	if (times->time[time].summed_at == 0 ||
-	    (times->time[time].seen != count && now - times->time[time].summed_at >= SECOND)) {
+	    ((times->time[time].seen != count || times->time[time].settling) &&
+	        now - times->time[time].summed_at >= SECOND)) {
 		sum_up(seg, time, times);
 		memcpy(row->pool, names->pool, sizeof(row->pool));
 		memcpy(row->database, names->database, sizeof(row->database));
 		snprintf(row->time, sizeof(row->time), "%s", stats_time_info[time].name);
 		row->sum = totals_time_sum(totals, time);
+		/* Clients count, and then record: the count that was read may be ahead of the histogram. */
+		times->time[time].settling = times->time[time].seen != count;
 		times->time[time].seen = count;
 		times->time[time].summed_at = now;
 	}

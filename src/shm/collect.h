@@ -21,6 +21,7 @@ struct collect_names {
 struct collect_times {
 	struct {
 		uint64_t seen;      /* observations when the histogram was last added up */
+		bool settling;      /* perhaps before all of them were in it: it is added up once more */
 		uint64_t summed_at; /* then; CLOCK_MONOTONIC ns; 0: never */
 		struct stats_quantiles quantiles;
 		struct stats_histogram_row row;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "alert.h"
+#include "collect.h"
 #include "publish.h"
 #include "queue.h"
 #include "resources.h"
@@ -291,6 +292,31 @@ START_TEST(test_counters_and_times)
 }
 END_TEST
 
+/* A client counts before it records: when the last one is seen between the two, no later count tells of it. */
+START_TEST(test_counted_before_it_is_recorded)
+{
+	static struct collect_times times;
+	struct stats_histogram_row rows[STATS_NTIMES];
+	struct stats_pool_row row;
+	struct collect_names names;
+	uint64_t now = clock_ns();
+
+	collect_names(&segment, &names);
+	counter_add(&segment.block[0].counter[COUNTER_RELEASES], 1);
+	collect_pool(&segment, &names, now, &times, &row, rows);
+	ck_assert_uint_eq(rows[TIME_HOLD].count, 0);
+	counter_add(&segment.block[0].counter[COUNTER_HOLD_NS], 2000000);
+	histogram_record(&segment.block[0].hold, 2000000);
+	/* At most once a second. */
+	collect_pool(&segment, &names, now + UINT64_C(999999999), &times, &row, rows);
+	ck_assert_uint_eq(rows[TIME_HOLD].count, 0);
+	collect_pool(&segment, &names, now + UINT64_C(1000000000), &times, &row, rows);
+	ck_assert_uint_eq(rows[TIME_HOLD].count, 1);
+	ck_assert_uint_eq(rows[TIME_HOLD].sum, 2000000);
+	ck_assert_uint_ge(row.time[TIME_HOLD].p50, 2000000 - 2000000 / 60);
+}
+END_TEST
+
 START_TEST(test_alerts)
 {
 	struct alert alert = {.state = ALERT_RAISED, .value = 2500000000, .limit = 1000000000, .since = clock_ns() - 5000000000, .count = 3};
@@ -497,6 +523,7 @@ main(void)
 	tcase_add_test(tcase, test_leases_and_waiters);
 	tcase_add_test(tcase, test_waiters_in_a_full_ring);
 	tcase_add_test(tcase, test_counters_and_times);
+	tcase_add_test(tcase, test_counted_before_it_is_recorded);
 	tcase_add_test(tcase, test_alerts);
 	tcase_add_test(tcase, test_instance);
 	tcase_add_test(tcase, test_processes);
