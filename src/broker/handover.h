@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Another one for every change of what is handed over, or of what it means. */
-#define HANDOVER_VERSION 3u
+#define HANDOVER_VERSION 4u
 
 struct handover;
 

@@ -29,6 +29,11 @@ struct time_memory {
 	uint64_t bucket[HISTORY_BUCKETS];
 };
 
+/* What others than the pool have used: the broker, and the clients of the instance. */
+struct use {
+	uint64_t cpu, disk, client_cpu, client_disk; /* STATS_NO_U64: unknown */
+};
+
 struct pool_recorder {
 	const struct segment *seg;
 	char name[LAYOUT_NAME];
@@ -42,6 +47,7 @@ struct pool_recorder {
 	uint64_t maxwait;
 	bool told; /* the log has said that it cannot be written */
 	bool first, first_minute; /* no row of this segment has been written yet */
+	struct use before; /* it: its rows, which begin at 0, do not have that */
 };
 
 struct recorder {
@@ -51,6 +57,7 @@ struct recorder {
 	bool seconds;    /* there are rows of seconds */
 	uint64_t row_at, minute_at; /* CLOCK_BOOTTIME: the last rows */
 	uint64_t row_second, row_minute; /* of the wall clock, when they were due */
+	struct use used; /* then */
 	const struct publisher *publisher; /* knows what processes use */
 	unsigned npools;
 	struct pool_recorder pool[];
@@ -144,18 +151,36 @@ disk_of(const struct stats_process *process)
 	           : process->disk_read + process->disk_written;
 }
 
+static struct use
+use_now(const struct recorder *recorder, const struct stats_process *self)
+{
+	const struct stats_process *clients = publisher_clients_use(recorder->publisher);
+
+	return (struct use){.cpu = self->cpu,
+	    .disk = disk_of(self),
+	    .client_cpu = clients->cpu,
+	    .client_disk = disk_of(clients)};
+}
+
+/* What was not known before began at 0. */
+static uint64_t
+since(uint64_t before, uint64_t now)
+{
+	return now == STATS_NO_U64 || before == STATS_NO_U64 || now < before ? now : now - before;
+}
+
 static void
 fill_use(const struct recorder *recorder, const struct pool_recorder *p, const struct stats_process *self, struct history_row *row)
 {
-	const struct stats_process *clients = publisher_clients_use(recorder->publisher);
 	const struct stats_process *servers = publisher_servers_use(recorder->publisher, (unsigned)(p - recorder->pool));
+	struct use now = use_now(recorder, self);
 
-	row->cpu = self->cpu;
+	row->cpu = since(p->before.cpu, now.cpu);
+	row->disk = since(p->before.disk, now.disk);
+	row->client_cpu = since(p->before.client_cpu, now.client_cpu);
+	row->client_disk = since(p->before.client_disk, now.client_disk);
 	row->memory = self->memory;
-	row->disk = disk_of(self);
-	row->client_cpu = clients->cpu;
-	row->client_memory = clients->memory;
-	row->client_disk = disk_of(clients);
+	row->client_memory = publisher_clients_use(recorder->publisher)->memory;
 	row->server_cpu = servers->cpu;
 	row->server_memory = servers->memory;
 	row->server_disk = disk_of(servers);
@@ -238,6 +263,7 @@ record_all(struct recorder *recorder, const struct moment *now, bool minute)
 		record(recorder, &recorder->pool[i], now, &self, minute);
 	recorder->row_at = now->boot;
 	recorder->row_second = now->real / SECOND;
+	recorder->used = use_now(recorder, &self);
 	if (!minute)
 		return;
 	recorder->minute_at = now->boot;
@@ -270,6 +296,15 @@ int
 recorder_reader(const struct recorder *recorder, unsigned pool)
 {
 	return recorder != NULL && pool < recorder->npools && recorder->pool[pool].writer != NULL ? history_writer_reader(recorder->pool[pool].writer) : -1;
+}
+
+int
+recorder_reader_of(const struct recorder *recorder, const char *pool)
+{
+	for (unsigned i = 0; recorder != NULL && i < recorder->npools; i++)
+		if (strcmp(recorder->pool[i].name, pool) == 0)
+			return recorder_reader(recorder, i);
+	return -1;
 }
 
 uint64_t
@@ -361,6 +396,7 @@ fields(struct recorder *recorder, uint32_t *npools, struct handover *h)
 	HANDOVER(h, recorder->minute_at);
 	HANDOVER(h, recorder->row_second);
 	HANDOVER(h, recorder->row_minute);
+	HANDOVER(h, recorder->used);
 	handover_count(h, npools, LAYOUT_MAX_POOLS);
 }
 
@@ -390,6 +426,7 @@ pool_fields(struct pool_recorder *p, struct place *place, struct handover *h)
 	HANDOVER(h, p->told);
 	HANDOVER(h, p->first);
 	HANDOVER(h, p->first_minute);
+	HANDOVER(h, p->before);
 }
 
 void
@@ -440,6 +477,20 @@ save(const struct recorder *recorder, const struct pool_recorder *p)
 		log_warning("the history of pool %s is lost: it cannot be saved in %s: %s", p->name, file, strerror(-r));
 }
 
+/* The seconds of one that was made anew which are in no minute's row yet: the next one's counters begin at 0 again. */
+static void
+end_minute(struct pool_recorder *gone, struct history_writer *writer)
+{
+	int r;
+
+	if (gone->minute.interval == 0)
+		return;
+	gone->minute.first = gone->first_minute;
+	r = history_writer_append(writer, HISTORY_MINUTES, &gone->minute);
+	if (r != 0)
+		log_warning("the history of pool %s cannot be written: %s", gone->name, strerror(-r));
+}
+
 /* One that was handed over: of a pool that goes on, or has been made anew; or that has gone, and then it ends here. */
 static int
 take_pool(struct recorder *recorder, const struct recorder_params *params)
@@ -478,6 +529,8 @@ take_pool(struct recorder *recorder, const struct recorder_params *params)
 		save(recorder, gone);
 		history_writer_free(gone->writer, false);
 		log_info("pool %s has gone: its history is closed", place.name);
+	} else if (p->index != place.index) {
+		end_minute(gone, p->writer);
 	}
 out:
 	free(gone);
@@ -537,6 +590,9 @@ recorder_new(const struct recorder_params *params, struct recorder **ret)
 	recorder->npools = params->npools;
 	if (params->from != NULL) {
 		fields(recorder, &taken, params->from);
+		/* Of those that are new; the others bring their own. */
+		for (unsigned i = 0; i < recorder->npools; i++)
+			recorder->pool[i].before = recorder->used;
 		for (uint32_t i = 0; i < taken; i++)
 			if (take_pool(recorder, params) != 0)
 				return -1;

@@ -49,6 +49,7 @@ void recorder_hand_over(struct recorder *recorder, struct handover *to);
 void recorder_tick(struct recorder *recorder);
 /* A descriptor of a pool's history that can only read, the recorder's; -1: there is none. Accepts NULL. */
 int recorder_reader(const struct recorder *recorder, unsigned pool);
+int recorder_reader_of(const struct recorder *recorder, const char *pool); /* by its name */
 /* Bytes of all histories. Accepts NULL. */
 uint64_t recorder_size(const struct recorder *recorder);
 /*

@@ -6,8 +6,12 @@
 #include "reload.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "history.h"
 
 START_TEST(a_pool_comes)
 {
@@ -286,6 +290,75 @@ START_TEST(its_history_goes_on)
 }
 END_TEST
 
+/* Leases that the rows of minutes tell of, whose greatest number of a pool's life is the last. */
+static uint64_t
+remembered_by_minutes(void)
+{
+	struct history_bytes bytes;
+	struct history_view *view = malloc(sizeof(*view));
+	struct history_row row;
+	uint64_t k, end, sum = 0, last = 0;
+
+	ck_assert_ptr_nonnull(view);
+	ck_assert_int_eq(history_open(pglease_test_instance(it_env), "app", &bytes, view), 0);
+	history_view_range(view, HISTORY_MINUTES, &k, &end);
+	for (; k < end; k++) {
+		uint64_t now;
+
+		ck_assert(history_view_row(view, HISTORY_MINUTES, k, sizeof(row), &row));
+		now = row.slot[COUNTER_LEASES_IMMEDIATE] + row.slot[COUNTER_LEASES_WAITED];
+		sum += row.first != 0 ? now : now - last;
+		last = now;
+	}
+	history_bytes_fini(&bytes);
+	free(view);
+	return sum;
+}
+
+static int
+has_rows(void *context)
+{
+	pglease_history_row row = {0};
+
+	it_ok(pglease_history(pool, 0, UINT64_MAX, 0, take_row, &row));
+	return row.starts >= *(unsigned *)context;
+}
+
+static uint64_t
+cpu_of_broker(void)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	ck_assert_int_eq(clock_getcpuclockid(pglease_test_broker_pid(it_env), &clock), 0);
+	ck_assert_int_eq(clock_gettime(clock, &used), 0);
+	return (uint64_t)used.tv_sec * UINT64_C(1000000000) + (uint64_t)used.tv_nsec;
+}
+
+/* A pool that is made anew counts from 0, but the broker and its clients go on: their use counts once; and no second is lost to the minutes. */
+START_TEST(its_history_counts_all_once)
+{
+	pglease_history_row row = {0};
+	pid_t broker;
+
+	reload_start(NULL, "", NULL);
+	broker = pglease_test_broker_pid(it_env);
+	reload_assert_serves(pool);
+	reload_assert_serves(pool);
+	await_remembered(pool);
+	for (unsigned starts = 2; starts <= 5; starts++) {
+		reload_configure(NULL, reload_section("app", starts % 2 == 0 ? "reset = always" : ""), NULL);
+		reload_now();
+		ck_assert_msg(pglease_test_await(has_rows, &starts, IT_PATIENCE_MS) == 0, "no row of it");
+	}
+	ck_assert_int_eq(pglease_test_broker_pid(it_env), broker);
+	it_ok(pglease_history(pool, 0, UINT64_MAX, 0, take_row, &row));
+	ck_assert_uint_gt(row.broker_cpu_ns, 0);
+	ck_assert_uint_le(row.broker_cpu_ns, cpu_of_broker());
+	ck_assert_uint_eq(remembered_by_minutes(), 2);
+}
+END_TEST
+
 /* One bad thing, and no pool comes, goes or is made anew. */
 START_TEST(all_or_nothing)
 {
@@ -332,4 +405,4 @@ END_TEST
 
 IT_MAIN("reload_pools", a_pool_comes, a_pool_goes, its_leases_are_revoked_after_drain_timeout, its_lessee_dies,
     a_restart_and_a_reload_while_it_goes, reset_and_cancel_while_it_goes, the_broker_is_killed_while_it_goes, its_alerts_are_over,
-    its_history_goes_on, all_or_nothing, embedded_pools)
+    its_history_goes_on, its_history_counts_all_once, all_or_nothing, embedded_pools)
