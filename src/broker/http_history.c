@@ -107,12 +107,24 @@ is_history(const char *table, void *context)
 	return strcmp(table, HISTORY_TABLE_NAME) == 0;
 }
 
-int
-http_history_render(struct stats_snapshot *snapshot, const struct http_history *h, struct text *body)
+/* The recorder's own descriptor is mapped: a copy of all of it takes too long. */
+static int
+open_own(
+    const void *recorder, const char *pool, struct history_bytes *ret_bytes, struct history_view *ret_view)
 {
+	int fd = recorder_reader_of(recorder, pool);
+
+	return fd >= 0 ? history_map(fd, ret_bytes, ret_view) : -ENOENT;
+}
+
+int
+http_history_render(struct stats_snapshot *snapshot, const struct http_history *h,
+    const struct recorder *recorder, struct text *body)
+{
+	struct history_table_source source = {.open = open_own, .context = recorder};
 	struct json_writer json = {.to = body};
 	struct text notes = {0};
-	int r = history_table_add(snapshot, h->pool[0] != '\0' ? h->pool : NULL, &h->range, &notes);
+	int r = history_table_add(snapshot, h->pool[0] != '\0' ? h->pool : NULL, &h->range, &source, &notes);
 
 	if (r == 0) {
 		export_json_begin(&json, snapshot, NULL);

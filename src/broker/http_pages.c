@@ -143,7 +143,7 @@ history(const struct http_pages *pages, const struct http_request *request, stru
 		return 400;
 	if (take_snapshot(pages, &snapshot) != 0)
 		return no_memory(body);
-	status = http_history_render(&snapshot, &asked, body);
+	status = http_history_render(&snapshot, &asked, pages->recorder, body);
 	stats_snapshot_fini(&snapshot);
 	if (status == 200)
 		*ret_type = "application/json";

@@ -9,10 +9,12 @@
 #include <stdbool.h>
 
 #include "publish.h"
+#include "recorder.h"
 #include "text.h"
 
 struct http_pages {
 	const struct publisher *publisher;
+	const struct recorder *recorder; /* NULL: there are no histories */
 	const struct segment *const *pools;
 	unsigned npools;
 	uint64_t retention; /* metrics_retention; ns */

@@ -190,6 +190,7 @@ start_http(struct instance *i, struct handover *from)
 	    .mode = (mode_t)s->http_mode,
 	    .charts = !s->http_page ? NULL : s->http_charts[0] != '\0' ? s->http_charts : HTTP_CHARTS_FOLDER,
 	    .pages = {.publisher = i->publisher,
+		.recorder = i->recorder,
 		.pools = i->segments,
 		.npools = i->npools,
 		.retention = s->metrics_retention,

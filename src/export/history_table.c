@@ -213,8 +213,8 @@ add_line(void *context, const struct history_step *step)
 
 /* One pool's; *ret_any when it has a history, be it empty. */
 static int
-ask_pool(struct collection *c, const char *instance, const struct history_table_range *range, bool *ret_any,
-    struct text *notes)
+ask_pool(struct collection *c, const char *instance, const struct history_table_range *range,
+    const struct history_table_source *source, bool *ret_any, struct text *notes)
 {
 	struct history_view *view = malloc(sizeof(*view));
 	struct history_range asked = {.from = range->from, .to = range->to, .step = range->step};
@@ -223,7 +223,12 @@ ask_pool(struct collection *c, const char *instance, const struct history_table_
 
 	if (view == NULL)
 		return -ENOMEM;
-	r = paths_check_name(c->pool) != 0 ? -EBADMSG : history_open(instance, c->pool, &bytes, view);
+	if (paths_check_name(c->pool) != 0)
+		r = -EBADMSG;
+	else if (source != NULL)
+		r = source->open(source->context, c->pool, &bytes, view);
+	else
+		r = history_open(instance, c->pool, &bytes, view);
 	if (r == 0) {
 		*ret_any = true;
 		r = range->from < range->to ? history_range_walk(view, &asked, add_line, c) : 0;
@@ -247,7 +252,7 @@ ask_pool(struct collection *c, const char *instance, const struct history_table_
 
 int
 history_table_add(struct stats_snapshot *snapshot, const char *pool, const struct history_table_range *range,
-    struct text *notes)
+    const struct history_table_source *source, struct text *notes)
 {
 	const struct stats_view *pools = stats_view_find(snapshot, stats_table_name(STATS_POOLS));
 	const struct stats_column *name = pools != NULL ? stats_column_find(pools, "name") : NULL;
@@ -261,7 +266,7 @@ history_table_add(struct stats_snapshot *snapshot, const char *pool, const struc
 		if (pool != NULL && strcmp(pool, c.pool) != 0)
 			continue;
 		known = true;
-		r = ask_pool(&c, snapshot->header.instance, range, &any, notes);
+		r = ask_pool(&c, snapshot->header.instance, range, source, &any, notes);
 	}
 	if (r == 0 && pool != NULL && !known) {
 		text_add(notes, "no '");

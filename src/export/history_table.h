@@ -6,6 +6,7 @@
 #ifndef PGLEASE_EXPORT_HISTORY_TABLE_H
 #define PGLEASE_EXPORT_HISTORY_TABLE_H
 
+#include "history.h"
 #include "stats.h"
 #include "text.h"
 
@@ -23,11 +24,17 @@ struct history_table_range {
 unsigned history_table_describe(struct stats_column *ret_columns);
 /* Defaults and steps that begin at round times. */
 void history_table_settle(struct history_table_range *range);
+/* How a pool's history is come by: as history_open(), which is done for NULL. */
+struct history_table_source {
+	int (*open)(const void *context, const char *pool, struct history_bytes *ret_bytes, struct history_view *ret_view);
+	const void *context;
+};
+
 /*
  * Adds the table to a snapshot, whose pools it asks (pool NULL: all of them). What there is to say about pools without a history, or
  * an unknown one, is added to `notes`, a line each. 0; -ENOENT: no such pool; -ENODATA: no pool had a history; -ENOMEM.
  */
 int history_table_add(struct stats_snapshot *snapshot, const char *pool, const struct history_table_range *range,
-    struct text *notes);
+    const struct history_table_source *source, struct text *notes);
 
 #endif

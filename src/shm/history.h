@@ -21,7 +21,8 @@
  *
  * Truncation. Who maps the object read-only gets SIGBUS if it is made shorter. Only the broker's own user (and root) can do so:
  * nobody else can open it for writing, and the descriptor that clients get is read-only. That user can do anything to the broker and
- * to its connections anyway. Broker and tools use pwrite and pread all the same. An object is never cut by pglease: it is removed.
+ * to its connections anyway. Broker and tools use pwrite and pread all the same; but for an answer of HTTP the broker maps it, when it has
+ * looked at its size, and until that answer is made. An object is never cut by pglease: it is removed.
  *
  * Clocks. A row has the wall clock (time) and CLOCK_BOOTTIME (mono). The rows of one broker are in the order and distance of
  * the second, put on the wall clock by the broker's newest row: when the clock is set, back or forth, the rows before it move with it.

@@ -111,7 +111,7 @@ add_history(const struct stat_options *options, struct stats_snapshot *snapshot,
 	    (options->until != NULL && time_text_parse(options->until, now_ns, &range.to) != 0))
 		return -EINVAL;
 	history_table_settle(&range);
-	r = history_table_add(snapshot, options->id, &range, &notes);
+	r = history_table_add(snapshot, options->id, &range, NULL, &notes);
 	said = text_take(&notes, &length);
 	for (char *line = said, *next; line != NULL && *line != '\0'; line = next) {
 		next = line + strcspn(line, "\n");
