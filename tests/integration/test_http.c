@@ -146,6 +146,37 @@ START_TEST(the_history_is_served_in_steps)
 }
 END_TEST
 
+/* The most memory that the broker has had, in bytes. */
+static uint64_t
+peak_memory(void)
+{
+	char path[64], line[256];
+	unsigned long kb = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%ld/status", (long)pglease_test_broker_pid(it_env));
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	while (kb == 0 && fgets(line, sizeof(line), file) != NULL)
+		(void)sscanf(line, "VmHWM: %lu kB", &kb);
+	fclose(file);
+	ck_assert_uint_gt(kb, 0);
+	return UINT64_C(1024) * kb;
+}
+
+/* A history is 16 MB, and as many times that as metrics_retention has hours: the loop has no time to copy it. */
+START_TEST(a_history_is_read_where_it_is)
+{
+	uint64_t before;
+
+	it_start_as(on_a_path(""), NULL, 1);
+	says(unix_where, "/stats.json", 200, "");
+	before = peak_memory();
+	says(unix_where, "/history.json?since=10s", 200, "\"history\"");
+	ck_assert_uint_lt(peak_memory(), before + 8000000);
+}
+END_TEST
+
 START_TEST(no_history_is_served_when_none_is_kept)
 {
 	it_start_as(on_a_path("history = no\n"), NULL, 1);
@@ -506,7 +537,7 @@ START_TEST(the_library_has_them_too)
 }
 END_TEST
 
-IT_MAIN("HTTP", pages_say_what_is, the_history_is_served_in_steps, no_history_is_served_when_none_is_kept,
+IT_MAIN("HTTP", pages_say_what_is, the_history_is_served_in_steps, a_history_is_read_where_it_is, no_history_is_served_when_none_is_kept,
     the_page_is_served_by_a_table_of_names, charts_are_read_at_the_start, no_page_is_served_where_none_is_wanted,
     only_who_asks_us_gets_an_answer, a_unix_socket_has_its_mode_and_goes_away,
     what_cannot_be_listened_on_is_refused, not_ready_while_it_drains_and_down_without_a_server,
