@@ -66,7 +66,10 @@ enum history_ring { HISTORY_SECONDS = 0, HISTORY_MINUTES, HISTORY_NRINGS };
 	U64(instance, STATS_NONE,         "the broker's random number") \
 	U64(first,    STATS_NONE,         "1: the broker's first row: its counters began at 0, at the broker's start")
 
-/* What processes have used in a broker's life, STATS_NO_U64 for unknown: the broker, its clients, the pool's backends. */
+/*
+ * What processes have used in a broker's life, or, of a pool that a reload has made, since the last row before it; STATS_NO_U64 for unknown: the
+ * broker, its clients, the pool's backends.
+ */
 #define HISTORY_USE_COLUMNS(U64) \
 	U64(cpu,         STATS_DURATION_NS, "CPU time that the broker has used") \
 	U64(disk,        STATS_BYTES,       "bytes that the broker has read from disk and written to it") \
