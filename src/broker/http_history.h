@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The page /history.json: steps of the pools' histories, for a range of time. It is read and rendered in the broker's loop, so
- * that what may be asked is bounded (HTTP_HISTORY_STEPS and HTTP_HISTORY_ROWS): some milliseconds. Only the rows of the range
- * are read, where they are, however long the history is. Whoever wants more asks
+ * that what may be asked is bounded (HTTP_HISTORY_STEPS and HTTP_HISTORY_ROWS): some milliseconds. The rows of the range
+ * are read where they are, few others (history_range.h). Whoever wants more asks
  * pgleasestat, which reads the same history in a process of its own.
  */
 #ifndef PGLEASE_BROKER_HTTP_HISTORY_H

@@ -6,8 +6,8 @@
  * next one of that kind; debug lines are not counted. Any thread.
  *
  * The broker waits for nobody who reads its log: a line that a full pipe, a terminal that stands still, syslog or the journal does not
- * take at once is lost, and how many were is said before the next one that is taken. Only a syslog that listens on a stream, and
- * files, are waited for.
+ * take at once is lost, and how many were is said before the next one that is taken. Only a syslog that listens on a stream, files, and
+ * a terminal that is another user's and has some room but too little, are waited for.
  *
  * What an event is about goes into the line and, in the journal, into fields too. Never give a conninfo, a password or a query
  * to these functions.

@@ -95,7 +95,7 @@ add_number(struct target *t, unsigned index, const char *keyword, uint64_t n)
 }
 
 static void
-make_keywords(struct target *t, const char *conninfo, const struct pool_settings *s)
+make_keywords(struct target *t, const char *conninfo, bool has_service, const struct pool_settings *s)
 {
 	/* An encrypted connection cannot be leased: so unencrypted is the default, but no more than that. */
 	if (getenv("PGSSLMODE") == NULL)
@@ -104,8 +104,11 @@ make_keywords(struct target *t, const char *conninfo, const struct pool_settings
 		add(t, "gssencmode", "disable");
 	snprintf(t->application, sizeof(t->application), "pglease %s", s->name);
 	add(t, "fallback_application_name", t->application);
-	/* Known, or libpq would look the operating system's up at each connect, which may block. One in conninfo comes later, and counts. */
-	if (t->user[0] != '\0')
+	/*
+	 * Known, or libpq would look the operating system's up at each connect, which may block. One in conninfo comes later, and counts;
+	 * a service's would not, and its file may change.
+	 */
+	if (t->user[0] != '\0' && !has_service)
 		add(t, "user", t->user);
 	add(t, "dbname", conninfo);
 	if (t->options[0] != '\0')
@@ -183,7 +186,7 @@ target_init(const char *conninfo, const struct pool_settings *settings_of, struc
 		goto out;
 	t->has_names = hosts_have_names(&t->hosts);
 	t->is_local = hosts_are_local(&t->hosts);
-	make_keywords(t, conninfo, settings_of);
+	make_keywords(t, conninfo, either(given, defaults, "service") != NULL, settings_of);
 	r = 0;
 out:
 	if (given != NULL)

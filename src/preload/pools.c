@@ -19,6 +19,9 @@
 
 #define LIST_NS UINT64_C(10000000000) /* how long the broker's list is believed */
 #define ANSWER_NS UINT64_C(2000000000)
+/* Where there is an old list that is as good: of a broker that says nothing, one question a second. */
+#define SHORT_ANSWER_NS UINT64_C(100000000)
+#define ASK_AGAIN_NS UINT64_C(1000000000)
 #define MAX_OPEN LAYOUT_MAX_POOLS
 
 /* Never freed, for a thread may look at the one that it used last when that has come to its end: it has no uses then. */
@@ -28,9 +31,10 @@ struct attachment {
 };
 
 /* What the broker said last; under the lock. */
-static struct wire_match list[LAYOUT_MAX_POOLS];
+static struct wire_match list[LAYOUT_MAX_POOLS], fresh[LAYOUT_MAX_POOLS];
 static unsigned nlist;
 static uint64_t listed_at; /* 0: never */
+static uint64_t silent_at; /* it said nothing then, and the old list goes on; 0: it has not been silent */
 
 /* What this thread was told last, for the same again without the lock. */
 static _Thread_local struct {
@@ -42,11 +46,10 @@ static _Thread_local struct {
 
 /* One question and its answer. */
 static bool
-ask(int sock, uint32_t index, struct wire_match *ret)
+ask(int sock, uint32_t index, uint64_t deadline, struct wire_match *ret)
 {
 	struct wire_ask question = {.pool = index};
 	struct wire_match answer;
-	uint64_t deadline = clock_ns() + ANSWER_NS;
 	ssize_t n;
 	int fd = -1;
 
@@ -74,13 +77,15 @@ list_read(void)
 {
 	char dir[PATHS_MAX], tried[DIAL_TRIED];
 	const char *instance = paths_instance(NULL);
-	uint32_t n = 1;
+	uint32_t n = 1, i;
 	bool good = true;
 	int sock;
 
 	if (listed_at != 0 && clock_ns() - listed_at < LIST_NS)
 		return true;
-	listed_at = 0;
+	if (silent_at != 0 && nlist != 0 && clock_ns() - silent_at < ASK_AGAIN_NS)
+		return true;
+	listed_at = silent_at = 0;
 	if (paths_check_name(instance) != 0 || dial_broker(instance, NULL, dir, &sock, tried) != 0) {
 		/* What the last one said is as good as can be for those who have its connections. */
 		if (nlist != 0)
@@ -88,19 +93,23 @@ list_read(void)
 		error_set(PGLEASE_ENOBROKER, "no broker of instance %.64s can be reached", instance);
 		return false;
 	}
-	nlist = 0;
-	for (uint32_t i = 0; good && i < n && i < LAYOUT_MAX_POOLS; i++) {
-		good = ask(sock, i, &list[i]);
+	for (i = 0; good && i < n && i < LAYOUT_MAX_POOLS; i++) {
+		good = ask(sock, i, clock_ns() + (nlist != 0 ? SHORT_ANSWER_NS : ANSWER_NS), &fresh[i]);
 		if (good)
-			n = list[i].npools;
-		nlist = i + 1;
+			n = fresh[i].npools;
 	}
 	close(sock);
+	/* The same for one that is stopped, or whose socket a service manager holds. */
+	if (!good && nlist != 0) {
+		silent_at = clock_ns();
+		return true;
+	}
 	if (!good) {
-		nlist = 0;
 		error_set(PGLEASE_ENOBROKER, "the broker of instance %s does not say what its pools stand for", instance);
 		return false;
 	}
+	nlist = i;
+	memcpy(list, fresh, i * sizeof(list[0]));
 	listed_at = clock_ns();
 	return true;
 }
@@ -208,7 +217,7 @@ leave(struct library *lib)
 	struct attachment *a = lib->attachment;
 
 	lib->attachment = NULL;
-	listed_at = 0;
+	listed_at = silent_at = 0;
 	attachment_done(a);
 }
 
@@ -326,6 +335,6 @@ pools_changed(void)
 	last.wanted = NULL;
 	if (!lock_take())
 		return;
-	listed_at = 0;
+	listed_at = silent_at = 0;
 	lock_release();
 }

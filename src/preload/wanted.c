@@ -225,7 +225,7 @@ why_direct(const struct wanted *w)
 {
 	static const char *const off[] = {"false", "off", "no", "0", NULL},
 				 *const encrypted[] = {"require", "verify-ca", "verify-full", NULL}, *const any[] = {"any", NULL};
-	const char *value;
+	const char *value, *service = getenv("PGSERVICE");
 
 	if ((value = wanted_value(w, "replication")) != NULL && !is_one_of(value, off))
 		return "replication";
@@ -241,6 +241,9 @@ why_direct(const struct wanted *w)
 		return "require_auth";
 	if ((value = wanted_value(w, "target_session_attrs")) != NULL && !is_one_of(value, any))
 		return "target_session_attrs";
+	/* PQconndefaults has looked into the environment's only: of another one nobody here knows what it says. */
+	if ((value = wanted_value(w, "service")) != NULL && (service == NULL || strcmp(value, service) != 0))
+		return "service";
 	return NULL;
 }
 

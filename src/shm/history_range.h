@@ -11,7 +11,8 @@
  * Order: rows come in the order in which they were written, and never go back in time. A row's moment is its place on CLOCK_BOOTTIME,
  * put on the wall clock by the newest row of its broker; one that would lie before a row of an earlier broker has that row's moment.
  *
- * Rows outside of the range are not looked at, but for those, some tens, by which its ends are found.
+ * Rows outside of the range are not looked at, but for those by which its ends are found: some tens for each broker whose rows there
+ * are; and those that were moved because the clock was set back.
  *
  * Pure, but for the view's bytes; no memory is taken, no system call made.
  */

@@ -110,7 +110,7 @@ is_told(const char *line, const pglease_test_leak *leak, unsigned n)
 
 /* Leases that ended because their processes did: the broker has taken them back already, and says so in its log. */
 static int
-add_revoked(struct run *run, const pglease_test_leak *leak, unsigned n)
+add_revoked(struct run *run, const pglease_test_leak *leak)
 {
 	FILE *log = fopen(pglease_test_log(run->env), "re");
 	char *line = NULL, what[512];
@@ -120,7 +120,7 @@ add_revoked(struct run *run, const pglease_test_leak *leak, unsigned n)
 	while (r == 0 && log != NULL && getline(&line, &size, log) > 0) {
 		char *at = strstr(line, "pool ");
 
-		if (at == NULL || strstr(at, REVOKED) == NULL || is_told(at, leak, n))
+		if (at == NULL || strstr(at, REVOKED) == NULL || is_told(at, leak, report_count(run->env)))
 			continue;
 		at[strcspn(at, "\n")] = '\0';
 		snprintf(what, sizeof(what), "its process ended with it: %s", at);
@@ -141,7 +141,7 @@ report(struct run *run, unsigned *ret_leaks)
 	int r = pglease_test_report(run->env, &leak, &n);
 
 	if (r == 0)
-		r = add_revoked(run, leak, n);
+		r = add_revoked(run, leak);
 	if (r == 0 && !run->options->quiet)
 		r = pglease_test_report_write(run->env, run->to, run->options->json);
 	if (r != 0)

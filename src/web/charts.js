@@ -67,6 +67,7 @@ class Chart {
 	constructor(what, parent) {
 		this.what = what;
 		this.points = [];
+		this.at = null; // the point under the pointer
 		this.figure = make("figure", parent, "chart");
 		this.figure.id = `chart-${what.id}`;
 		const caption = make("figcaption", this.figure);
@@ -132,7 +133,7 @@ class Chart {
 	draw(range, from, to) {
 		const text = this.describe(range.name);
 
-		this.showNumbers(this.newest);
+		this.look(this.at);
 		if (this.area.getAttribute("aria-label") !== text)
 			this.area.setAttribute("aria-label", text);
 		const empty = this.points.every((point) => point.slice(1).every((value) => value === null));
@@ -201,8 +202,9 @@ class Chart {
 			Dygraph.numericTicks(a, b, pixels, opts, graph, values).filter((tick) => tick.v === Math.round(tick.v))};
 	}
 
-	// The numbers under the pointer, in the place of the newest.
+	// The numbers under the pointer, in the place of the newest; they stay when newer ones come, as long as their point is there.
 	look(x) {
+		this.at = x;
 		const point = x === null ? undefined : this.points.find((p) => p[0].getTime() === x);
 
 		if (point === undefined) {

@@ -51,10 +51,12 @@ export class Events {
 	add(time, kind, key, tell, n = 1) {
 		const last = this.list.find((event) => event.key === key);
 
-		if (last !== undefined && time - last.time < TOGETHER_S) {
+		if (last !== undefined && Math.abs(time - last.time) < TOGETHER_S) {
 			last.n += n;
 			last.time = time;
 			last.text = tell(last.n);
+			this.list.splice(this.list.indexOf(last), 1);
+			this.list.unshift(last);
 			return;
 		}
 		this.list.unshift({time, kind, key, n, text: tell(n)});

@@ -87,7 +87,7 @@ function showHead() {
 	setText(byId("instance"), instance.name);
 	setText(byId("health"), awaySince !== null ? "broker away" : instance.monitoring ? health : "monitoring is off");
 	byId("health").className = `badge ${awaySince !== null ? "bad" : {ok: "good", degraded: "warn", down: "bad"}[health] ?? ""}`;
-	document.title = `${awaySince !== null || health !== "ok" ? "! " : ""}${instance.name}: pglease`;
+	document.title = `${awaySince !== null || (instance.monitoring && health !== "ok") ? "! " : ""}${instance.name}: pglease`;
 	setText(byId("broker"), `${instance.program}, pid ${instance.broker_pid}, ${instance.state}, up ${duration(instance.uptime)}, ` +
 		`${plural(instance.clients ?? 0, "client", "clients")} of at most ${count(instance.clients_max)}`);
 	updateList(byId("alerts"), items);
@@ -265,8 +265,9 @@ function onData(answer) {
 	const same = data === null || data.instance.started_at === answer.instance.started_at &&
 		data.instance.broker_pid === answer.instance.broker_pid;
 
-	// The page of another version comes with its broker.
-	if (data !== null && data.instance.program !== answer.instance.program) {
+	// The page of another version comes with its broker; and of one that monitors nothing any more nothing of before may stay.
+	if (data !== null &&
+		(data.instance.program !== answer.instance.program || data.instance.monitoring !== answer.instance.monitoring)) {
 		location.reload();
 		return;
 	}

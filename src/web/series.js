@@ -15,6 +15,7 @@ export const RANGES = [
 
 const TAIL = 5; // steps that are asked for again: the newest one was not over
 const TOO_MUCH = 400;
+const AGAIN_S = 2;
 
 // The steps of a pool's history, kept up to date.
 export class History {
@@ -63,7 +64,10 @@ export class History {
 			if (token !== this.token)
 				return false;
 			this.kept = error.status !== 404;
-			this.rows = [];
+			if (this.kept) // what there is stays, and it is asked for again in a moment
+				this.askedAt = now - range.every + Math.min(range.every, AGAIN_S);
+			else
+				this.rows = [];
 		} finally {
 			if (token === this.token)
 				this.asking = false;

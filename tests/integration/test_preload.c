@@ -188,12 +188,27 @@ whose(bool leased, const char *expected, const char *const conninfos[])
 
 START_TEST(only_what_matches_is_taken)
 {
+	char path[512];
+	FILE *f;
+
 	start(2, "");
 	ck_assert_int_eq(pglease_test_sql(it_env, "create role other superuser login", NULL, 0), 0);
 	whose(true, "leased\ndirect\ndirect\nbad\ndirect\nleased\n",
 	    PROGRAM("", "dbname=template1", "user=other", "sslmode=prefer replication=database", "target_session_attrs=read-write",
 		"user=postgres dbname=postgres sslmode=prefer"));
 	whose(false, "direct\n", PROGRAM(""));
+	/* What a service says is known where the environment names it. */
+	snprintf(path, sizeof(path), "%s/services", pglease_test_folder(it_env));
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "[reports]\nuser=postgres\ndbname=template1\n[same]\nuser=postgres\ndbname=postgres\n");
+	ck_assert_int_eq(fclose(f), 0);
+	setenv("PGSERVICEFILE", path, 1);
+	whose(true, "direct\ndirect\nleased\n", PROGRAM("service=reports", "service=same", ""));
+	setenv("PGSERVICE", "same", 1);
+	whose(true, "leased\nleased\n", PROGRAM("", "service=same"));
+	unsetenv("PGSERVICE");
+	unsetenv("PGSERVICEFILE");
 	/* Another host, where nobody is, and the words of libpq about that. */
 	setenv("CLIENT_SAYS_WHY", "", 1);
 	ck_assert_int_eq(program_run(true, PROGRAM(program_built("client"), "whose", "host=/nowhere")), 0);

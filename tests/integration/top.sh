@@ -95,12 +95,15 @@ wait "$leasing"
 is 'when it has ended it is gone' lacks 'psql'
 
 # Leases all the time: a character of several bytes for each interval.
-yes '\c' | pglease-run -- psql -qX >"$dir/psql" 2>&1 &
+yes '\c' >"$dir/say" &
+saying=$!
+pglease-run -- psql -qX <"$dir/say" >"$dir/psql" 2>&1 &
 leasing=$!
 press P
 is 'a column for each interval' shows '[▁▂▃▄▅▆▇█]\{9\}$'
-kill "$leasing"
-wait "$leasing" 2>"$dir/psql"
+kill "$saying"
+wait "$saying" 2>"$dir/said"
+wait "$leasing"
 
 press P
 press Space

@@ -35,13 +35,14 @@ steps_add(struct steps *s, uintptr_t address)
 
 /*
  * "<address> <name>:" begins a function. These run in threads of the broker's, which are not traced
- * (cancels.c with cancel_send.c, resolver.c, takeover.c).
+ * (cancels.c with cancel_send.c, resolver.c, takeover.c with text_stream.c).
  */
 static bool
 begins_untraced(const char *line)
 {
 	static const char *const names[] = {
-	    "run", "job_free", "shared_drop", "cancel_send", "send_all", "await_end", "ask", "array_of"};
+	    "run", "deliver", "job_free", "shared_drop", "cancel_send", "send_all", "await_end", "ask", "array_of",
+	    "text_stream_open", "append", "text_stream_close"};
 	const char *name = strchr(line, '<');
 	size_t length = name != NULL ? strcspn(name + 1, ".>") : 0;
 
