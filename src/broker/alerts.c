@@ -107,7 +107,7 @@ failing_for(const struct pool *pool, uint64_t now)
 	uint64_t until_next = s->retry_max + s->retry_max / 4 + s->connect_timeout + SECOND;
 
 	/* One that has failed in this tick did so after its `now`. */
-	if (pool->failures == 0 || (now > pool->failed_at && now - pool->failed_at > until_next))
+	if (pool->failures == 0 || clock_since(now, pool->failed_at) > until_next)
 		return 0;
 	return pool->failed_at - pool->failing_since;
 }

@@ -26,6 +26,7 @@
 #define SECOND UINT64_C(1000000000)
 #define AWAIT_TRIES 2000
 #define LEASES 40
+#define CONFIG_MAX 8192
 
 /* All that there is, added up. */
 struct sum {
@@ -200,19 +201,29 @@ has_history(const char *pool)
 	return access(path, F_OK) == 0;
 }
 
+/* The configuration; returns where this section begins in it. */
+static char *
+read_config(char text[static CONFIG_MAX], const char *section)
+{
+	FILE *f = fopen(pglease_test_config(it_env), "re");
+	char *at;
+
+	ck_assert_ptr_nonnull(f);
+	text[fread(text, 1, CONFIG_MAX - 1, f)] = '\0';
+	fclose(f);
+	at = strstr(text, section);
+	ck_assert_ptr_nonnull(at);
+	return at;
+}
+
 /* The configuration without what begins with this section. */
 static void
 forget_pool(const char *section)
 {
-	char text[8192] = "", *at;
-	FILE *f = fopen(pglease_test_config(it_env), "re");
+	char text[CONFIG_MAX];
+	FILE *f;
 
-	ck_assert_ptr_nonnull(f);
-	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
-	fclose(f);
-	at = strstr(text, section);
-	ck_assert_ptr_nonnull(at);
-	*at = '\0';
+	*read_config(text, section) = '\0';
 	f = fopen(pglease_test_config(it_env), "we");
 	ck_assert_ptr_nonnull(f);
 	fputs(text, f);
@@ -237,16 +248,10 @@ listen_somewhere(unsigned *ret_port)
 static void
 set_http_listen(const char *address)
 {
-	char text[8192] = "", *at;
-	FILE *f = fopen(pglease_test_config(it_env), "re");
+	static const char section[] = "[pglease]\n";
+	char text[CONFIG_MAX], *at = read_config(text, section) + strlen(section);
+	FILE *f = fopen(pglease_test_config(it_env), "we");
 
-	ck_assert_ptr_nonnull(f);
-	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, f), 0);
-	fclose(f);
-	at = strstr(text, "[pglease]\n");
-	ck_assert_ptr_nonnull(at);
-	at += strlen("[pglease]\n");
-	f = fopen(pglease_test_config(it_env), "we");
 	ck_assert_ptr_nonnull(f);
 	fprintf(f, "%.*shttp_listen = %s\n%s", (int)(at - text), text, address, at + (strncmp(at, "http_listen", 11) == 0 ? strcspn(at, "\n") + 1 : 0));
 	ck_assert_int_eq(fclose(f), 0);
